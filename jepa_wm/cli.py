@@ -1,0 +1,169 @@
+"""`jepa-wm <verb> …`: a table of strings, imported on use."""
+
+import argparse
+import difflib
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from jepa_wm import __version__
+from jepa_wm.errors import UserError
+from jepa_wm.paths import config_root, find_config
+
+VERBS = {
+    "collect": ("jepa_wm.control.collect:collect", "play episodes in an environment and write them to shards"),
+    "pretrain": ("pretrain.cli:main", "train an encoder by masked latent prediction and text alignment"),
+    "forecast": ("pretrain.cli:main", "train an action-conditioned latent predictor on an encoder"),
+    "plan": ("jepa_wm.control.plan:plan", "plan towards image goals and sentences, and count the successes"),
+    "probe": ("probes.run:probe", "measure what the latents know, over training steps"),
+    "report": ("probes.report:report", "write report.html and summary.json from the runs of the other verbs"),
+    "demo": ("jepa_wm.demo:demo", "all of the above, one after the other"),
+}
+"""What each verb runs, `module:function`, and what it is for."""
+
+TRAINERS = ("pretrain", "forecast")
+"""Verbs whose function reads the argument list itself; the others' signatures are their options."""
+
+LONGEST = 500
+"""Characters of an error message that are shown; jsonargparse lists every class that it tried."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; the exit code is 0, 2 for what the user can mend, 130 for Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    debug = "--debug" in argv
+    verb, *rest = [arg for arg in argv if arg != "--debug"] or ["--help"]
+    if verb in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if verb == "--version":
+        print(f"jepa-wm {__version__}")
+        return 0
+    try:
+        run_verb(verb, rest)
+    except (UserError, argparse.ArgumentError) as error:
+        if debug:
+            traceback.print_exc()
+        _complain(verb, _one_line(str(error)) + _hint(verb, rest, error))
+        return 2
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning answers Ctrl-C by shutting down and raising SystemExit.
+        if not isinstance(stop, KeyboardInterrupt) and not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        if debug:
+            traceback.print_exc()
+        _complain(verb, "interrupted; run the same command again to continue", kind="")
+        return 130
+    return 0
+
+
+def run_verb(verb: str, argv: list[str]) -> None:
+    """Run one verb in this process; without a `--config` in `argv` it runs `two_rooms/<verb>`.
+
+    Raises:
+        UserError: if the verb or a config is unknown, or the verb itself raises it.
+        argparse.ArgumentError: if an argument or a config key is unknown or of a wrong type.
+    """
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise UserError(f"'{verb}' is not a verb; expected one of {', '.join(VERBS)}{hint}")
+    argv, given = _resolve_configs(argv)
+    defaults = [] if given else [str(path) for path in [_own_config(verb)] if path.is_file()]
+    function = _function(verb)
+    if verb in TRAINERS:
+        function([f"--config={path}" for path in defaults] + argv)
+        return
+    config = _parser(verb, function, defaults).parse_args(argv)
+    function(**{name: config[name] for name in inspect.signature(function).parameters})
+
+
+def _function(verb: str) -> Callable[..., Any]:
+    module, _, name = VERBS[verb][0].partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+def _parser(verb: str, function: Callable[..., Any], defaults: list[str]) -> Any:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog=f"jepa-wm {verb}",
+        description=inspect.getdoc(function).split("\n\nArgs:")[0],  # type: ignore[union-attr]
+        exit_on_error=False,
+        allow_abbrev=False,
+        default_config_files=defaults,
+    )
+    parser.add_argument("--config", action="config", help="a YAML file, or the name of a shipped config")
+    parser.add_function_arguments(function, as_group=False)
+    return parser
+
+
+def _own_config(verb: str) -> Path:
+    return config_root() / "two_rooms" / f"{verb}.yaml"
+
+
+def _resolve_configs(argv: list[str]) -> tuple[list[str], bool]:
+    """`argv` with shipped configs' names made paths, and whether it names any config."""
+    resolved, given = [], False
+    rest = iter(argv)
+    for arg in rest:
+        flag, equals, value = arg.partition("=")
+        if flag == "--config":
+            value = value if equals else next(rest, "")
+            arg, given = f"--config={find_config(value)}", True
+        resolved.append(arg)
+    return resolved, given
+
+
+def _usage() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:{width}}  {purpose}" for verb, (_, purpose) in VERBS.items())
+    return (
+        "usage: jepa-wm [--help] [--version] <verb> [--config FILE] [options] [--debug]\n\n"
+        "World models in embedding space.\n\n"
+        f"verbs:\n{verbs}\n\n"
+        "`jepa-wm <verb> --help` lists a verb's options; `--debug` shows the traceback of an error."
+    )
+
+
+def _complain(verb: str, message: str, kind: str = "error: ") -> None:
+    print(f"jepa-wm {verb}: {kind}{message}", file=sys.stderr)
+
+
+def _one_line(message: str) -> str:
+    line = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(message.split()))
+    return line if len(line) <= LONGEST else line[:LONGEST] + " … (--debug shows all)"
+
+
+def _hint(verb: str, argv: list[str], error: Exception) -> str:
+    """Where a wrong argument may have come from, and the known name that is nearest to an unknown one."""
+    if isinstance(error, UserError):
+        return ""
+    configs = ", ".join(arg.partition("=")[2] for arg in _resolve_configs(argv)[0] if arg.startswith("--config="))
+    where = f" (with the config {configs})" if configs else ""
+    unknown = re.search(r"Option '([\w.]+)' is not accepted|[Uu]nrecognized arguments: --([\w.]+)", str(error))
+    known = list(_known_names(verb)) if unknown else []
+    close = difflib.get_close_matches(unknown[1] or unknown[2], known, n=1) if unknown else []
+    return where + (f"; did you mean '{close[0]}'?" if close else "")
+
+
+def _known_names(verb: str) -> Iterator[str]:
+    import yaml
+
+    if verb not in TRAINERS:
+        yield from inspect.signature(_function(verb)).parameters
+    if _own_config(verb).is_file():
+        yield from _dotted(yaml.safe_load(_own_config(verb).read_text()) or {})
+
+
+def _dotted(tree: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        yield f"{prefix}{key}"
+        yield from _dotted(value, f"{prefix}{key}.")
+

@@ -1,0 +1,122 @@
+"""The alphabet of shapes, the protocols and the records: what each room of the house promises.
+
+B batch, V views, T frames, C H W pixels, N tokens a frame, D width, L text length, E environments,
+S candidates, K plan length, A action, P proprioception. Latents are `(B, T, N, D)`. Pixels are
+uint8 `(B, T, C, H, W)` or `(B, C, H, W)` until they are on the device; the encoder owns their
+normalisation. `actions[:, t]` leads from frame t to frame t+1 in the environment's own units; the
+model owns their normalisation. Progress is a float in [0, 1].
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+Batch = dict[str, Any]
+"""A batch of clips: pixels uint8 (B, T, C, H, W); actions float32 (B, T-1, A), A covering the whole
+frame skip; state float32 (B, T, P); captions, a list of B lists of T sentences."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Pixels to tokens; `keep` names the patches to encode, the others are dropped before block 1."""
+
+    dim: int
+
+    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Pixels (B, T, C, H, W) or (B, C, H, W), keep (B, K) -> tokens (B, N or K, D)."""
+        ...
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, N, D) -> one latent each (B, latent_dim)."""
+        ...
+
+    def grid(self, frames: int) -> tuple[int, int, int]:
+        """Tokens in time, height and width for a clip of `frames` frames."""
+        ...
+
+
+class Objective(nn.Module):
+    """How an encoder or a world model learns. Constructed on an encoder; objectives add up on it."""
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Batch -> {"loss": scalar with gradient, …: named scalars to log}."""
+        raise NotImplementedError
+
+    def prepare(self, statistics: dict[str, Any]) -> None:
+        """Take in the data's statistics (`action_mean`, `action_std`: lists of A) before training."""
+
+    def after_step(self, progress: float) -> None:
+        """Follow an optimiser step, e.g. with a teacher's moving average."""
+
+    def exported(self) -> dict[str, nn.Module]:
+        """What is saved and probed, by name: "encoder", "teacher", "text", "dynamics" …"""
+        raise NotImplementedError
+
+
+State = Any
+"""A dynamics state: opaque to everyone but its dynamics."""
+
+
+class Dynamics(nn.Module):
+    """Latents and actions to future latents.
+
+    Attributes:
+        action_dim: A of one environment step.
+        frame_skip: environment steps between two latents; an action here is `frame_skip * action_dim` wide.
+    """
+
+    action_dim: int
+    frame_skip: int
+
+    def start(self, latents: Tensor, actions: Tensor) -> State:
+        """Read the context once: latents (B, T, N, D), actions between them (B, T-1, A)."""
+        raise NotImplementedError
+
+    def step(self, state: State, action: Tensor) -> State:
+        """Advance by one latent under `action` (B, A)."""
+        raise NotImplementedError
+
+    def latent(self, state: State) -> Tensor:
+        """The state's newest latent (B, N, D)."""
+        raise NotImplementedError
+
+    def expand(self, state: State, candidates: int) -> State:
+        """Repeat each of B states S times: a state of batch B * S, candidates of one state adjacent."""
+        raise NotImplementedError
+
+
+Cost = Callable[[Tensor], Tensor]
+"""Candidates (E, S, K, A) -> costs (E, S); lower is better."""
+
+
+class Plan(NamedTuple):
+    """A planner's answer: actions (E, K, A), their cost (E,), and per-iteration diagnostics."""
+
+    actions: Tensor
+    cost: Tensor
+    trace: dict[str, Tensor]
+
+
+class Planner(Protocol):
+    """Search over action sequences; keeps no state of its own between calls."""
+
+    def plan(
+        self, cost: Cost, mean: Tensor, std: Tensor, low: Tensor, high: Tensor, generator: torch.Generator
+    ) -> Plan:
+        """Search from mean (E, K, A) and std (E, K, A) within low and high (A,).
+
+        The plan is within bounds always, the best candidate is never lost, and the plan of one
+        environment is the same alone or in a batch.
+        """
+        ...
+
+
+class Score(NamedTuple):
+    """A metric's answer: its value, its expectation under the null, an interval and the sample size."""
+
+    value: float
+    null: float
+    interval: tuple[float, float]
+    n: int

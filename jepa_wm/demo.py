@@ -1,0 +1,100 @@
+"""The main job: every stage of the staircase, one after the other, on the two-room world."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jepa_wm.cli import VERBS, run_verb
+from jepa_wm.errors import UserError
+from jepa_wm.files import read_json, write_json
+from jepa_wm.manifest import is_complete
+from jepa_wm.paths import find_config
+
+STAGES = ("collect", "pretrain", "forecast", "plan", "probe", "report")
+
+
+def demo(out: str = "runs/demo", preset: str = "default") -> None:
+    """Collect episodes, pretrain, forecast, plan, probe and report, each from what came before.
+
+    Stages that are complete are skipped, so an interrupted demo continues where it was.
+
+    Args:
+        out: folder of the demo; each stage has a folder of its name inside.
+        preset: `default`, `smoke` (minutes, for checks), or a YAML file of options by stage that
+            take precedence over the configs in `two_rooms/`.
+
+    Raises:
+        UserError: if the preset is unknown or malformed, or `out` was begun with another preset.
+    """
+    folder = Path(out)
+    options = _preset(preset)
+    _remember(folder, preset)
+    for number, stage in enumerate(STAGES, 1):
+        label = f"[{number}/{len(STAGES)}] {stage}"
+        if is_complete(folder / stage):
+            print(f"{label}: complete already, skipped", flush=True)
+            continue
+        print(f"{label}: {VERBS[stage][1]}", flush=True)
+        start = time.monotonic()
+        run_verb(stage, [*_folders(folder, stage), *_arguments(options.get(stage, {}))])
+        print(f"{label}: done in {time.monotonic() - start:.0f} s", flush=True)
+    print(_table(read_json(folder / "summary.json")))
+    print(f"\nreport: {folder / 'report.html'}")
+
+
+def _folders(out: Path, stage: str) -> list[str]:
+    """The arguments that tell a stage where to write and which earlier stages to read."""
+    collect, pretrain, forecast, own = (out / name for name in ("collect", "pretrain", "forecast", stage))
+    return {
+        "collect": [f"--out={own}"],
+        "pretrain": [f"--run={own}", f"--data.folder={collect}"],
+        "forecast": [f"--run={own}", f"--data.folder={collect}", f"--source={pretrain}"],
+        "plan": [f"--model={forecast}", f"--data={collect}", f"--out={own}"],
+        "probe": [f"--data={collect}", f"--pretrain={pretrain}", f"--forecast={forecast}", f"--out={own}"],
+        "report": [f"--runs={out}"],
+    }[stage]
+
+
+def _arguments(options: dict[str, Any]) -> list[str]:
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in options.items()]
+
+
+def _preset(name: str) -> dict[str, dict[str, Any]]:
+    path = find_config(name if Path(name).is_file() else f"demo/{name}")
+    try:
+        options = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(options, dict) or not all(isinstance(value, dict) for value in options.values()):
+        raise UserError(f"{path}: got {type(options).__name__}; expected a mapping from a stage to its options")
+    if unknown := sorted(set(options) - set(STAGES)):
+        raise UserError(f"{path}: {unknown} are not stages; expected some of {list(STAGES)}")
+    return options
+
+
+def _remember(out: Path, preset: str) -> None:
+    """Refuse to continue a demo that was begun with another preset."""
+    record = out / "demo.json"
+    if record.is_file():
+        before = read_json(record)["preset"]
+        if before != preset:
+            raise UserError(f"{out} was begun with preset '{before}', got '{preset}'; use that one or another --out")
+    write_json(record, {"preset": preset})
+
+
+def _table(summary: dict[str, Any]) -> str:
+    rows = list(_numbers(summary))
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"{name:{width}}  {value:.4g}" for name, value in rows)
+
+
+def _numbers(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{key}", value

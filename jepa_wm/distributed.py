@@ -1,0 +1,49 @@
+"""The only caller of torch.distributed: everything here is plain arithmetic without a process group."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd import Function
+
+
+def rank() -> int:
+    """This process's number in the process group, 0 without one."""
+    return dist.get_rank() if _initialized() else 0
+
+
+def world_size() -> int:
+    """Processes in the process group, 1 without one."""
+    return dist.get_world_size() if _initialized() else 1
+
+
+def all_reduce_mean(tensor: Tensor) -> Tensor:
+    """The mean of `tensor` (any shape, the same on all ranks) over ranks, on every rank; differentiable.
+
+    The gradient that reaches a rank's `tensor` is that of the sum of all ranks' losses, so gradients
+    averaged over ranks, as DistributedDataParallel does, are those of one process with the whole batch.
+    """
+    if world_size() == 1:
+        return tensor
+    summed: Tensor = _AllReduceSum.apply(tensor)
+    return summed / world_size()
+
+
+class _AllReduceSum(Function):
+    """A sum over ranks feeds every rank's loss, so its gradient is the sum over ranks of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        summed = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        summed: Tensor = _AllReduceSum.apply(gradients[0])
+        return summed
+
+
+def _initialized() -> bool:
+    return dist.is_available() and dist.is_initialized()

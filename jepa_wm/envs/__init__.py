@@ -1,0 +1,15 @@
+"""Gymnasium environments, registered by importing this module; nothing heavy is imported until one is made."""
+
+import gymnasium
+
+from jepa_wm.envs.language import REGIONS, Region, caption, captions, region_of
+
+TWO_ROOMS = "jepa_wm/TwoRooms-v0"
+
+gymnasium.register(
+    TWO_ROOMS,
+    entry_point="jepa_wm.envs.two_rooms:TwoRoomsEnv",
+    vector_entry_point="jepa_wm.envs.vector:TwoRoomsVectorEnv",
+)
+
+__all__ = ["REGIONS", "TWO_ROOMS", "Region", "caption", "captions", "region_of"]

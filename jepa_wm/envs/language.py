@@ -1,0 +1,105 @@
+"""Sentences from the state: eighteen regions with names, and captions that are always true.
+
+Regions belong to the default world: each room is cut 3 x 3 over the area that the disc's centre can reach.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jepa_wm.envs.factors import COLORS, default_values
+from jepa_wm.envs.geometry import BORDER, geometry
+
+ROOMS = ("left", "right")
+ROWS = ("top", "middle", "bottom")
+COLUMNS = ("left", "centre", "right")
+
+_WORLD = geometry(default_values(1))
+_MARGIN = BORDER + float(_WORLD.radius[0])
+_WALL = 0.5 - float(_WORLD.half[0] + _WORLD.radius[0])
+
+# A disc of the default size has no size word, so that "small" and "large" stay beyond dispute.
+_SMALL, _LARGE = 0.045, 0.055
+_COLOR_WORDS = {value: name for name, value in COLORS.items()}
+
+
+class Region(NamedTuple):
+    """A ninth of a room: room left or right; row top, middle or bottom; column left, centre or right."""
+
+    room: str
+    row: str
+    column: str
+
+    @property
+    def phrase(self) -> str:
+        """The region's name in a sentence, e.g. "the top left corner of the right room"."""
+        if self.row == "middle":
+            place = "middle" if self.column == "centre" else f"{self.column} side"
+        else:
+            place = self.row if self.column == "centre" else f"{self.row} {self.column} corner"
+        return f"the {place} of the {self.room} room"
+
+    def contains(self, state: np.ndarray) -> np.ndarray:
+        """Whether each state (..., 2) is in this region: bool (...,)."""
+        return region_of(state) == REGIONS.index(self)
+
+
+REGIONS: tuple[Region, ...] = tuple(Region(a, b, c) for a in ROOMS for b in ROWS for c in COLUMNS)
+"""All regions; an index into this tuple is a region's number."""
+
+
+def region_of(state: np.ndarray) -> np.ndarray:
+    """The number in `REGIONS` of each state (..., 2): int64 (...,). A doorway belongs to the nearer room."""
+    state = np.asarray(state)
+    x, y = state[..., 0], state[..., 1]
+    right = x >= 0.5
+    column = _third(np.where(right, x - (1 - _WALL), x - _MARGIN), _WALL - _MARGIN)
+    row = _third(y - _MARGIN, 1 - 2 * _MARGIN)
+    return right * 9 + row * 3 + column
+
+
+def caption(state: np.ndarray, factors: Mapping[str, Any], rng: np.random.Generator) -> str:
+    """A sentence that names the region of `state` (2,) and, mostly, the disc's looks.
+
+    Args:
+        state: the disc's centre.
+        factors: the values of one environment by name, as in `info["factors"]`.
+        rng: chooses the sentence.
+    """
+    place = REGIONS[int(region_of(state))].phrase
+    color = _color_word(factors)
+    size = _size_word(factors)
+    disc = " ".join(word for word in (size, color, "disc") if word)
+    plain = " ".join(word for word in (color, "disc") if word)
+    sentences = (
+        place,
+        f"in {place}",
+        f"the disc is in {place}",
+        f"a {plain} in {place}".replace("a orange", "an orange"),
+        f"a {disc} in {place}".replace("a orange", "an orange"),
+        f"the {disc} is in {place}",
+        f"{place} holds a {disc}".replace("a orange", "an orange"),
+        f"there is a {disc} in {place}".replace("a orange", "an orange"),
+    )
+    return sentences[rng.integers(len(sentences))]
+
+
+def captions(states: np.ndarray, factors: Mapping[str, Any], rng: np.random.Generator) -> list[str]:
+    """A caption for each of the states (T, 2) of one episode."""
+    return [caption(state, factors, rng) for state in states]
+
+
+def _third(offset: np.ndarray, extent: float) -> np.ndarray:
+    return np.clip(np.floor(offset * 3 / extent), 0, 2).astype(np.int64)
+
+
+def _color_word(factors: Mapping[str, Any]) -> str:
+    """The colour's name, or nothing: a colour without a name is not called by a similar one's."""
+    red, green, blue = (int(part) for part in factors["agent_color"])
+    return _COLOR_WORDS.get((red, green, blue), "")
+
+
+def _size_word(factors: Mapping[str, Any]) -> str:
+    size = float(factors["agent_size"])
+    return "small" if size < _SMALL else "large" if size > _LARGE else ""

@@ -1,0 +1,142 @@
+"""Scripted policies: floors and a ceiling for learned ones, and the behaviour that data is collected with.
+
+Each is called as `policy(state, goal, factors) -> actions`: state and goal float (E, 2), factors a
+dictionary of arrays (E,) or (E, 3), actions float32 (E, 2) in [-1, 1]. The same seed gives the same actions.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from jepa_wm.envs.geometry import Geometry, gaps, geometry, path_lengths
+
+Factors = Mapping[str, np.ndarray]
+
+_CLEARANCE = 0.005
+
+
+class Policy(Protocol):
+    """States and goals to actions."""
+
+    def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray: ...
+
+    def reset(self) -> None:
+        """Forget the running episodes; the random stream goes on."""
+        ...
+
+
+class NoOp:
+    """Stay."""
+
+    def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray:
+        return np.zeros((len(state), 2), np.float32)
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+
+class Uniform:
+    """An independent uniform action at each step."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self._random = np.random.default_rng(seed)
+
+    def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray:
+        return self._random.uniform(-1, 1, (len(state), 2)).astype(np.float32)
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+
+class RandomWalk:
+    """A random direction and speed, held for 2 to 16 steps: it sees both rooms, and the door between them.
+
+    Args:
+        num_envs: E.
+        seed: of the random stream.
+    """
+
+    def __init__(self, num_envs: int, seed: int = 0) -> None:
+        self.num_envs = num_envs
+        self.seed = seed
+        self._random = np.random.default_rng(seed)
+        self._hold = np.zeros(num_envs, np.int64)
+        self._action = np.zeros((num_envs, 2), np.float32)
+
+    def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray:
+        angle = self._random.uniform(0, 2 * np.pi, self.num_envs)
+        speed = self._random.uniform(0.5, 1.0, self.num_envs)
+        hold = self._random.integers(2, 17, self.num_envs)
+        turn = self._hold == 0
+        direction = np.stack([np.cos(angle), np.sin(angle)], -1)
+        # The full square of actions is used, not only the circle in it.
+        direction *= (speed / np.abs(direction).max(-1))[:, None]
+        self._action = np.where(turn[:, None], direction, self._action).astype(np.float32)
+        self._hold = np.where(turn, hold, self._hold) - 1
+        return self._action
+
+    def reset(self) -> None:
+        """Turn at the next step."""
+        self._hold = np.zeros_like(self._hold)
+
+
+class NoisyExpert:
+    """Straight to the goal, through the door of the shortest way if a wall is between; it lands exactly.
+
+    Args:
+        noise: standard deviation of Gaussian noise on the action; 0 reaches every goal of every world.
+        seed: of the random stream.
+    """
+
+    def __init__(self, noise: float = 0.0, seed: int = 0) -> None:
+        self.noise = noise
+        self.seed = seed
+        self._random = np.random.default_rng(seed)
+
+    def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray:
+        state = np.asarray(state, np.float64)
+        goal = np.asarray(goal, np.float64)
+        aim = _waypoint(geometry(factors), state, goal)
+        action = (aim - state) / factors["agent_speed"][:, None]
+        action /= np.maximum(np.abs(action).max(-1, keepdims=True), 1)
+        action += self.noise * self._random.standard_normal(action.shape)
+        return np.clip(action, -1, 1).astype(np.float32)
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+
+def _waypoint(world: Geometry, state: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """The next point (E, 2) to go to in a straight line on the way to the goal.
+
+    A room, and the channel of a door as wide as the wall and the disc, are convex: within one the way is
+    straight. Else it leads to the mouth of a channel: into it from a room, out of it towards the goal.
+    """
+    reach = world.half + world.radius
+    rows = np.arange(len(state))
+    side, goal_side = np.where(state[:, 0] < 0.5, -1, 1), np.where(goal[:, 0] < 0.5, -1, 1)
+    inside = np.abs(state[:, 0] - 0.5) < reach - 1e-4
+    goal_inside = np.abs(goal[:, 0] - 0.5) < reach - 1e-4
+    own, goal_own = _door_at(world, state), _door_at(world, goal)
+    shortest = path_lengths(world, state, goal).argmin(-1)
+    door = np.where(inside, own, np.where(goal_inside, goal_own, shortest))
+    low, high = gaps(world)[rows, door].T
+    direct = np.where(inside, goal_inside & (own == goal_own), ~goal_inside & (side == goal_side))
+    # In line with the gap, the way through is free: on to the goal in the channel, or out of its far mouth.
+    aligned = (state[:, 1] >= low) & (state[:, 1] <= high)
+    exit_side = np.where(goal_inside, side, goal_side)
+    through = inside | aligned
+    mouth_x = 0.5 + np.where(through, exit_side, side) * (reach + _CLEARANCE)
+    share = (mouth_x - state[:, 0]) / np.where(np.abs(goal[:, 0] - state[:, 0]) < 1e-6, 1e-6, goal[:, 0] - state[:, 0])
+    spare = np.minimum(_CLEARANCE, (high - low) / 4)
+    mouth_y = np.clip(state[:, 1] + np.clip(share, 0, 1) * (goal[:, 1] - state[:, 1]), low + spare, high - spare)
+    mouth = np.stack([mouth_x, mouth_y], -1)
+    enter = goal_inside & ~inside & aligned
+    return np.where((direct | enter)[:, None], goal, mouth)
+
+
+def _door_at(world: Geometry, points: np.ndarray) -> np.ndarray:
+    """The door (E,) whose middle is nearest in height; a missing door has its middle on the border."""
+    return np.abs(world.doors.mean(-1) - points[:, 1:]).argmin(-1)

@@ -1,0 +1,50 @@
+"""SIGReg: how far latents are from an isotropic Gaussian, along random directions."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jepa_wm import distributed
+
+
+class SIGReg(nn.Module):
+    """Epps-Pulley statistic against N(0, 1), averaged over random unit directions.
+
+    For each direction the empirical characteristic function is compared with exp(-t^2 / 2) at
+    `points` values of t in [0, `t_max`]; trapezoid weights, doubled by symmetry, times a Gaussian
+    window; times the number of samples over all ranks.
+
+    Args:
+        slices: random directions, drawn anew for each step.
+        points: values of t.
+        t_max: largest t.
+
+    Source: LeJEPA (arXiv 2511.08544) and its code. Here directions come from the step's number, not
+    from a counter on the device (no host sync), and the means over ranks are differentiable.
+    """
+
+    t: Tensor
+    weights: Tensor
+
+    def __init__(self, slices: int = 256, points: int = 17, t_max: float = 3.0) -> None:
+        super().__init__()
+        self.slices, self.points, self.t_max = slices, points, t_max
+        t = torch.linspace(0.0, t_max, points)
+        dt = t_max / (points - 1)
+        trapezoid = torch.full((points,), 2.0 * dt)
+        trapezoid[[0, -1]] = dt
+        self.register_buffer("t", t, persistent=False)
+        self.register_buffer("weights", trapezoid * torch.exp(-t.square() / 2), persistent=False)
+
+    def forward(self, x: Tensor, step: int) -> Tensor:
+        """Samples x (V, n, D) -> the mean over V of each set's statistic; `step` seeds the directions."""
+        generator = torch.Generator().manual_seed(step)
+        directions = torch.randn(x.shape[-1], self.slices, generator=generator).to(x.device)
+        with torch.autocast(x.device.type, enabled=False):
+            projected = x.float() @ F.normalize(directions, dim=0)
+            angles = projected[..., None] * self.t
+            cosine = distributed.all_reduce_mean(angles.cos().mean(dim=1))
+            sine = distributed.all_reduce_mean(angles.sin().mean(dim=1))
+            error = (cosine - torch.exp(-self.t.square() / 2)).square() + sine.square()
+            samples = x.shape[1] * distributed.world_size()
+            return samples * (error @ self.weights).mean()

@@ -1,0 +1,100 @@
+"""The manifest: what a run folder holds, how it was made, and that it is complete.
+
+Each stage writes `manifest.json` last, so its presence means that the stage finished.
+"""
+
+import hashlib
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from jepa_wm.errors import UserError
+from jepa_wm.files import read_json, write_json
+
+FORMAT = 1
+NAME = "manifest.json"
+
+
+def write_manifest(folder: str | Path, stage: str, **fields: Any) -> None:
+    """Mark `folder` as a finished run of `stage`; `fields` are JSON values, `config` among them."""
+    write_json(Path(folder) / NAME, {"format": FORMAT, "stage": stage, **provenance(), **fields})
+
+
+@contextmanager
+def stage_run(folder: str | Path, stage: str, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Time a run of `stage` and write the manifest if it succeeds; what the yielded dict gets goes in too."""
+    start = time.monotonic()
+    fields: dict[str, Any] = {}
+    yield fields
+    measured = {"seconds": round(time.monotonic() - start, 2), "peak_rss_gib": round(peak_rss_gib(), 3)}
+    write_manifest(folder, stage, config=config, **measured, **fields)
+
+
+def read_manifest(folder: str | Path, *stages: str) -> dict[str, Any]:
+    """Read the manifest of a finished run.
+
+    Raises:
+        UserError: if the folder is missing, empty, unfinished, of another format, or of a stage
+            that is not among `stages` (any stage is accepted if none is named).
+    """
+    folder = Path(folder)
+    wanted = " or ".join(stages) or "any stage"
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; expected a run folder of {wanted}")
+    if not (folder / NAME).is_file():
+        state = "unfinished: it has no manifest.json" if any(folder.iterdir()) else "empty"
+        raise UserError(f"{folder} is {state}; expected a finished run of {wanted}: run that stage first")
+    manifest = read_json(folder / NAME)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UserError(f"{folder / NAME} is not of format {FORMAT}; it was made by another version of jepa_wm")
+    if stages and manifest.get("stage") not in stages:
+        raise UserError(f"{folder} is a run of stage '{manifest.get('stage')}'; expected {wanted}")
+    return manifest
+
+
+def is_complete(folder: str | Path) -> bool:
+    """Whether a stage has finished in `folder`."""
+    return (Path(folder) / NAME).is_file()
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """Code and library versions that made a run."""
+    root = Path(__file__).resolve().parent.parent
+    git = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True)
+    packages = ("jepa_wm", "torch", "timm", "open_clip_torch", "webdataset", "lightning", "gymnasium")
+    return {
+        "commit": git.stdout.strip() if git.returncode == 0 and (root / ".git").exists() else None,
+        "python": sys.version.split()[0],
+        "versions": {name: _version(name) for name in packages},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def hash_files(paths: list[Path]) -> str:
+    """SHA-256 over the names and contents of `paths`, in sorted order."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(path.name.encode())
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def peak_rss_gib() -> float:
+    """Peak resident memory of this process in GiB (Linux counts in KiB, macOS in bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)

@@ -1,0 +1,1 @@
+"""Training: Lightning, and the only code that knows it."""

@@ -1,0 +1,1 @@
+"""What a representation knows: probes, health, and metrics between representations."""

@@ -1,0 +1,90 @@
+"""Regions tile what the disc can reach, and captions say nothing that is not so."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from jepa_wm.envs.factors import COLORS, FACTORS
+from jepa_wm.envs.language import REGIONS, Region, caption, captions, region_of
+from jepa_wm.envs.vector import TwoRoomsVectorEnv
+
+FACTOR = {"agent_color": [220, 40, 40], "agent_size": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("state", "region", "phrase"),
+    [
+        ((0.85, 0.15), ("right", "top", "right"), "the top right corner of the right room"),
+        ((0.60, 0.10), ("right", "top", "left"), "the top left corner of the right room"),
+        ((0.25, 0.10), ("left", "top", "centre"), "the top of the left room"),
+        ((0.10, 0.50), ("left", "middle", "left"), "the left side of the left room"),
+        ((0.25, 0.50), ("left", "middle", "centre"), "the middle of the left room"),
+        ((0.75, 0.90), ("right", "bottom", "centre"), "the bottom of the right room"),
+        ((0.41, 0.90), ("left", "bottom", "right"), "the bottom right corner of the left room"),
+        ((0.49, 0.50), ("left", "middle", "right"), "the right side of the left room"),
+        ((0.51, 0.50), ("right", "middle", "left"), "the left side of the right room"),
+    ],
+)
+def test_regions_by_hand(state, region, phrase):
+    found = REGIONS[region_of(np.array(state))]
+    assert found == Region(*region) and found.phrase == phrase
+    assert found.contains(np.array(state)) and not any(r.contains(np.array(state)) for r in REGIONS if r != found)
+
+
+def test_regions_have_equal_shares_of_the_reachable_area():
+    # The centre of the default disc reaches [0.08, 0.42] x [0.08, 0.92] of the left room.
+    x, y = np.meshgrid(0.08 + 0.34 * (np.arange(90) + 0.5) / 90, 0.08 + 0.84 * (np.arange(90) + 0.5) / 90)
+    left = np.stack([x, y], -1)
+    right = np.stack([x + 0.5, y], -1)
+    assert np.bincount(region_of(left).ravel(), minlength=18).tolist() == [900] * 9 + [0] * 9
+    np.testing.assert_array_equal(region_of(right), region_of(left) + 9)
+
+
+def test_mirroring_swaps_rooms_and_columns():
+    states = np.random.default_rng(0).uniform(0.08, 0.92, (500, 2))
+    other = {"left": "right", "right": "left", "centre": "centre"}
+    for state, index in zip(states, region_of(states * [-1, 1] + [1, 0]), strict=True):
+        room, row, column = REGIONS[region_of(state)]
+        assert REGIONS[index] == (other[room], row, other[column])
+
+
+def test_phrases_tell_all_regions_apart():
+    assert len(REGIONS) == len({region.phrase for region in REGIONS}) == 18
+    for one, other in itertools.permutations(REGIONS, 2):
+        assert one.phrase not in other.phrase
+
+
+@pytest.mark.parametrize("split", ["default", "sample", "held_out"])
+def test_captions_are_truthful(split):
+    env = TwoRoomsVectorEnv(60, size=8, factors=dict.fromkeys(FACTORS, split))
+    _, info = env.reset(seed=2)
+    rng = np.random.default_rng(0)
+    seen = set()
+    for i in range(60):
+        values = {name: value[i] for name, value in info["factors"].items()}
+        for sentence in captions(np.stack([env.state[i], env.goal[i]] * 4), values, rng)[::2]:
+            named = [region for region in REGIONS if region.phrase in sentence]
+            assert named == [REGIONS[region_of(env.state[i])]]
+            words = re.findall(r"\w+", sentence.replace(named[0].phrase, ""))
+            assert all((COLORS[word] == values["agent_color"]).all() for word in words if word in COLORS)
+            assert "small" not in words or values["agent_size"] < 0.05
+            assert "large" not in words or values["agent_size"] > 0.05
+            assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|  ", sentence)
+            seen |= set(words)
+    expected = {"sample": {"small", "large", "red"}, "held_out": {"large", "cyan"}, "default": {"red"}}[split]
+    assert expected <= seen and ("small" in seen) == (split == "sample")
+
+
+def test_colour_without_a_name_is_not_named():
+    rng = np.random.default_rng(0)
+    said = {caption(np.array([0.2, 0.2]), FACTOR | {"agent_color": (221, 40, 40)}, rng) for _ in range(100)}
+    assert not any(color in sentence.split() for sentence in said for color in COLORS)
+    assert len(said) >= 5
+
+
+def test_same_seed_same_captions():
+    states = np.random.default_rng(1).uniform(0.1, 0.9, (20, 2))
+    one, two, three = (captions(states, FACTOR, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert one == two != three

@@ -1,0 +1,162 @@
+"""One contract for whatever is in probes/metrics, then the closed forms of each."""
+
+import importlib
+import pkgutil
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import probes.metrics
+from jepa_wm.errors import UserError
+from probes.metrics.cka import _hsic, _sums, cka
+from probes.metrics.mutual_knn import _influence, mutual_knn
+
+NAMES = [module.name for module in pkgutil.iter_modules(probes.metrics.__path__)]
+MODULES = {name: importlib.import_module(f"probes.metrics.{name}") for name in NAMES}
+METRICS = {name: getattr(module, name) for name, module in MODULES.items()}
+
+
+def related(n=160, dx=8, dy=11, share=0.9, seed=0):
+    """Two views of one hidden state, the second with noise; a common mean in both."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden, other = (torch.randn(n, 6, generator=generator, dtype=torch.float64) for _ in range(2))
+    mix = [torch.randn(6, d, generator=generator, dtype=torch.float64) for d in (dx, dy)]
+    return hidden @ mix[0] + 0.5, (share * hidden + (1 - share**2) ** 0.5 * other) @ mix[1] - 0.5
+
+
+def rotation(d, seed):
+    return torch.linalg.qr(torch.randn(d, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)).Q
+
+
+def rotated(x, y):
+    return x @ rotation(x.shape[1], 1), y @ rotation(y.shape[1], 2)
+
+
+def scaled(x, y):
+    return 0.01 * x, 30 * y
+
+
+def translated(x, y):
+    return x + 4 * rotation(x.shape[1], 3)[0], y - 7 * rotation(y.shape[1], 4)[0]
+
+
+def permuted(x, y):
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(5))
+    return x[order], y[order]
+
+
+CHANGES = {"rotation": rotated, "scale": scaled, "translation": translated, "permutation": permuted}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("change", CHANGES)
+def test_declared_invariances_are_exactly_those_that_hold(name, change):
+    x, y = related()
+    before, after = METRICS[name](x, y).value, METRICS[name](*CHANGES[change](x, y)).value
+    assert (abs(before - after) < 1e-6) == (change in MODULES[name].INVARIANCES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_known_invariances_are_declared(name):
+    assert set(CHANGES) >= MODULES[name].INVARIANCES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_symmetric_and_one_on_itself(name):
+    x, y = related()
+    score = METRICS[name](x, y)
+    assert score.value == pytest.approx(METRICS[name](y, x).value, abs=1e-9)
+    assert METRICS[name](x, x).value == pytest.approx(1, abs=1e-9)
+    assert METRICS[name](x, 3 * x @ rotation(8, 0)).value == pytest.approx(1, abs=1e-6)
+    assert score.interval[0] < score.value < score.interval[1]
+    assert score.null + 0.1 < score.value < 0.99
+    assert score.n == 160
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("widths", [(4, 6), (100, 300)])
+def test_independent_input_is_at_the_null_whatever_the_width(name, widths):
+    generator = torch.Generator().manual_seed(0)
+    draws = [METRICS[name](*(torch.randn(64, d, generator=generator) for d in widths)) for _ in range(60)]
+    values = torch.tensor([score.value for score in draws])
+    assert abs(values.mean() - draws[0].null) < 4 * values.std() / 60**0.5
+    covered = [score.interval[0] <= score.null <= score.interval[1] for score in draws]
+    assert sum(covered) >= 0.88 * 60
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_interval_covers_the_expectation(name):
+    x, y = related(n=200 * 60, share=0.8)
+    draws = [METRICS[name](*views) for views in zip(x.split(200), y.split(200), strict=True)]
+    mean = sum(score.value for score in draws) / len(draws)
+    assert sum(score.interval[0] <= mean <= score.interval[1] for score in draws) >= 0.88 * len(draws)
+    error = torch.tensor([score.interval[1] - score.value for score in draws]).mean() / 1.96
+    assert 0.8 < error / torch.tensor([score.value for score in draws]).std() < 1.7
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bad_input_is_refused(name):
+    x, y = related()
+    with pytest.raises(UserError, match="same samples"):
+        METRICS[name](x, y[1:])
+    with pytest.raises(UserError):
+        METRICS[name](x[:3], y[:3])
+    y[4, 1] = float("inf")
+    with pytest.raises(UserError, match="y: row 4"):
+        METRICS[name](x, y)
+
+
+def dense_hsic(k, m):
+    """The unbiased HSIC as it is written for two kernel matrices."""
+    n = len(k)
+    k, m = k.clone().fill_diagonal_(0), m.clone().fill_diagonal_(0)
+    ones = torch.ones(n, dtype=k.dtype)
+    total = (ones @ k @ ones) * (ones @ m @ ones) / ((n - 1) * (n - 2))
+    return (torch.trace(k @ m) + total - 2 * (ones @ k @ m @ ones) / (n - 2)) / (n * (n - 3))
+
+
+@pytest.mark.parametrize(("n", "dx", "dy"), [(8, 3, 2), (41, 5, 70), (150, 30, 20)])
+def test_cka_is_the_dense_definition(n, dx, dy):
+    x, y = related(n, dx, dy)
+    k, m = x @ x.T, y @ y.T
+    dense = dense_hsic(k, m) / (dense_hsic(k, k) * dense_hsic(m, m)).sqrt()
+    assert cka(x, y).value == pytest.approx(dense.item(), abs=1e-10)
+    assert _hsic(_sums(x, y)).item() == pytest.approx(dense_hsic(k, m).item(), rel=1e-9)
+
+
+def test_cka_interval_is_the_jackknife_of_refits():
+    x, y = related(n=100)
+    keep = [torch.ones(100, dtype=torch.bool) for _ in range(20)]
+    for block, mask in enumerate(keep):
+        mask[5 * block : 5 * block + 5] = False
+    left_out = torch.tensor([cka(x[mask], y[mask]).value for mask in keep])
+    error = (19 / 20 * (left_out - left_out.mean()).square().sum()).sqrt().item()
+    score = cka(x, y)
+    assert score.interval == pytest.approx((score.value - 1.96 * error, score.value + 1.96 * error), rel=1e-4)
+
+
+def test_cka_of_a_constant_is_zero():
+    x, _ = related()
+    assert cka(x.float(), torch.full((160, 3), 0.1))[:3] == (0.0, 0.0, (0.0, 0.0))
+
+
+def test_mutual_knn_is_brute_force():
+    x, y = related()
+    lists = []
+    for z in (x, y):
+        unit = F.normalize(z, dim=1)
+        lists.append((unit @ unit.T).fill_diagonal_(-9).argsort(dim=1, descending=True)[:, :7].tolist())
+    shared = sum(len(set(a) & set(b)) for a, b in zip(*lists, strict=True))
+    score = mutual_knn(x, y, k=7)
+    assert score.value == pytest.approx(shared / (7 * 160))
+    assert score.null == 7 / 159
+
+
+def test_influence_averages_to_the_value_and_sees_hubs():
+    of_x, of_y = (torch.tensor(lists) for lists in ([[1, 2], [0, 2], [0, 1], [0, 1]], [[1, 3], [0, 3], [0, 3], [0, 2]]))
+    shared = (of_x[:, :, None] == of_y[:, None, :]).any(dim=2)
+    influence = _influence(of_x, of_y, shared)
+    assert influence.mean().item() == pytest.approx(shared.double().mean().item())
+    # Row 0 is agreed on by the three others, row 3 never by both spaces: each is in 6 and in 3 lists.
+    assert influence.tolist() == pytest.approx([1.25, 0.5, 0.125, 0.125])
