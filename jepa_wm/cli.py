@@ -97,7 +97,7 @@ def _parser(verb: str, function: Callable[..., Any], defaults: list[str]) -> Any
         description=inspect.getdoc(function).split("\n\nArgs:")[0],  # type: ignore[union-attr]
         exit_on_error=False,
         allow_abbrev=False,
-        default_config_files=defaults,
+        default_config_files=list(defaults),
     )
     parser.add_argument("--config", action="config", help="a YAML file, or the name of a shipped config")
     parser.add_function_arguments(function, as_group=False)
@@ -166,4 +166,3 @@ def _dotted(tree: Any, prefix: str = "") -> Iterator[str]:
     for key, value in tree.items() if isinstance(tree, dict) else ():
         yield f"{prefix}{key}"
         yield from _dotted(value, f"{prefix}{key}.")
-

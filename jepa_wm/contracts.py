@@ -8,7 +8,7 @@ model owns their normalisation. Progress is a float in [0, 1].
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,6 @@ Batch = dict[str, Any]
 frame skip; state float32 (B, T, P); captions, a list of B lists of T sentences."""
 
 
-@runtime_checkable
 class Encoder(Protocol):
     """Pixels to tokens; `keep` names the patches to encode, the others are dropped before block 1."""
 
@@ -32,8 +31,8 @@ class Encoder(Protocol):
         """Tokens (B, N, D) -> one latent each (B, latent_dim)."""
         ...
 
-    def grid(self, frames: int) -> tuple[int, int, int]:
-        """Tokens in time, height and width for a clip of `frames` frames."""
+    def grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """Tokens in time, height and width of a clip of `frames` frames of `height` x `width` pixels."""
         ...
 
 

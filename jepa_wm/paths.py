@@ -28,4 +28,5 @@ def find_config(name: str) -> Path:
     for path in (Path(name), root / name, root / f"{name}.yaml"):
         if path.is_file():
             return path
-    raise UserError(f"config '{name}' is neither a file nor a shipped config; shipped are {', '.join(shipped_configs())}")
+    shipped = ", ".join(shipped_configs())
+    raise UserError(f"config '{name}' is neither a file nor a shipped config; shipped are {shipped}")

@@ -27,9 +27,8 @@ class JsonLogger(Logger):
         return "json"
 
     @property
-    def version(self) -> int:
-        """Lightning's version of the run."""
-        return 0
+    def version(self) -> None:
+        """None: a run folder holds one run."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -42,14 +41,3 @@ class JsonLogger(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Hyperparameters are in the run's manifest."""
 
-
-def read_metrics(folder: str | Path) -> dict[int, dict[str, float]]:
-    """Metrics by step; where a resumed run repeated a step, its last record counts."""
-    steps: dict[int, dict[str, float]] = {}
-    for line in (Path(folder) / "metrics.jsonl").read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        steps.setdefault(record.pop("step"), {}).update(record)
-    return dict(sorted(steps.items()))

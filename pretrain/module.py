@@ -68,12 +68,23 @@ class Training(L.LightningModule):
         """Loss of one batch."""
         return self._loss(batch, self.global_step, "train")
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by norm; Lightning's own refuses a fused optimiser under bf16, where nothing is scaled."""
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The same loss on held-out clips, in eval mode and with the same masks and slices each time."""
         self._loss(batch, batch_idx, "val")
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Let teachers follow."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let teachers follow before anybody looks: a checkpoint holds both or neither."""
+        super().optimizer_step(*args, **kwargs)
         for objective in self._each():
             objective.after_step(self.progress)
 

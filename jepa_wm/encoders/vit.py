@@ -61,7 +61,7 @@ class ViT(nn.Module):
             nn.Linear(pool_grid**2 * (dim // 8), 2 * dim), nn.GELU(), nn.Linear(2 * dim, latent_dim)
         )
 
-    def grid(self, frames: int, height: int = 64, width: int = 64) -> tuple[int, int, int]:
+    def grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
         """Tokens in time, height and width of a clip of `frames` frames of `height` x `width` pixels."""
         return max(frames // self.tubelet, 1), height // self.patch, width // self.patch
 

@@ -40,7 +40,9 @@ class Factor(Protocol):
     """One factor: its default, its two disjoint sets of values, and the check of a value given by the user."""
 
     @property
-    def default(self) -> Any: ...
+    def default(self) -> Any:
+        """The value that it has unless another is asked for."""
+        ...
 
     def draw(self, split: str, rng: np.random.Generator) -> Any:
         """A value of the set named `split`, one of `SPLITS`."""

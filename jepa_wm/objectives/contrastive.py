@@ -21,9 +21,8 @@ class ContrastiveText(Objective):
     Args:
         encoder: the image side.
         text: the text side, with the head that reads the encoder's latents.
-        sigreg: weight of SIGReg on the frames' latents; 0 leaves it out. From scratch the frames
-            differ so little at first that both sides fall onto one point and the loss stays at
-            chance; SIGReg spreads the latents and lets learning begin.
+        sigreg: weight of SIGReg on the frames' latents, which spreads them over all dimensions; 0
+            leaves it out.
 
     Source: Radford et al. 2021 (arXiv 2103.00020), loss by open_clip (local loss, gathered with
     gradient over ranks). The temperature is kept within [0, ln 100] as there.

@@ -1,0 +1,86 @@
+"""A policy that plans: receding horizon in latent space."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jepa_wm.contracts import Planner
+from jepa_wm.errors import UserError
+from jepa_wm.world_model import Goal, WorldModel
+
+
+class Controller:
+    """Plan, act on the first planned actions, plan again from what is seen then.
+
+    All environments are planned as one batch. A planned action is held for the model's frame skip.
+    The next search starts from the last plan, shifted by what has been done of it.
+
+    Args:
+        model: the world model.
+        goal: what to reach, an image or a sentence for each environment, see `jepa_wm.world_model.Goal`.
+        planner: the search.
+        horizon: planned actions K.
+        replan: planned actions that are done before the next plan.
+        final: weight of the last imagined latent in the cost; the mean over time has the rest.
+        seed: seeds the search.
+
+    Raises:
+        UserError: if `replan` is not within 1 … `horizon`.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        goal: Goal,
+        planner: Planner,
+        horizon: int = 8,
+        replan: int = 1,
+        final: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        if not 1 <= replan <= horizon:
+            raise UserError(f"Controller: got replan {replan} and horizon {horizon}; expected 1 <= replan <= horizon")
+        self.model, self.goal, self.planner = model, goal, planner
+        self.horizon, self.replan, self.final, self.seed = horizon, replan, final, seed
+        self.steps = 0
+        self.plans = 0
+        self._actions: Tensor | None = None
+
+    def act(self, pixels: np.ndarray, active: np.ndarray | None = None) -> np.ndarray:
+        """What is seen, uint8 (E, C, H, W), to actions (E, A).
+
+        Args:
+            pixels: a frame of each environment.
+            active: bool (E,), environments to plan for; the others get zeros. All if none is given.
+        """
+        if active is None:
+            active = np.ones(len(pixels), dtype=bool)
+        block = self.steps // self.model.dynamics.frame_skip % self.replan
+        if self.steps % (self.model.dynamics.frame_skip * self.replan) == 0:
+            self._plan(torch.from_numpy(pixels), torch.from_numpy(active))
+        assert self._actions is not None
+        self.steps += 1
+        return (self._actions[:, block] * torch.from_numpy(active)[:, None]).numpy()
+
+    def _plan(self, pixels: Tensor, active: Tensor) -> None:
+        if self._actions is None:
+            self._actions = torch.zeros(len(pixels), self.horizon, self.model.dynamics.action_dim)
+        shifted = torch.cat([self._actions[:, self.replan :], torch.zeros_like(self._actions[:, : self.replan])], dim=1)
+        plan = self.model.plan(
+            pixels[active],
+            self._goal_of(active),
+            self.planner,
+            mean=shifted[active],
+            final=self.final,
+            seed=self.seed + self.plans,
+        )
+        self._actions = shifted
+        self._actions[active] = plan.actions.float()
+        self.plans += 1
+
+    def _goal_of(self, active: Tensor) -> Goal:
+        if isinstance(self.goal, Tensor):
+            return self.goal[active] if self.goal.ndim == 4 and len(self.goal) > 1 else self.goal
+        if isinstance(self.goal, str):
+            return self.goal
+        return [sentence for sentence, keep in zip(self.goal, active.tolist(), strict=True) if keep]

@@ -1,0 +1,201 @@
+"""The rules of the house, read off the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("jepa_wm", "probes", "pretrain")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+LAYERS = [
+    {"errors", "contracts", "files", "manifest", "checkpoint", "distributed", "optim", "schedules"}
+    | {"statistics", "paths"},
+    {"envs"},
+    {"data"},
+    {"planning"},
+    {"losses"},
+    {"encoders"},
+    {"dynamics"},
+    {"objectives"},
+    {"world_model"},
+    {"control"},
+    {"cli"},
+    {"demo", "__main__"},
+]
+OWNERS = {
+    "lightning": ("pretrain/",),
+    "webdataset": ("jepa_wm/data/",),
+    "gymnasium": ("jepa_wm/envs/", "jepa_wm/control/"),
+    "open_clip": ("jepa_wm/encoders/", "jepa_wm/objectives/contrastive.py"),
+    "faiss": ("probes/",),
+    "torch.distributed": ("jepa_wm/distributed.py",),
+}
+HEAVY = ("lightning", "open_clip", "timm", "gymnasium", "webdataset", "faiss", "matplotlib")
+
+every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Dotted names that a file imports, at any depth; `from a import b` gives `a` and `a.b`."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            names |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def layer(name: str) -> int:
+    found = [rank for rank, members in enumerate(LAYERS) if name in members]
+    assert found, f"'{name}' has no place in the staircase: add it to LAYERS in {Path(__file__).name}"
+    return found[0]
+
+
+def broken_arrows(file: str, names: set[str]) -> list[str]:
+    """Imports of `names` that a file of this path may not have."""
+    package, part = file.removesuffix(".py").split("/")[:2]
+    later = PACKAGES[PACKAGES.index(package) + 1 :]
+    broken = [name for name in names if any(within(name, other) for other in later)]
+    # The package's __init__ names its lazy exports for type checkers.
+    if package == "jepa_wm" and part != "__init__":
+        parts = {name.split(".")[1] for name in names if name.startswith("jepa_wm.")} - {"__version__", part}
+        broken += [f"jepa_wm.{other}" for other in parts if layer(other) > layer(part) - (layer(part) > 0)]
+    return broken
+
+
+def foreign(file: str, names: set[str]) -> list[str]:
+    """Imports of `names` that belong to others than this file."""
+    return [
+        name
+        for name in names
+        for library, owners in OWNERS.items()
+        if within(name, library) and not file.startswith(owners)
+    ]
+
+
+@every_file
+def test_imports_go_one_way(path: Path) -> None:
+    file = path.relative_to(ROOT).as_posix()
+    assert not broken_arrows(file, imports(ast.parse(path.read_text())))
+
+
+@every_file
+def test_each_heavy_library_has_one_owner(path: Path) -> None:
+    file = path.relative_to(ROOT).as_posix()
+    assert not foreign(file, imports(ast.parse(path.read_text())))
+
+
+@every_file
+def test_torch_distributed_is_not_reached_by_attribute(path: Path) -> None:
+    if path.relative_to(ROOT).as_posix() == "jepa_wm/distributed.py":
+        return
+    reached = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.distributed"
+    ]
+    assert not reached
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("jepa_wm/envs/render.py", "jepa_wm.data.shards"),
+        ("jepa_wm/planning/cem.py", "jepa_wm.world_model"),
+        ("jepa_wm/errors.py", "jepa_wm.envs"),
+        ("jepa_wm/control/plan.py", "probes.linear"),
+        ("probes/run.py", "pretrain.cli"),
+        ("jepa_wm/control/plan.py", "jepa_wm.cli"),
+    ],
+)
+def test_a_broken_arrow_would_be_seen(file: str, name: str) -> None:
+    assert broken_arrows(file, {name})
+
+
+def test_a_foreign_import_would_be_seen() -> None:
+    assert foreign("jepa_wm/optim.py", {"torch.distributed"})
+    assert foreign("probes/run.py", {"lightning.pytorch"})
+    assert not foreign("pretrain/module.py", {"lightning.pytorch"})
+
+
+def undocumented(tree: ast.Module, promised: set[str]) -> list[str]:
+    """Public definitions without a docstring; a method that a protocol describes needs none of its own."""
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    methods = [node for cls in classes for node in cls.body if isinstance(node, ast.FunctionDef)]
+    return [
+        node.name
+        for node in (*classes, *functions, *(node for node in methods if node.name not in promised))
+        if not node.name.startswith("_") and not ast.get_docstring(node)
+    ]
+
+
+def promises() -> set[str]:
+    """Methods that protocols and the contracts describe."""
+    found = set()
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and (
+                path.name == "contracts.py" or "Protocol" in map(ast.unparse, node.bases)
+            ):
+                found |= {
+                    item.name for item in node.body if isinstance(item, ast.FunctionDef) and ast.get_docstring(item)
+                }
+    return found
+
+
+PROMISED = promises()
+
+
+@every_file
+def test_what_is_public_has_a_docstring(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "the module"
+    assert undocumented(tree, PROMISED) == []
+
+
+def test_a_missing_docstring_would_be_seen() -> None:
+    source = "def f(): pass\nclass A:\n    def forward(self): pass\n    def own(self): pass\n    def _own(self): pass"
+    assert undocumented(ast.parse(source), {"forward"}) == ["A", "f", "own"]
+
+
+@every_file
+def test_files_and_functions_fit_on_screens(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= 80] == []
+
+
+def rooms() -> list[str]:
+    """Folders with source of their own, as they are called below tests/."""
+    parents = {path.parent.relative_to(ROOT) for path in FILES if path.name not in ("__init__.py", "__main__.py")}
+    return sorted("/".join(room.parts).removeprefix("jepa_wm/") for room in parents - {Path("jepa_wm")})
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_each_room_has_tests_of_its_own(room: str) -> None:
+    folder, name = ROOT / "tests" / room, room.rpartition("/")[2]
+    files = [*folder.rglob("test_*.py"), *folder.parent.glob(f"test_{name}.py")]
+    assert any("def test_" in path.read_text() for path in files), f"{folder} holds no tests"
+
+
+def test_importing_the_package_brings_in_nothing_heavy() -> None:
+    code = f"import sys, jepa_wm.cli; print([name for name in {('torch', *HEAVY)} if name in sys.modules])"
+    light = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert light.stdout.strip() == "[]"
+
+
+def test_contracts_bring_in_torch_and_nothing_heavier() -> None:
+    code = f"import sys, jepa_wm.contracts; print([name for name in {HEAVY} if name in sys.modules])"
+    light = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert light.stdout.strip() == "[]"

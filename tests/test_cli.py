@@ -1,0 +1,270 @@
+"""The command line: its verbs, and what it says to bad input."""
+
+import argparse
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jepa_wm import __version__, cli
+from jepa_wm.cli import TRAINERS, VERBS, main
+from jepa_wm.errors import UserError
+from jepa_wm.manifest import write_manifest
+from jepa_wm.paths import config_root, find_config, shipped_configs
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 2) -> str:
+    """The one line that the command complains in, after checking that it is one; Lightning's log is no complaint."""
+    assert main(list(argv)) == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("INFO: ")]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith(f"jepa-wm {argv[0]}: ")
+    return lines[0]
+
+
+def small(out: Path) -> list[str]:
+    return ["collect", f"--out={out}", "--episodes=3", "--steps=2", "--size=16"]
+
+
+def config(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return f"--config={path}"
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    code = (
+        "import sys; from jepa_wm.cli import main; "
+        "assert main(['--help']) == main(['--version']) == main([]) == 0; "
+        "print([name for name in ('torch', 'numpy', 'jsonargparse', 'yaml') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+    assert f"jepa-wm {__version__}" in ran.stdout
+    assert all(f"  {verb} " in ran.stdout and purpose in ran.stdout for verb, (_, purpose) in VERBS.items())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_leads_to_a_function_that_can_be_called(verb: str) -> None:
+    module, _, name = VERBS[verb][0].partition(":")
+    function = getattr(import_module(module), name)
+    parameters = inspect.signature(function).parameters
+    if verb in TRAINERS:
+        assert list(parameters) == ["args"]
+    else:
+        assert inspect.getdoc(function) and all(p.annotation is not p.empty for p in parameters.values())
+
+
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - set(TRAINERS)))
+def test_the_config_of_a_verb_fits_its_signature(verb: str) -> None:
+    path = config_root() / "two_rooms" / f"{verb}.yaml"
+    function = cli._function(verb)
+    required = [name for name, p in inspect.signature(function).parameters.items() if p.default is p.empty]
+    parsed = cli._parser(verb, function, []).parse_args(
+        [*([f"--config={path}"] if path.is_file() else []), *(f"--{name}=x" for name in required)]
+    )
+    for key, value in (yaml.safe_load(path.read_text()) if path.is_file() else {}).items():
+        assert parsed[key] == value
+
+
+def test_the_verb_reads_its_own_config_unless_another_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, object]] = []
+
+    def plan(out: str, seed: int = 5) -> None:
+        """Do nothing."""
+        seen.append({"out": out, "seed": seed})
+
+    own = tmp_path / "two_rooms" / "plan.yaml"
+    own.parent.mkdir()
+    own.write_text("seed: 7\n")
+    monkeypatch.setattr(cli, "config_root", lambda: tmp_path)
+    monkeypatch.setattr(cli, "_function", lambda verb: plan)
+    assert main(["plan", "--out=a"]) == main(["plan", "--out=b", config(tmp_path, "{}")]) == 0
+    assert main(["plan", "--out=c", "--seed=1"]) == 0
+    assert seen == [{"out": "a", "seed": 7}, {"out": "b", "seed": 5}, {"out": "c", "seed": 1}]
+
+
+def test_trainers_get_their_own_config_first_and_the_rest_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(cli, "_function", lambda verb: seen.append)
+    own = config_root() / "two_rooms" / "pretrain.yaml"
+    assert main(["pretrain", "--run", "a"]) == main(["pretrain", "--config", "two_rooms/collect"]) == 0
+    assert seen[0] == [f"--config={own}", "--run", "a"]
+    assert seen[1] == [f"--config={config_root() / 'two_rooms' / 'collect.yaml'}"]
+
+
+class TestBadInput:
+    def test_an_unknown_verb(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert complaint(capsys, "colect").endswith("did you mean 'collect'?")
+
+    def test_an_unknown_option(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        line = complaint(capsys, *small(tmp_path / "a"), "--epsiodes=4")
+        assert "--epsiodes" in line and line.endswith("did you mean 'episodes'?")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_unknown_config_key(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        line = complaint(capsys, *small(tmp_path / "a"), config(tmp_path, "epsiodes: 4\n"))
+        assert "'epsiodes'" in line and "mine.yaml" in line and line.endswith("did you mean 'episodes'?")
+        assert not (tmp_path / "a").exists()
+
+    @pytest.mark.parametrize("text", ["episodes: many\n", "episodes: 2.5\n", "factors: 3\n"])
+    def test_a_wrong_type(self, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
+        line = complaint(capsys, "collect", f"--out={tmp_path / 'a'}", config(tmp_path, text))
+        key, value = text.strip().split(": ")
+        assert key in line and value in line and "mine.yaml" in line
+        assert not (tmp_path / "a").exists()
+
+    @pytest.mark.parametrize("text", ["episodes: [4\n", "- 3\n", "a: b: c\n"])
+    def test_a_config_that_is_no_mapping(self, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
+        assert "mine.yaml" in complaint(capsys, "collect", "--out=a", config(tmp_path, text))
+
+    def test_a_missing_config(self, capsys: pytest.CaptureFixture[str]) -> None:
+        line = complaint(capsys, "collect", "--out=a", "--config", "two_rooms/nowhere")
+        assert "'two_rooms/nowhere'" in line and "two_rooms/collect" in line
+
+    def test_a_missing_required_option(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "out" in complaint(capsys, "collect")
+
+    def test_an_unknown_environment(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        line = complaint(capsys, *small(tmp_path / "a"), "--environment=jepa_wm/Nowhere-v0")
+        assert "jepa_wm/Nowhere-v0" in line
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_empty_folder_and_a_run_of_the_wrong_stage(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        empty, wrong = tmp_path / "empty", tmp_path / "wrong"
+        empty.mkdir()
+        write_manifest(wrong, "probe")
+        for folder, reason in ((empty, "empty"), (wrong, "'probe'")):
+            line = complaint(capsys, "plan", f"--model={folder}", f"--data={folder}", f"--out={tmp_path / 'a'}")
+            assert str(folder) in line and reason in line
+        assert not (tmp_path / "a").exists()
+
+    def test_a_missing_shard(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        assert main(small(tmp_path / "data")) == 0
+        shard = next((tmp_path / "data").glob("train*.tar"))
+        shard.unlink()
+        capsys.readouterr()
+        line = complaint(capsys, "pretrain", f"--run={tmp_path / 'a'}", f"--data.folder={tmp_path / 'data'}")
+        assert shard.name in line
+        assert not (tmp_path / "a").exists()
+
+    @pytest.mark.parametrize(
+        "argument", ["--data.framse=3", "--data.frames=many", "--trainer.max_stepss=3", "--model.lr=fast"]
+    )
+    def test_trainers_complain_alike(self, capsys: pytest.CaptureFixture[str], tmp_path: Path, argument: str) -> None:
+        line = complaint(capsys, "pretrain", f"--run={tmp_path / 'a'}", f"--data.folder={tmp_path}", argument)
+        assert argument.removeprefix("--").partition("=")[0] in line
+        assert not (tmp_path / "a").exists()
+
+
+class TestStops:
+    @pytest.mark.parametrize(
+        "error", [UserError("what\n  and   where"), argparse.ArgumentError(None, "what\nand where")]
+    )
+    def test_many_lines_become_one_and_debug_shows_the_traceback(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        def fail(verb: str, argv: list[str]) -> None:
+            assert argv == ["--a"]
+            raise error
+
+        monkeypatch.setattr(cli, "run_verb", fail)
+        assert complaint(capsys, "plan", "--a") == "jepa-wm plan: error: what and where"
+        assert main(["--debug", "plan", "--a"]) == main(["plan", "--a", "--debug"]) == 2
+        assert capsys.readouterr().err.count("Traceback") == 2
+
+    def test_a_long_message_is_cut(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(verb: str, argv: list[str]) -> None:
+            raise UserError("x " * 5000)
+
+        monkeypatch.setattr(cli, "run_verb", fail)
+        assert len(complaint(capsys, "plan")) < 600
+
+    @pytest.mark.parametrize("wrapped", [False, True])
+    def test_ctrl_c(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, wrapped: bool) -> None:
+        def stop(verb: str, argv: list[str]) -> None:
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt:
+                if wrapped:  # as Lightning does
+                    sys.exit(1)
+                raise
+
+        monkeypatch.setattr(cli, "run_verb", stop)
+        assert "run the same command again to continue" in complaint(capsys, "pretrain", code=130)
+
+    def test_a_bug_is_not_hidden(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(verb: str, argv: list[str]) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(cli, "run_verb", fail)
+        with pytest.raises(ZeroDivisionError):
+            main(["plan"])
+
+
+class TestDemo:
+    def test_stages_get_what_earlier_ones_made_and_complete_ones_are_skipped(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        from jepa_wm import demo
+
+        calls: dict[str, list[str]] = {}
+
+        def record(stage: str, argv: list[str]) -> None:
+            calls[stage] = argv
+            if stage == "report":
+                (out / "summary.json").write_text('{"planning": {"image": {"success": 0.9125}}}')
+
+        out, preset = tmp_path / "out", tmp_path / "preset.yaml"
+        preset.write_text("plan: {episodes: 4, goals: [image], name: long}\n")
+        write_manifest(out / "collect", "collect")
+        monkeypatch.setattr(demo, "run_verb", record)
+        demo.demo(str(out), str(preset))
+        printed = capsys.readouterr().out
+        assert list(calls) == ["pretrain", "forecast", "plan", "probe", "report"]
+        assert calls["pretrain"] == [f"--run={out}/pretrain", f"--data.folder={out}/collect"]
+        assert calls["plan"][-3:] == ["--episodes=4", '--goals=["image"]', "--name=long"]
+        assert "[1/6] collect: complete already, skipped" in printed
+        assert "planning.image.success  0.9125" in printed
+
+    def test_a_demo_is_not_continued_with_another_preset(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        (tmp_path / "demo.json").write_text('{"preset": "smoke"}')
+        line = complaint(capsys, "demo", f"--out={tmp_path}", "--preset=default")
+        assert "'smoke'" in line and "'default'" in line
+
+    @pytest.mark.parametrize(
+        ("text", "reason"), [("[1]", "mapping"), ("fly: {}", "'fly'"), ("plan: 3", "mapping"), ("a: [", "YAML")]
+    )
+    def test_a_malformed_preset(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, reason: str
+    ) -> None:
+        preset = tmp_path / "mine.yaml"
+        preset.write_text(text)
+        line = complaint(capsys, "demo", f"--out={tmp_path / 'a'}", f"--preset={preset}")
+        assert "mine.yaml" in line and reason in line
+        assert not (tmp_path / "a").exists()
+
+    def test_shipped_presets_name_stages_only(self) -> None:
+        from jepa_wm.demo import STAGES, _preset
+
+        for name in ("default", "smoke"):
+            assert set(_preset(name)) <= set(STAGES)
+
+
+def test_configs_are_found_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "two_rooms/collect" in shipped_configs()
+    for name in ("two_rooms/collect", "two_rooms/collect.yaml", str(config_root() / "two_rooms" / "collect.yaml")):
+        assert find_config(name).samefile(config_root() / "two_rooms" / "collect.yaml")
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text("seed: 1\n")
+    assert find_config("own.yaml") == Path("own.yaml")
+    with pytest.raises(UserError, match="two_rooms/colect"):
+        find_config("two_rooms/colect")

@@ -1,0 +1,142 @@
+"""Files, manifests and saved modules."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from jepa_wm.checkpoint import build, find_part, load_module, save_modules, spec
+from jepa_wm.encoders.vit import ViT
+from jepa_wm.errors import UserError
+from jepa_wm.files import atomic_path, read_json, write_json
+from jepa_wm.manifest import hash_files, is_complete, read_manifest, stage_run, write_manifest
+
+
+def vit(seed: int = 0) -> ViT:
+    torch.manual_seed(seed)
+    return ViT(patch=8, dim=24, depth=1, heads=2, latent_dim=8, pool_grid=2).eval()
+
+
+class TestFiles:
+    def test_a_failure_leaves_the_old_file_and_nothing_else(self, tmp_path: Path) -> None:
+        target = tmp_path / "a.txt"
+        target.write_text("old")
+        with pytest.raises(RuntimeError), atomic_path(target) as aside:
+            aside.write_text("half")
+            raise RuntimeError
+        assert target.read_text() == "old"
+        assert list(tmp_path.iterdir()) == [target]
+
+    def test_a_folder_is_replaced_whole(self, tmp_path: Path) -> None:
+        target = tmp_path / "run"
+        target.mkdir()
+        (target / "stale").touch()
+        with atomic_path(target) as aside:
+            aside.mkdir()
+            (aside / "fresh").touch()
+        assert [path.name for path in target.iterdir()] == ["fresh"]
+        assert list(tmp_path.iterdir()) == [target]
+
+    def test_nan_is_refused_and_the_old_file_stays(self, tmp_path: Path) -> None:
+        write_json(tmp_path / "a.json", {"loss": 1.5})
+        with pytest.raises(ValueError, match="JSON"):
+            write_json(tmp_path / "a.json", {"loss": float("nan")})
+        assert read_json(tmp_path / "a.json") == {"loss": 1.5}
+
+    def test_broken_and_missing_json_are_named(self, tmp_path: Path) -> None:
+        (tmp_path / "broken.json").write_text('{"a": ')
+        for name in ("broken.json", "missing.json"):
+            with pytest.raises(UserError, match=name):
+                read_json(tmp_path / name)
+
+
+class TestManifest:
+    def test_a_stage_that_succeeds_is_complete_and_timed(self, tmp_path: Path) -> None:
+        with stage_run(tmp_path, "plan", {"seed": 3}) as fields:
+            assert not is_complete(tmp_path)
+            fields["episodes"] = 7
+        manifest = read_manifest(tmp_path, "plan")
+        assert (manifest["config"], manifest["episodes"]) == ({"seed": 3}, 7)
+        assert 0 <= manifest["seconds"] < 60
+        assert 0.001 < manifest["peak_rss_gib"] < 100
+
+    def test_a_stage_that_fails_is_not(self, tmp_path: Path) -> None:
+        with pytest.raises(RuntimeError), stage_run(tmp_path, "plan", {}):
+            raise RuntimeError
+        assert not is_complete(tmp_path)
+
+    def test_each_wrong_folder_is_refused_with_its_reason(self, tmp_path: Path) -> None:
+        for name in ("empty", "unfinished", "other", "old"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "unfinished" / "metrics.jsonl").touch()
+        write_manifest(tmp_path / "other", "collect")
+        write_json(tmp_path / "old" / "manifest.json", {"format": 0, "stage": "plan"})
+        reasons = {"empty": "empty", "unfinished": "unfinished", "other": "'collect'", "old": "format", "no": "folder"}
+        for name, reason in reasons.items():
+            with pytest.raises(UserError, match=reason) as caught:
+                read_manifest(tmp_path / name, "plan", "forecast")
+            assert str(tmp_path / name) in str(caught.value)
+
+    def test_the_hash_sees_names_and_contents_but_no_order(self, tmp_path: Path) -> None:
+        first, second = tmp_path / "a", tmp_path / "b"
+        first.write_text("1")
+        second.write_text("2")
+        before = hash_files([first, second])
+        assert hash_files([second, first]) == before
+        second.write_text("3")
+        assert hash_files([first, second]) != before
+        second.write_text("2")
+        second.rename(tmp_path / "c")
+        assert hash_files([first, tmp_path / "c"]) != before
+
+
+class TestCheckpoint:
+    def test_a_module_comes_back_the_same(self, tmp_path: Path) -> None:
+        module, pixels = vit(), torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+        save_modules(tmp_path / "model", {"encoder": module})
+        loaded = load_module(find_part(tmp_path, "encoder"))
+        assert spec(loaded) == spec(module)
+        assert torch.equal(loaded(pixels), module(pixels))
+        assert not torch.equal(vit(1)(pixels), module(pixels))
+
+    def test_nothing_is_saved_if_one_module_cannot_be(self, tmp_path: Path) -> None:
+        class Forgetful(nn.Module):
+            def __init__(self, width: int) -> None:
+                super().__init__()
+
+        with pytest.raises(AttributeError):
+            save_modules(tmp_path / "model", {"encoder": vit(), "other": Forgetful(3)})
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("path", ["os.system", "jepa_wm_evil.A", "jepa_wm.nowhere.A", "jepa_wm.files.shutil"])
+    def test_foreign_and_unknown_classes_are_not_built(self, path: str) -> None:
+        with pytest.raises(UserError, match=path):
+            build({"class_path": path, "init_args": {}})
+
+    def test_weights_that_do_not_fit_are_named(self, tmp_path: Path) -> None:
+        save_modules(tmp_path, {"encoder": vit()})
+        config = tmp_path / "encoder" / "config.json"
+        saved = read_json(config)
+        saved["init_args"]["dim"] = 48
+        config.write_text(json.dumps(saved))
+        with pytest.raises(UserError, match="does not fit"):
+            load_module(tmp_path / "encoder")
+        saved["init_args"]["dimm"] = 48
+        config.write_text(json.dumps(saved))
+        with pytest.raises(UserError, match="dimm"):
+            load_module(tmp_path / "encoder")
+
+    def test_torn_weights_and_missing_parts_are_named(self, tmp_path: Path) -> None:
+        save_modules(tmp_path / "model", {"encoder": vit()})
+        with pytest.raises(UserError, match=r"dynamics.*encoder"):
+            find_part(tmp_path, "dynamics")
+        weights = tmp_path / "model" / "encoder" / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-8])
+        with pytest.raises(UserError, match=r"model\.safetensors"):
+            load_module(weights.parent)
+        shutil.rmtree(tmp_path / "model")
+        with pytest.raises(UserError, match="nothing"):
+            find_part(tmp_path, "encoder")
