@@ -64,10 +64,16 @@ class Dynamics(nn.Module):
     Attributes:
         action_dim: A of one environment step.
         frame_skip: environment steps between two latents; an action here is `frame_skip * action_dim` wide.
+
+    `forward(latents (B, T, N, D), actions (B, T, A))` is teacher forcing: the latents after each frame.
     """
 
     action_dim: int
     frame_skip: int
+
+    def set_action_statistics(self, mean: list[float], std: list[float]) -> None:
+        """Take in mean and standard deviation (A,) of the training actions."""
+        raise NotImplementedError
 
     def start(self, latents: Tensor, actions: Tensor) -> State:
         """Read the context once: latents (B, T, N, D), actions between them (B, T-1, A)."""

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from jepa_wm.checkpoint import find_part, load_module, save_modules
-from jepa_wm.contracts import Cost, Plan, Planner
+from jepa_wm.contracts import Cost, Dynamics, Plan, Planner
 from jepa_wm.dynamics.rollout import rollout
-from jepa_wm.dynamics.transformer import TransformerDynamics
 from jepa_wm.encoders.text import TextAlignment
 from jepa_wm.encoders.vit import ViT, encode_frames
 from jepa_wm.errors import UserError
@@ -28,7 +27,7 @@ class WorldModel(nn.Module):
         text: sentences and latents in one space; without it, no sentence can be a goal.
     """
 
-    def __init__(self, encoder: ViT, dynamics: TransformerDynamics, text: TextAlignment | None = None) -> None:
+    def __init__(self, encoder: ViT, dynamics: Dynamics, text: TextAlignment | None = None) -> None:
         super().__init__()
         self.encoder, self.dynamics, self.text = encoder, dynamics, text
 

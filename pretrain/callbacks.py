@@ -106,10 +106,9 @@ class Health(L.Callback):
 
     def _state_probe(self, latents: Tensor) -> float:
         last = int(self.episode[-1]) + 1
-        parts = [self.episode < last // 2, self.episode >= last * 3 // 4]
-        parts.insert(1, ~(parts[0] | parts[1]))
-        splits = [(latents[part], self.state[part]) for part in parts]
-        return ridge_probe(*splits, groups=self.episode).r2.value
+        train, test = self.episode < last // 2, self.episode >= last * 3 // 4
+        train_xy, val_xy, test_xy = ((latents[part], self.state[part]) for part in (train, ~(train | test), test))
+        return ridge_probe(train_xy, val_xy, test_xy, groups=self.episode).r2.value
 
 
 def _held_out_frames(folder: str, count: int) -> tuple[Tensor, Tensor, Tensor]:

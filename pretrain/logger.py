@@ -40,4 +40,3 @@ class JsonLogger(Logger):
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Hyperparameters are in the run's manifest."""
-

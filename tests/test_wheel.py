@@ -39,7 +39,8 @@ def run(site: Path, *args: str) -> str:
 
 def test_the_wheel_holds_packages_and_configs_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    sources = {path for package in ("jepa_wm", "pretrain", "probes") for path in (ROOT / package).rglob("*.py")}
+    packages = [path for package in ("jepa_wm", "pretrain", "probes") for path in (ROOT / package).rglob("*")]
+    sources = [path for path in packages if path.is_file() and path.suffix != ".pyc"]
     configs = (ROOT / "configs").rglob("*.yaml")
     expected = {path.relative_to(ROOT).as_posix() for path in sources}
     expected |= {"jepa_wm/" + path.relative_to(ROOT).as_posix() for path in configs}

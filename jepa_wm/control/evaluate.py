@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
     @property
     def ever(self) -> np.ndarray:
         """Whether the goal was met at any step, (E,)."""
-        return self.reached.any(axis=1)
+        return np.any(self.reached, axis=1)
 
     @property
     def last(self) -> np.ndarray:

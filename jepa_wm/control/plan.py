@@ -147,9 +147,7 @@ def _row(kind: str, policy: str, goals: GoalSet, outcome: Outcome) -> dict[str, 
     return {"goal": kind, "policy": policy, **outcome.row(solved), "excluded": goals.excluded}
 
 
-def _film(
-    folder: Path, kind: str, goals: GoalSet, world: TwoRoomsVectorEnv, outcome: Outcome
-) -> list[dict[str, Any]]:
+def _film(folder: Path, kind: str, goals: GoalSet, world: TwoRoomsVectorEnv, outcome: Outcome) -> list[dict[str, Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     pictures = world.render_states(goals.goal)
     solved = outcome.ever if kind == "image" else outcome.last

@@ -5,6 +5,8 @@ from pathlib import Path
 from torch import nn
 
 from jepa_wm.checkpoint import find_part, load_module
+from jepa_wm.encoders.text import TextAlignment
+from jepa_wm.errors import UserError
 
 
 def load_encoder(source: str, part: str = "encoder") -> nn.Module:
@@ -20,7 +22,7 @@ def load_encoder(source: str, part: str = "encoder") -> nn.Module:
     return load_module(find_part(Path(source), part))
 
 
-def load_text(source: str) -> nn.Module:
+def load_text(source: str) -> TextAlignment:
     """Load a text alignment from a run folder or a checkpoint folder.
 
     Args:
@@ -29,4 +31,8 @@ def load_text(source: str) -> nn.Module:
     Raises:
         UserError: if the folder holds none, or it is broken.
     """
-    return load_module(find_part(Path(source), "text"))
+    folder = find_part(Path(source), "text")
+    text = load_module(folder)
+    if not isinstance(text, TextAlignment):
+        raise UserError(f"{folder} holds a {type(text).__name__}; expected a TextAlignment")
+    return text

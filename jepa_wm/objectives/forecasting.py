@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jepa_wm.contracts import Batch, Objective
+from jepa_wm.contracts import Batch, Dynamics, Objective
 from jepa_wm.dynamics.rollout import rollout
-from jepa_wm.dynamics.transformer import TransformerDynamics
 from jepa_wm.encoders.vit import ViT, encode_frames
 from jepa_wm.losses.sigreg import SIGReg
 
@@ -30,7 +29,7 @@ class Forecasting(Objective):
     """
 
     def __init__(
-        self, encoder: ViT, dynamics: TransformerDynamics, sigreg: float = 0.05, freeze_encoder: bool = False
+        self, encoder: ViT, dynamics: Dynamics, sigreg: float = 0.05, freeze_encoder: bool = False
     ) -> None:
         super().__init__()
         self.encoder, self.dynamics = encoder, dynamics

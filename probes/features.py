@@ -1,0 +1,105 @@
+"""The frames that are probed, and their latents."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from jepa_wm.data import BrokenSample, EpisodeShards
+from jepa_wm.errors import UserError
+
+SHARES = {"train": 1.0, "val": 0.1, "test": 0.4}
+"""Frames of each split, as a share of those that probes are trained on."""
+
+BATCH = 256
+
+
+class Rows(NamedTuple):
+    """Frames with what is true of them, those of an episode adjacent and in random order.
+
+    Attributes:
+        pixels: uint8 (n, C, H, W).
+        state: float32 (n, P).
+        captions: n sentences.
+        factors: float32 (n, k) by name: k is 3 for a colour, else 1.
+        episode: int64 (n,), a number that no other split uses.
+    """
+
+    pixels: Tensor
+    state: Tensor
+    captions: list[str]
+    factors: dict[str, Tensor]
+    episode: Tensor
+
+    def first(self, count: int) -> "Rows":
+        """The first `count` rows."""
+        factors = {name: value[:count] for name, value in self.factors.items()}
+        return Rows(self.pixels[:count], self.state[:count], self.captions[:count], factors, self.episode[:count])
+
+
+def read_splits(folder: str, frames: int, seed: int) -> dict[str, Rows]:
+    """Draw about `frames` frames from the training split and `SHARES` of that from the others.
+
+    Raises:
+        UserError: if the folder holds no finished shards, a split is missing, or all of it is broken.
+    """
+    rows, begin = {}, 0
+    for number, (split, share) in enumerate(SHARES.items()):
+        shards = EpisodeShards(folder, split)
+        rows[split] = draw_rows(shards, max(1, round(frames * share)), np.random.default_rng([seed, number]), begin)
+        begin += len(shards)
+    return rows
+
+
+def draw_rows(shards: EpisodeShards, frames: int, random: np.random.Generator, begin: int = 0) -> Rows:
+    """Draw about `frames` frames, as few from each episode as the number of episodes allows.
+
+    Args:
+        shards: the episodes; broken ones are reported and left out.
+        frames: frames in all.
+        random: draws the episodes, and the times in each.
+        begin: number of the split's first episode in `Rows.episode`.
+
+    Raises:
+        UserError: if every episode is broken.
+    """
+    each = -(-frames // len(shards))
+    columns: dict[str, list[Any]] = {name: [] for name in Rows._fields}
+    drawn = random.permutation(len(shards))[: -(-frames // each)].tolist()
+    for index in tqdm(drawn, desc=f"{shards.split} frames", leave=False):
+        times = random.permutation(shards.lengths[index])[:each]
+        try:
+            episode = shards[index]
+        except BrokenSample as error:
+            shards.report(shards.name(index), str(error))
+            continue
+        columns["pixels"].append(torch.from_numpy(episode.frames[times]))
+        columns["state"].append(torch.from_numpy(episode.state[times]))
+        columns["captions"] += [episode.captions[time] for time in sorted(times)]
+        columns["factors"] += [episode.factors] * len(times)
+        columns["episode"].append(torch.full((len(times),), begin + index))
+    if not columns["pixels"]:
+        raise UserError(f"every episode drawn from split '{shards.split}' of {shards.folder} is broken")
+    pixels, state, episodes = (torch.cat(columns[name]) for name in ("pixels", "state", "episode"))
+    return Rows(pixels, state, columns["captions"], _factors(columns["factors"]), episodes)
+
+
+def _factors(each: list[dict[str, float | list[float]]]) -> dict[str, Tensor]:
+    return {
+        name: torch.tensor(np.array([factors[name] for factors in each], dtype=np.float32)).reshape(len(each), -1)
+        for name in each[0]
+    }
+
+
+@torch.no_grad()
+def encode(encoder: nn.Module, pixels: Tensor) -> Tensor:
+    """Pooled latents (n, D) of pixels uint8 (n, C, H, W), batch by batch."""
+    model: Any = encoder
+    return torch.cat([model.pool(model(chunk)).float() for chunk in pixels.split(BATCH)])
+
+
+def encode_splits(encoder: nn.Module, rows: dict[str, Rows]) -> dict[str, Tensor]:
+    """Pooled latents (n, D) of each split."""
+    return {split: encode(encoder, part.pixels) for split, part in rows.items()}

@@ -1,0 +1,116 @@
+"""Line charts in small multiples, as SVG that stands inside a page."""
+
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from probes.report.html import Markup, escape
+
+BLUE, ORANGE, GREY, GREEN = "#2f6db5", "#d9742b", "#8a94a0", "#4d9a6a"
+MUTED = "#5b6672"
+PANEL = (2.68, 1.85)
+"""Inches of one panel."""
+
+STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text, in the page's own font
+    "svg.hashsalt": "jepa_wm",  # else the identifiers differ from run to run
+    "text.parse_math": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "none",
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#b5bcc4",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#eceff2",
+    "text.color": "#1f2933",
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.fontsize": 8.5,
+}
+
+
+class Line(NamedTuple):
+    """One line: points (x, y); `style` is matplotlib's."""
+
+    label: str
+    points: Mapping[int, float]
+    colour: str = BLUE
+    style: str = "-"
+
+
+class Panel(NamedTuple):
+    """One pair of axes; `boundary` is an x at which another stage begins."""
+
+    title: str
+    lines: Sequence[Line]
+    boundary: float | None = None
+
+
+def constant(label: str, value: float, x: Iterable[int], colour: str, style: str) -> Line:
+    """A level that holds from the first to the last of `x`."""
+    places = list(x)
+    return Line(label, {min(places): value, max(places): value}, colour, style)
+
+
+def small_multiples(panels: Sequence[Panel], label: str, xlabel: str = "step", columns: int = 4) -> Markup:
+    """Draw panels in rows, with one legend above them.
+
+    Args:
+        panels: at least one.
+        label: what the chart shows, for those who cannot see it.
+        xlabel: what x is, in every panel.
+        columns: panels in a row.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.3), layout=ConstrainedLayoutEngine(h_pad=0.07))
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        handles: dict[str, Any] = {}
+        for axis, panel in zip(axes, panels, strict=False):
+            handles |= _draw(axis, panel)
+        for axis in axes[len(panels) :]:
+            axis.set_axis_off()
+        figure.supxlabel(xlabel, color=MUTED, fontsize=8)
+        if len(handles) > 1:
+            lines, labels = list(handles.values()), list(handles)
+            figure.legend(handles=lines, labels=labels, loc="outside upper left", ncols=len(lines), frameon=False)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return _inline(buffer.getvalue(), label)
+
+
+def _draw(axis: Any, panel: Panel) -> dict[str, Any]:
+    """Draw one panel; what was drawn, by its label."""
+    handles = {}
+    for line in panel.lines:
+        marker = "o" if line.style == "-" and len(line.points) <= 12 else None
+        x, y = list(line.points), list(line.points.values())
+        (handles[line.label],) = axis.plot(
+            x, y, line.style, color=line.colour, linewidth=1.5, marker=marker, markersize=2.8
+        )
+    if panel.boundary is not None:
+        axis.axvline(panel.boundary, color="#c5ccd3", linewidth=0.8)
+    axis.set_title(panel.title)
+    axis.locator_params(axis="y", nbins=5)
+    axis.locator_params(axis="x", nbins=5, integer=True)
+    return handles
+
+
+def _inline(svg: str, label: str) -> Markup:
+    """The element alone, without what only a file of its own needs and without repeated identifiers."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', "", svg)
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))

@@ -1,0 +1,139 @@
+"""What the stages left behind, read once and without judgement."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jepa_wm.errors import UserError
+from jepa_wm.files import read_json
+from jepa_wm.manifest import read_manifest
+
+STAGES = ("collect", "pretrain", "forecast", "plan", "probe")
+TRAINED = ("pretrain", "forecast")
+
+Row = dict[str, Any]
+Curves = dict[str, dict[int, float]]
+"""By the name of a metric, its value at each step, in the order of steps."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A folder of runs.
+
+    Attributes:
+        folder: where they are.
+        manifests: by stage.
+        curves: by stage, of those that train.
+        planning: rows of `plan/results.jsonl`: goal, policy, success, ci95, episodes …
+        films: rows of `plan/films/index.json`: file, goal, sentence, success.
+        probes: rows of `probe/results.jsonl`: model, step, metric, value, null, interval, n.
+        drift: by name, an error of imagination at each step of it.
+        dim: width of the latents, if known.
+    """
+
+    folder: Path
+    manifests: dict[str, Row]
+    curves: dict[str, Curves]
+    planning: list[Row]
+    films: list[Row]
+    probes: list[Row]
+    drift: dict[str, list[float]]
+    dim: int | None
+
+    def policy(self, goal: str, policy: str) -> Row | None:
+        """The planning row of one policy towards one kind of goal."""
+        found = [row for row in self.planning if (row["goal"], row["policy"]) == (goal, policy)]
+        return found[-1] if found else None
+
+    def measured(self, model: str, metric: str) -> list[Row]:
+        """What a metric gave for a model, in the order of training steps."""
+        found = [row for row in self.probes if (row["model"], row["metric"]) == (model, metric)]
+        return sorted(found, key=lambda row: -1 if row["step"] is None else row["step"])
+
+    def final(self, model: str, metric: str) -> Row | None:
+        """What a metric gave for a model at its last step."""
+        rows = self.measured(model, metric)
+        return rows[-1] if rows else None
+
+
+def read_runs(folder: Path) -> Runs:
+    """Read a folder of runs; of a stage's files only the manifest has to be there.
+
+    Raises:
+        UserError: if a stage is missing, unfinished or another one, or a results file is malformed.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; expected one with the runs {', '.join(STAGES)} in it")
+    films = folder / "plan" / "films" / "index.json"
+    drift = folder / "probe" / "drift.json"
+    return Runs(
+        folder=folder,
+        manifests={stage: read_manifest(folder / stage, stage) for stage in STAGES},
+        curves={stage: read_curves(folder / stage / "metrics.jsonl") for stage in TRAINED},
+        planning=_read_rows(folder / "plan" / "results.jsonl", {"goal", "policy", "success"}),
+        films=_checked(read_json(films), films, {"file", "goal", "success"}) if films.is_file() else [],
+        probes=_read_rows(folder / "probe" / "results.jsonl", {"model", "step", "metric", "value"}),
+        drift=dict(_series(read_json(drift))) if drift.is_file() else {},
+        dim=_dim(folder / "forecast" / "model" / "encoder" / "config.json"),
+    )
+
+
+def read_curves(path: Path) -> Curves:
+    """Metrics of a training run over its steps, from JSON lines.
+
+    Records of one step add up and later ones win, as a resumed run repeats some steps. A line that
+    is torn, as a killed run leaves it, is skipped. Without the file there are no curves.
+    """
+    curves: Curves = {}
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            continue
+        for name, value in record.items():
+            if name not in ("step", "epoch") and _is_number(value):
+                curves.setdefault(name, {})[record["step"]] = float(value)
+    return {name: dict(sorted(points.items())) for name, points in sorted(curves.items())}
+
+
+def _read_rows(path: Path, keys: set[str]) -> list[Row]:
+    if not path.is_file():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: no JSON ({error}); run its stage again") from None
+    return _checked(rows, path, keys)
+
+
+def _checked(rows: Any, path: Path, keys: set[str]) -> list[Row]:
+    for number, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
+        if not isinstance(row, dict) or not keys <= set(row):
+            raise UserError(f"{path}, row {number}: expected an object with {', '.join(sorted(keys))}; got {row!r:.80}")
+    return list(rows)
+
+
+def _series(tree: Any, prefix: str = "") -> Iterator[tuple[str, list[float]]]:
+    """Every list of numbers in nested objects, by its dotted name."""
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if isinstance(value, list) and value and all(map(_is_number, value)):
+            yield f"{prefix}{key}", [float(x) for x in value]
+        else:
+            yield from _series(value, f"{prefix}{key}.")
+
+
+def _dim(path: Path) -> int | None:
+    if not path.is_file():
+        return None
+    args = read_json(path).get("init_args", {})
+    return args.get("latent_dim") or args.get("dim")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,165 @@
+"""What came out: headline figures, planning, films, imagination, probes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from probes.report.charts import BLUE, Line, Panel, small_multiples
+from probes.report.html import Markup, bar, element, image, missing, note, section, table
+from probes.report.inputs import Row, Runs
+from probes.report.text import count, duration, gib, interval, number, percent
+
+POLICIES = {"cem": "CEM in the world model", "expert": "scripted expert", "random": "random", "noop": "no action"}
+METRICS = {
+    "position_r2": "position, R²",
+    "region_knn": "region, kNN accuracy",
+    "recall_at_1": "text→image recall@1",
+    "mutual_knn": "mutual kNN, vision and text",
+    "cka": "CKA, vision and text",
+    "rankme": "RankMe",
+    "spread_min": "spread, least dimension",
+    "spread_median": "spread, median dimension",
+}
+MODELS = {"pretrain": "pretrained", "random_init": "random init", "pixels": "raw pixels"}
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name on the page."""
+    factor = metric.removeprefix("factor_").replace("_", " ")
+    return METRICS.get(metric, metric if metric == factor else f"{factor}, R²")
+
+
+def metrics(runs: Runs) -> list[str]:
+    """Metrics that were measured: position, the factors, then the others."""
+    found = {row["metric"] for row in runs.probes}
+    order = list(METRICS)
+    return sorted(found, key=lambda name: (order.index(name) if name in order else 0.5, name))
+
+
+def headline(summary: dict[str, Any]) -> Markup:
+    """A row of the main figures, each with its interval and its controls."""
+    planning, probe, retrieval = summary["planning"], summary["probe"], summary["retrieval"]
+    health, seconds, machine = summary["health"], summary["seconds"], summary["machine"]
+    position = [f"random init {number(probe['random_init_r2'])}", f"raw pixels {number(probe['pixels_r2'])}"]
+    recall = [interval(retrieval["ci95"], percent), f"chance {percent(retrieval['chance'])}", "sentence to image"]
+    spread = [f"least spread {number(health['spread_min'])}", f"median {number(health['spread_median'])}"]
+    return element(
+        "div",
+        _planned("image goals", planning["image"]),
+        _planned("text goals", planning["text"]),
+        _tile("position, R²", number(probe["position_r2"]), interval(probe["ci95"]), *position),
+        _tile("recall@1", percent(retrieval["recall_at_1"]), *recall),
+        _tile("RankMe", number(health["rankme"]), f"of {count(health['dim'])} dimensions", *spread),
+        _tile(
+            "all stages",
+            duration(seconds["total"]),
+            f"peak {gib(summary['peak_rss_gib'])}",
+            f"{machine['cores']} CPU cores",
+        ),
+        class_="tiles",
+    )
+
+
+def _planned(title: str, row: Row) -> Markup:
+    controls = [f"{policy} {percent(row[policy])}" for policy in ("random", "expert")]
+    return _tile(title, percent(row["success"]), interval(row["ci95"], percent), *controls)
+
+
+def _tile(title: str, value: str, *beside: str) -> Markup:
+    lines = [element("span", line) for line in beside]
+    return element("div", element("span", title, class_="title"), element("strong", value), *lines, class_="tile")
+
+
+def planning(runs: Runs) -> Markup:
+    """Success of each policy towards each kind of goal."""
+    if not runs.planning:
+        return section("Planning", missing("plan/results.jsonl"))
+    rows = [_planning_row(row) for row in sorted(runs.planning, key=_planning_order)]
+    header = ("goal", "policy", "", "reached", "95 % interval", "at the last step", "episodes", "left out", "s / plan")
+    text = (
+        "Held-out starts and goals; intervals are Wilson's. An image goal is reached if the disc is at it at any step, "
+        "a text goal if the disc is in the named region at the last one. Starts that are solved already are left out."
+    )
+    return section("Planning", table(header, rows, left=3), note(text))
+
+
+def _planning_row(row: Row) -> Sequence[object]:
+    return (
+        row["goal"],
+        POLICIES.get(row["policy"], row["policy"]),
+        bar(row["success"], row.get("ci95")),
+        percent(row["success"]),
+        interval(row.get("ci95"), percent),
+        percent(row.get("success_last")),
+        count(row.get("episodes")),
+        count(row.get("excluded")),
+        number(row.get("seconds_per_plan")),
+    )
+
+
+def _planning_order(row: Row) -> tuple[str, int]:
+    order = list(POLICIES)
+    return row["goal"], order.index(row["policy"]) if row["policy"] in order else len(order)
+
+
+def films(runs: Runs) -> Markup:
+    """Planned episodes."""
+    folder = runs.folder / "plan" / "films"
+    # An index names files beside it and nothing elsewhere.
+    found = [(folder / str(row["file"]).rpartition("/")[2], row) for row in runs.films]
+    shown = [_film(path, row) for path, row in found if path.is_file()]
+    absent = [missing(f"plan/films/{path.name}") for path, _ in found if not path.is_file()]
+    if not found:
+        absent = [missing("plan/films/index.json")]
+    return section("Planned episodes", element("div", *shown, class_="films"), *absent)
+
+
+def _film(path: Any, row: Row) -> Markup:
+    goal = f"“{row['sentence']}”" if row.get("sentence") else f"{row['goal']} goal"
+    mark = element("em", "reached", class_="yes") if row["success"] else element("em", "missed", class_="no")
+    return element("figure", image(path, goal), element("figcaption", mark, goal))
+
+
+def imagination(runs: Runs) -> Markup:
+    """Imagined rollouts beside real ones, and how they drift apart."""
+    path = runs.folder / "probe" / "imagination.png"
+    text = (
+        "Test episodes, two rows each: above, the real frames; below, for each latent that the model imagined "
+        "from the first frame and the actions alone, the nearest real frame of the training episodes."
+    )
+    picture = [element("div", image(path, text), class_="imagined"), note(text)] if path.is_file() else []
+    panels = [
+        Panel(name.replace("_", " ").replace(".", ", "), [Line(name, dict(enumerate(values, 1)), BLUE)])
+        for name, values in runs.drift.items()
+    ]
+    # One line a panel: titles say what a legend would repeat.
+    lone = [panel._replace(lines=[panel.lines[0]._replace(label="")]) for panel in panels]
+    chart = [element("figure", small_multiples(lone, "errors of imagination", "imagined step"))] if lone else []
+    absent = [] if picture else [missing("probe/imagination.png")]
+    absent += [] if chart else [missing("probe/drift.json")]
+    return section("Imagined against real", *picture, *chart, *absent)
+
+
+def probes(runs: Runs) -> Markup:
+    """What the last encoders know, beside the controls."""
+    names = metrics(runs)
+    if not names:
+        return section("What the latents know", missing("probe/results.jsonl"))
+    header = ("measured on held-out episodes", "forecast", "95 % interval", "null", *MODELS.values(), "n")
+    text = (
+        "Last checkpoint of each stage. Null: the same probe on shuffled episodes for R², the majority class for kNN, "
+        "chance for recall and mutual kNN, zero for CKA. The spread is a dimension's standard deviation."
+    )
+    return section("What the latents know", table(header, [_probe_row(runs, name) for name in names]), note(text))
+
+
+def _probe_row(runs: Runs, metric: str) -> Sequence[object]:
+    row = runs.final("forecast", metric) or {}
+    others = [(runs.final(model, metric) or {}).get("value") for model in MODELS]
+    return (
+        metric_label(metric),
+        element("strong", number(row.get("value"))),
+        interval(row.get("interval")),
+        number(row.get("null")),
+        *map(number, others),
+        count(row.get("n")),
+    )

@@ -1,0 +1,28 @@
+"""The verb: read the runs, write the page and the summary."""
+
+from pathlib import Path
+
+from jepa_wm.files import atomic_path, write_json
+from jepa_wm.manifest import stage_run
+from probes.report.inputs import read_runs
+from probes.report.page import page
+from probes.report.summary import summarise
+
+
+def report(runs: str) -> None:
+    """Write `report.html`, a page that needs no other file, and `summary.json` about a folder of runs.
+
+    Args:
+        runs: folder with the finished runs `collect`, `pretrain`, `forecast`, `plan` and `probe` in it.
+
+    Raises:
+        UserError: if one of these is missing or unfinished, or a results file in it is malformed.
+    """
+    folder = Path(runs)
+    read = read_runs(folder)
+    summary = summarise(read)
+    with stage_run(folder / "report", "report", {"runs": runs}):
+        text = page(read, summary)
+        with atomic_path(folder / "report.html") as aside:
+            aside.write_text(text, encoding="utf-8")
+        write_json(folder / "summary.json", summary)
