@@ -13,9 +13,14 @@ from jepa_wm.encoders.vit import ViT, encode_frames
 from jepa_wm.errors import UserError
 from jepa_wm.planning.cem import CEM
 from jepa_wm.planning.costs import LatentCost, dissimilarity, goal_distance
+from jepa_wm.precision import mixed
 
 Goal = Tensor | str | list[str]
 """Images (E, C, H, W) or one (C, H, W), a sentence, or a sentence for each environment."""
+
+
+ROWS = 4096
+"""Candidates that are rolled out at once."""
 
 
 class WorldModel(nn.Module):
@@ -91,20 +96,23 @@ class WorldModel(nn.Module):
             UserError: if the goal's shape does not fit, or it is a sentence and the model has no text.
         """
         pixels = pixels if pixels.ndim == 4 else pixels[None]
-        latents = self.encode(pixels[:, None])
-        cost = self._action_cost(latents, self.goal_cost(goal, pixels.shape[0], final))
         if mean is None:
             mean = pixels.new_zeros(pixels.shape[0], horizon, self.dynamics.action_dim, dtype=torch.float32)
         high = torch.ones(self.dynamics.action_dim, device=pixels.device)
         generator = torch.Generator().manual_seed(seed)
-        return (planner or CEM()).plan(cost, mean, torch.ones_like(mean), -high, high, generator)
+        with mixed(pixels.device.type):
+            latents = self.encode(pixels[:, None]).float()
+            cost = self._action_cost(latents, self.goal_cost(goal, pixels.shape[0], final))
+            return (planner or CEM()).plan(cost, mean, torch.ones_like(mean), -high, high, generator)
 
     def goal_cost(self, goal: Goal, environments: int, final: float = 1.0) -> LatentCost:
         """The cost of imagined latents (E, S, K, N, D) for a goal; see `plan`."""
         if isinstance(goal, Tensor):
             goal = goal if goal.ndim == 4 else goal[None]
             if goal.shape[0] not in (1, environments):
-                raise UserError(f"plan: got {goal.shape[0]} goal images; expected 1 or {environments}, one an environment")
+                raise UserError(
+                    f"plan: got {goal.shape[0]} goal images; expected 1 or {environments}, one an environment"
+                )
             return goal_distance(self.encode(goal[:, None])[:, 0], final)
         if self.text is None:
             raise UserError("plan: the goal is a sentence, but this model has no text alignment; train one with it")
@@ -121,7 +129,13 @@ class WorldModel(nn.Module):
         def cost(candidates: Tensor) -> Tensor:
             environments, samples = candidates.shape[:2]
             blocks = candidates.flatten(0, 1).repeat(1, 1, self.dynamics.frame_skip)
-            future = rollout(self.dynamics, latents, blocks[: latents.shape[0], :0], blocks)
-            return latent_cost(future.unflatten(0, (environments, samples)))
+            futures = []
+            # A slice of environments at a time, small enough for the processor's caches.
+            size = max(ROWS // samples, 1)
+            for start in range(0, environments, size):
+                seen = latents[start : start + size]
+                actions = blocks[start * samples : (start + size) * samples]
+                futures.append(rollout(self.dynamics, seen, actions[: len(seen), :0], actions))
+            return latent_cost(torch.cat(futures).unflatten(0, (environments, samples)))
 
         return cost

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+import torch
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
 from jepa_wm.manifest import is_complete, read_manifest, stage_run
+from jepa_wm.precision import has_bf16
 from pretrain.callbacks import Health, Resumable, Snapshots
 from pretrain.data import ClipDataModule
 from pretrain.logger import JsonLogger
@@ -27,6 +29,10 @@ class Command(LightningCLI):
         parser.add_argument("--run", type=str, help="run folder; one that was interrupted is continued")
         parser.add_argument("--source", type=str | None, default=None, help="run folder to start from (${source})")
         parser.add_argument("--snapshots", type=int, default=5, help="checkpoints of the model over training")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse what the verb was given; Lightning's own warns when the command line holds anything."""
+        self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
         """Refuse a run folder that holds something else, before anything is built."""
@@ -46,9 +52,11 @@ class Command(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer, with this package's callbacks and log."""
         run = Path(self.config.run)
+        precision = self.config.trainer.precision or ("bf16-mixed" if has_bf16(_device()) else "32-true")
         callbacks = [Snapshots(run, self.config.snapshots), Resumable(run), Health(self.config.data.folder)]
         return super().instantiate_trainer(
             default_root_dir=run,
+            precision=precision,
             logger=JsonLogger(run),
             callbacks=callbacks,
             enable_checkpointing=False,
@@ -74,7 +82,7 @@ def main(args: list[str]) -> None:
         run=False,
         seed_everything_default=0,
         save_config_callback=None,
-        parser_kwargs={"exit_on_error": False, "parser_mode": "omegaconf+"},
+        parser_kwargs={"exit_on_error": False, "parser_mode": "omegaconf+", "allow_abbrev": False},
     )
     config, run = plain_config(command), Path(command.config.run)
     if is_complete(run):
@@ -98,16 +106,20 @@ def main(args: list[str]) -> None:
         resume.unlink(missing_ok=True)
 
 
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _quieten() -> None:
     """Hide what Lightning says at every start and no user of this package can act on."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in ("LightningCLI's args parameter", "`isinstance\\(treespec", "Found .* module\\(s\\) in eval mode"):
+    for message in ("`isinstance\\(treespec", "Found .* module\\(s\\) in eval mode"):
         warnings.filterwarnings("ignore", message=f".*{message}")
 
 
 def plain_config(command: Command) -> dict[str, Any]:
     """The parsed configuration as JSON values."""
-    config: dict[str, Any] = yaml.safe_load(command.parser.dump(command.config, skip_none=False))
+    config: dict[str, Any] = yaml.safe_load(command.parser.dump(command.config, skip_unset=False))
     config.pop("config", None)
     return config
 

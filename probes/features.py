@@ -77,7 +77,7 @@ def draw_rows(shards: EpisodeShards, frames: int, random: np.random.Generator, b
             continue
         columns["pixels"].append(torch.from_numpy(episode.frames[times]))
         columns["state"].append(torch.from_numpy(episode.state[times]))
-        columns["captions"] += [episode.captions[time] for time in sorted(times)]
+        columns["captions"] += [episode.captions[time] for time in times]
         columns["factors"] += [episode.factors] * len(times)
         columns["episode"].append(torch.full((len(times),), begin + index))
     if not columns["pixels"]:

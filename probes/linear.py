@@ -109,6 +109,8 @@ def ridge(x: Tensor, y: Tensor, penalties: tuple[float, ...] = PENALTIES) -> Ten
     primal = x.shape[1] <= len(x)
     gram, right = (_gram(x.T), x.T @ y) if primal else (_gram(x), y)
     scale = gram.diagonal().mean()
+    # Features that do not vary at all get the weights 0, not a singular matrix.
+    scale = torch.where(scale > 0, scale, 1.0)
     solutions = []
     # One Cholesky factor for each penalty: ten cost less than one eigendecomposition of the same matrix.
     for penalty in penalties:

@@ -19,7 +19,7 @@ from jepa_wm.envs.policies import NoisyExpert, RandomWalk
 from jepa_wm.envs.vector import TwoRoomsVectorEnv, sample_goal
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
-from jepa_wm.manifest import hash_files, is_complete, read_manifest, write_manifest
+from jepa_wm.manifest import hash_files, is_complete, read_manifest, stage_run
 
 PARALLEL = 64
 EXPERT_NOISE = 0.5
@@ -71,7 +71,12 @@ def collect(
         print(f"{out} is complete already")
         return
     world = _make(environment, min(PARALLEL, episodes), size, steps, factors)
-    with atomic_path(folder) as aside, ThreadPoolExecutor(2) as pool, _progress(episodes) as bar:
+    with (
+        atomic_path(folder) as aside,
+        stage_run(aside, "collect", config) as fields,
+        ThreadPoolExecutor(2) as pool,
+        _progress(episodes) as bar,
+    ):
         writers = {split: ShardWriter(aside, split) for split in counts}
         for number, (split, writer) in enumerate(writers.items()):
             with writer:
@@ -81,10 +86,7 @@ def collect(
                     for episode, members in zip(played, pool.map(encode, played), strict=True):
                         writer.write_encoded(episode, members)
                         bar.update()
-        write_manifest(
-            aside,
-            "collect",
-            config=config,
+        fields.update(
             environment=environment,
             frame_shape=[3, size, size],
             splits={split: writer.summary() for split, writer in writers.items()},

@@ -58,7 +58,7 @@ def draw_goals(episodes: int, factors: dict[str, Any], sentences: bool, seed: in
     """
     spare = episodes + episodes // 4 + 8
     world = TwoRoomsVectorEnv(spare, size=8, factors=factors)
-    _, info = world.reset(seed=seed)
+    world.reset(seed=seed)
     regions = np.random.default_rng(seed).integers(len(REGIONS), size=spare) if sentences else None
     drawn = GoalSet(world.state.copy(), world.goal.copy(), dict(world.factor_values), regions, 0)
     open_ = np.flatnonzero(~drawn.reached(drawn.state))

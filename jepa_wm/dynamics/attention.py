@@ -33,7 +33,7 @@ class WindowAttention(nn.Module):
 
     def forward(self, tokens: Tensor, frame: int, cache: Cache | None) -> tuple[Tensor, Cache]:
         """Attend from new frames, tokens (B, T, N, W) that begin at number `frame`, to them and the cache."""
-        batch, time, count, _ = tokens.shape
+        time, count = tokens.shape[1:3]
         q, k, v = self.qkv(tokens.flatten(1, 2)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         when = torch.arange(frame, frame + time, device=tokens.device).repeat_interleave(count)
         q, k = _rotate(q, when), _rotate(k, when)

@@ -47,7 +47,8 @@ class TextAlignment(nn.Module):
             layers=layers,
             output_dim=embed_dim,
         )
-        self.head = nn.Sequential(nn.Linear(latent_dim, 4 * latent_dim), nn.GELU(), nn.Linear(4 * latent_dim, embed_dim))
+        hidden = 4 * latent_dim
+        self.head = nn.Sequential(nn.Linear(latent_dim, hidden), nn.GELU(), nn.Linear(hidden, embed_dim))
 
     def text(self, sentences: list[str]) -> Tensor:
         """Sentences -> unit vectors (len(sentences), embed_dim)."""
@@ -66,4 +67,3 @@ class TextAlignment(nn.Module):
 @lru_cache(maxsize=4)
 def _tokenizer(context_length: int) -> SimpleTokenizer:
     return SimpleTokenizer(context_length=context_length)
-

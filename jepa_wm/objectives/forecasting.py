@@ -28,9 +28,7 @@ class Forecasting(Objective):
     2512.24497), but with gradients through every step.
     """
 
-    def __init__(
-        self, encoder: ViT, dynamics: Dynamics, sigreg: float = 0.05, freeze_encoder: bool = False
-    ) -> None:
+    def __init__(self, encoder: ViT, dynamics: Dynamics, sigreg: float = 0.05, freeze_encoder: bool = False) -> None:
         super().__init__()
         self.encoder, self.dynamics = encoder, dynamics
         self.sigreg, self.freeze_encoder = sigreg, freeze_encoder

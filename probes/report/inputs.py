@@ -1,7 +1,6 @@
 """What the stages left behind, read once and without judgement."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from jepa_wm.files import read_json
 from jepa_wm.manifest import read_manifest
 
 STAGES = ("collect", "pretrain", "forecast", "plan", "probe")
+CONTROLS = ("random", "noop", "expert")
 TRAINED = ("pretrain", "forecast")
 
 Row = dict[str, Any]
@@ -43,8 +43,13 @@ class Runs:
     dim: int | None
 
     def policy(self, goal: str, policy: str) -> Row | None:
-        """The planning row of one policy towards one kind of goal."""
+        """The planning row of a control towards one kind of goal."""
         found = [row for row in self.planning if (row["goal"], row["policy"]) == (goal, policy)]
+        return found[-1] if found else None
+
+    def planned(self, goal: str) -> Row | None:
+        """The planning row of the planner: the policy that is no control."""
+        found = [row for row in self.planning if row["goal"] == goal and row["policy"] not in CONTROLS]
         return found[-1] if found else None
 
     def measured(self, model: str, metric: str) -> list[Row]:
@@ -75,7 +80,7 @@ def read_runs(folder: Path) -> Runs:
         planning=_read_rows(folder / "plan" / "results.jsonl", {"goal", "policy", "success"}),
         films=_checked(read_json(films), films, {"file", "goal", "success"}) if films.is_file() else [],
         probes=_read_rows(folder / "probe" / "results.jsonl", {"model", "step", "metric", "value"}),
-        drift=dict(_series(read_json(drift))) if drift.is_file() else {},
+        drift=_numbers(read_json(drift)) if drift.is_file() else {},
         dim=_dim(folder / "forecast" / "model" / "encoder" / "config.json"),
     )
 
@@ -119,20 +124,16 @@ def _checked(rows: Any, path: Path, keys: set[str]) -> list[Row]:
     return list(rows)
 
 
-def _series(tree: Any, prefix: str = "") -> Iterator[tuple[str, list[float]]]:
-    """Every list of numbers in nested objects, by its dotted name."""
-    for key, value in tree.items() if isinstance(tree, dict) else ():
-        if isinstance(value, list) and value and all(map(_is_number, value)):
-            yield f"{prefix}{key}", [float(x) for x in value]
-        else:
-            yield from _series(value, f"{prefix}{key}.")
-
-
 def _dim(path: Path) -> int | None:
     if not path.is_file():
         return None
     args = read_json(path).get("init_args", {})
     return args.get("latent_dim") or args.get("dim")
+
+
+def _numbers(fields: Row) -> dict[str, list[float]]:
+    """The fields that are lists of numbers."""
+    return {name: value for name, value in fields.items() if isinstance(value, list) and all(map(_is_number, value))}
 
 
 def _is_number(value: Any) -> bool:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from probes.report.charts import BLUE, Line, Panel, small_multiples
+from probes.report.charts import BLUE, GREEN, GREY, Line, Panel, small_multiples
 from probes.report.html import Markup, bar, element, image, missing, note, section, table
 from probes.report.inputs import Row, Runs
 from probes.report.text import count, duration, gib, interval, number, percent
 
-POLICIES = {"cem": "CEM in the world model", "expert": "scripted expert", "random": "random", "noop": "no action"}
+CONTROLS = {"expert": "scripted expert", "random": "random", "noop": "no action"}
 METRICS = {
     "position_r2": "position, R²",
     "region_knn": "region, kNN accuracy",
@@ -19,6 +19,18 @@ METRICS = {
     "spread_min": "spread, least dimension",
     "spread_median": "spread, median dimension",
 }
+DRIFT = {
+    "squared error of latents": {"imagined": "latent_error", "nothing changes": "still_error"},
+    "ratio of these two": {"imagined": "relative_error"},
+    "error of the position": {
+        "imagined": "position_error",
+        "nothing changes": "position_error_still",
+        "real latents": "position_error_real",
+    },
+}
+"""By the title of a panel, what is drawn in it."""
+
+LOOKS = {"imagined": (BLUE, "-"), "nothing changes": (GREY, "--"), "real latents": (GREEN, ":")}
 MODELS = {"pretrain": "pretrained", "random_init": "random init", "pixels": "raw pixels"}
 
 
@@ -60,7 +72,7 @@ def headline(summary: dict[str, Any]) -> Markup:
 
 
 def _planned(title: str, row: Row) -> Markup:
-    controls = [f"{policy} {percent(row[policy])}" for policy in ("random", "expert")]
+    controls = [f"{policy} {percent(row[policy])}" for policy in ("random", "expert") if row[policy] is not None]
     return _tile(title, percent(row["success"]), interval(row["ci95"], percent), *controls)
 
 
@@ -77,7 +89,8 @@ def planning(runs: Runs) -> Markup:
     header = ("goal", "policy", "", "reached", "95 % interval", "at the last step", "episodes", "left out", "s / plan")
     text = (
         "Held-out starts and goals; intervals are Wilson's. An image goal is reached if the disc is at it at any step, "
-        "a text goal if the disc is in the named region at the last one. Starts that are solved already are left out."
+        "a text goal if the disc is in the named region at the last one. Starts that are solved already are left out. "
+        "One plan is for all episodes at once."
     )
     return section("Planning", table(header, rows, left=3), note(text))
 
@@ -85,7 +98,7 @@ def planning(runs: Runs) -> Markup:
 def _planning_row(row: Row) -> Sequence[object]:
     return (
         row["goal"],
-        POLICIES.get(row["policy"], row["policy"]),
+        CONTROLS.get(row["policy"], f"{row['policy'].upper()} in the world model"),
         bar(row["success"], row.get("ci95")),
         percent(row["success"]),
         interval(row.get("ci95"), percent),
@@ -97,8 +110,8 @@ def _planning_row(row: Row) -> Sequence[object]:
 
 
 def _planning_order(row: Row) -> tuple[str, int]:
-    order = list(POLICIES)
-    return row["goal"], order.index(row["policy"]) if row["policy"] in order else len(order)
+    order = list(CONTROLS)
+    return row["goal"], order.index(row["policy"]) if row["policy"] in order else -1
 
 
 def films(runs: Runs) -> Markup:
@@ -127,16 +140,23 @@ def imagination(runs: Runs) -> Markup:
         "from the first frame and the actions alone, the nearest real frame of the training episodes."
     )
     picture = [element("div", image(path, text), class_="imagined"), note(text)] if path.is_file() else []
-    panels = [
-        Panel(name.replace("_", " ").replace(".", ", "), [Line(name, dict(enumerate(values, 1)), BLUE)])
-        for name, values in runs.drift.items()
-    ]
-    # One line a panel: titles say what a legend would repeat.
-    lone = [panel._replace(lines=[panel.lines[0]._replace(label="")]) for panel in panels]
-    chart = [element("figure", small_multiples(lone, "errors of imagination", "imagined step"))] if lone else []
+    panels = _drift_panels(runs.drift)
+    chart = [element("figure", small_multiples(panels, "errors of imagination", "imagined step"))] if panels else []
     absent = [] if picture else [missing("probe/imagination.png")]
     absent += [] if chart else [missing("probe/drift.json")]
     return section("Imagined against real", *picture, *chart, *absent)
+
+
+def _drift_panels(drift: dict[str, list[float]]) -> list[Panel]:
+    panels = []
+    for title, names in DRIFT.items():
+        lines = [
+            Line(label, dict(enumerate(drift[name], 1)), *LOOKS[label])
+            for label, name in names.items()
+            if name in drift
+        ]
+        panels += [Panel(title, lines)] if lines else []
+    return panels
 
 
 def probes(runs: Runs) -> Markup:

@@ -6,10 +6,8 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-from probes.report.inputs import STAGES, Row, Runs
+from probes.report.inputs import CONTROLS, STAGES, Row, Runs
 from probes.report.text import MISSING, duration, gib, interval, number, percent
-
-CONTROLS = ("random", "noop", "expert")
 
 
 def summarise(runs: Runs) -> dict[str, Any]:
@@ -44,7 +42,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
 
 
 def _planning(runs: Runs, goal: str) -> Row:
-    planned = runs.policy(goal, "cem")
+    planned = runs.planned(goal)
     names = ("success", "success_last", "ci95", "episodes", "excluded", "seconds_per_plan")
     return {
         **{name: _get(planned, name) for name in names},

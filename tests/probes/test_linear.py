@@ -145,3 +145,8 @@ def test_classifier_separates_separable_classes():
     labels = [torch.arange(n) % 4 for n in (200, 80, 80)]
     parts = [(centres[y] + 0.1 * torch.randn(len(y), 4, generator=torch.Generator().manual_seed(0)), y) for y in labels]
     assert ridge_classifier(*parts)[:2] == (1.0, 0.25)
+
+
+def test_features_that_do_not_vary_know_nothing():
+    splits = [(torch.ones(n, 8), torch.randn(n, 2, generator=torch.Generator().manual_seed(n))) for n in (60, 30, 40)]
+    assert -0.2 < ridge_probe(*splits).r2.value <= 0

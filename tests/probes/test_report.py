@@ -113,7 +113,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs, with figures that all differ."""
     runs = tmp_path_factory.mktemp("runs")
     factors = {"agent_color": "sample", "agent_size": "sample"}
-    splits = {name: {"episodes": n, "frames": 51 * n, "shards": 1} for name, n in (("train", 2701), ("test", 150))}
+    splits = {
+        name: {"episodes": n, "frames": 51 * n, "shards": ["a.tar"]} for name, n in (("train", 2701), ("test", 150))
+    }
     extra: dict[str, dict[str, Any]] = {stage: {"config": {"stage": stage, "seed": 0}} for stage in STAGES}
     extra["collect"] = {"environment": "jepa_wm/TwoRooms-v0", "splits": splits, "config": {"factors": factors}}
     extra["pretrain"]["steps"], extra["forecast"]["steps"] = 300, 500
@@ -123,7 +125,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_films(runs / "plan" / "films")
     write_lines(runs / "probe" / "results.jsonl", probe_rows())
     draw((64 * 9, 64 * 8), 40).save(runs / "probe" / "imagination.png")
-    drift = {"latent": [0.05, 0.09, 0.16, 0.22], "position": {"error": [0.01, 0.02, 0.03, 0.05]}}
+    drift = {"frame_skip": 5, "step": [1, 2, 3], "latent_error": [0.05, 0.09, 0.16], "still_error": [0.3, 0.6, 0.8]}
+    drift |= {"relative_error": [0.17, 0.15, 0.2], "position_error": [0.01, 0.02, 0.03]}
+    drift |= {"position_error_still": [0.1, 0.2, 0.25], "position_error_real": [0.01, 0.01, 0.011]}
     (runs / "probe" / "drift.json").write_text(json.dumps(drift))
     parts = ["loss", "masked/loss", "masked/target_spread", "text/contrast", "text/accuracy", "text/sigreg"]
     write_lines(runs / "pretrain" / "metrics.jsonl", curve_rows(300, parts))
@@ -210,12 +214,12 @@ class TestSummary:
         assert set(summary["machine"]) == {"cores", "cpu_count", "platform"}
         assert summary["versions"]["torch"] and summary["python"]
 
-    def test_a_policy_by_another_name_does_not_count(self, runs: Path) -> None:
-        path = runs / "plan" / "results.jsonl"
-        path.write_text(path.read_text().replace('"cem"', '"cem2"'))
-        planning = summary_of(runs)["planning"]
-        assert planning["image"]["success"] is planning["text"]["success"] is None
-        assert planning["image"]["random"] == 0.045
+    def test_a_policy_is_known_by_its_name(self, runs: Path) -> None:
+        swapped = {"cem": "random", "random": "mppi", "noop": "noop"}
+        rows = [row | {"policy": swapped[row["policy"]]} for row in planning_rows() if row["policy"] != "expert"]
+        write_lines(runs / "plan" / "results.jsonl", rows)
+        image = summary_of(runs)["planning"]["image"]
+        assert (image["success"], image["random"], image["noop"], image["expert"]) == (0.045, 0.935, 0.0, None)
 
     def test_a_stage_without_its_time_leaves_no_total(self, runs: Path) -> None:
         write_manifest(runs / "collect", "collect")
@@ -253,7 +257,7 @@ class TestPage:
         position = ["position, R²", "0.983", "0.973 to 0.991", "−0.012", "0.786", "0.612", "0.874", "1,192"]
         assert position in probes and len(probes) == 1 + len(FINAL)
         assert ["agent size, R²", "0.710"] in [row[:2] for row in probes]
-        assert ["train", "2,701", "137,751", "1"] in data
+        assert ["train", "2,701", "137,751"] in data
         assert [row[:4] for row in stages if row[0] == "forecast"] == [["forecast", "4 min 00 s", "3.25 GiB", "500"]]
         assert stages[-1][:3] == ["total", "10 min 06 s", "3.25 GiB"]
 
@@ -264,7 +268,10 @@ class TestPage:
         assert "text/sigreg" in charts["pretrain: training against validation"]
         assert "forecast/rollout relative" in charts["forecast: training against validation"]
         assert ">rankme<" in charts["forecast: health"]
-        assert "position, error" in charts["errors of imagination"]
+        drift = charts["errors of imagination"]
+        assert all(
+            f">{label}<" in drift for label in ("imagined", "nothing changes", "real latents", "ratio of these two")
+        )
 
     def test_forecasting_follows_pretraining_on_one_axis(self, template: Path) -> None:
         panel = probe_panel(read_runs(template), "position_r2")

@@ -10,7 +10,7 @@ from torch import nn
 from jepa_wm.encoders import TextAlignment
 from jepa_wm.envs import region_of
 from jepa_wm.errors import UserError
-from jepa_wm.manifest import read_manifest
+from jepa_wm.manifest import read_manifest, write_manifest
 from probes.features import encode_splits, read_splits
 from probes.linear import ridge_probe
 from probes.run import find_checkpoints, health, knowledge, language, probe
@@ -155,6 +155,15 @@ def test_a_complete_folder_is_left_alone(tmp_path, runs, collection, capsys):
     (tmp_path / "out" / "results.jsonl").write_text('{"old": 1}\n')
     assert run(runs, collection, tmp_path / "out") == [{"old": 1}]
     assert "complete already" in capsys.readouterr().out
+
+
+def test_checkpoints_are_in_the_order_of_their_steps(tmp_path):
+    steps = [1_000_000, 999_999, *range(30, 0, -3)]
+    for step in steps:
+        (tmp_path / "checkpoints" / f"step-{step:06d}").mkdir(parents=True)
+    (tmp_path / "checkpoints" / ".step-000040.1.partial").mkdir()
+    write_manifest(tmp_path, "pretrain", config={})
+    assert [step for step, _ in find_checkpoints(str(tmp_path), "pretrain")] == sorted(steps)
 
 
 def test_a_run_without_checkpoints_is_refused(runs):

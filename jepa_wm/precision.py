@@ -1,0 +1,18 @@
+"""bfloat16 wherever the hardware has it."""
+
+import torch
+
+
+def has_bf16(device: str) -> bool:
+    """Whether `device` ("cpu", "cuda", "mps") multiplies bfloat16 matrices in hardware.
+
+    A CPU without it (AVX-512 BF16) only emulates them, which is slower than float32.
+    """
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def mixed(device: str) -> torch.autocast:
+    """A context in which matrix products run in bfloat16, where the hardware has it."""
+    return torch.autocast(device if device in ("cpu", "cuda") else "cpu", torch.bfloat16, enabled=has_bf16(device))
