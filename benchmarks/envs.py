@@ -1,6 +1,7 @@
 """How many frames a second the vector environment steps and paints: `python -m benchmarks.envs`.
 
-A random walk over every factor of variation, sampled; medians of five runs. The last line is JSON.
+A random walk over every factor of variation, sampled; medians of five runs. Rewrites the section of
+docs/benchmarks.md; the last line is JSON.
 """
 
 import json
@@ -10,6 +11,7 @@ import time
 import gymnasium
 from gymnasium.vector import AutoresetMode
 
+from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
 from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.envs.factors import FACTORS
 from jepa_wm.envs.policies import RandomWalk
@@ -38,12 +40,13 @@ def frames_per_second(size: int, num_envs: int, steps: int) -> float:
 
 
 def main() -> None:
-    """Print a line for each size, then all of it as JSON."""
-    results = {}
-    for size, num_envs, steps in ((64, 256, 40), (224, 64, 20)):
+    """Measure each size, write the table and print it as JSON."""
+    results, rows = {}, {}
+    for size, num_envs, steps, asked in ((64, 256, 40, 20_000), (224, 64, 20, 2_500)):
         rate = frames_per_second(size, num_envs, steps)
         results[f"frames_per_second_{size}px"] = round(rate)
-        print(f"{size:4d} px, {num_envs} environments: {rate:,.0f} frames/s")
+        rows[f"{size} px, {num_envs} environments"] = {"frames/s": f"{rate:,.0f}", "asked": f"{asked:,}"}
+    replace_section(BENCHMARKS, "envs", f"{markdown('size', rows)}\n\n{machine()}")
     print(json.dumps(results))
 
 

@@ -13,12 +13,10 @@ from typing import Any
 
 import yaml
 
-from benchmarks.tables import markdown, replace_section
+from benchmarks.tables import RESULTS, machine, markdown, replace_section
 from jepa_wm.cli import run_verb
 from jepa_wm.manifest import read_manifest
 from jepa_wm.paths import find_config
-
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results.md"
 
 
 def main() -> None:
@@ -30,7 +28,7 @@ def main() -> None:
     args = parser.parse_args()
     demo, out = Path(args.demo), Path(args.out)
     rows = {name: _measure(demo, out / name, name == "frozen", args.episodes) for name in ("frozen", "fine-tuned")}
-    replace_section(RESULTS, "freeze", markdown("encoder", rows))
+    replace_section(RESULTS, "freeze", f"{markdown('encoder', rows)}\n\n{machine()}")
     print(json.dumps(rows))
 
 

@@ -10,10 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import markdown, replace_section
+from benchmarks.tables import README, RESULTS, markdown, replace_section
 from jepa_wm.files import read_json
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
@@ -22,8 +20,8 @@ def main() -> None:
     parser.add_argument("--demo", default="runs/demo", help="a finished demo")
     summary = read_json(Path(parser.parse_args().demo) / "summary.json")
     table = _table(summary)
-    replace_section(ROOT / "README.md", "results", table)
-    replace_section(ROOT / "docs" / "results.md", "demo", table)
+    replace_section(README, "results", table)
+    replace_section(RESULTS, "demo", table)
     print(json.dumps({key: summary[key] for key in ("planning", "probe", "retrieval", "health", "seconds")}))
 
 

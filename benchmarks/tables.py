@@ -1,7 +1,24 @@
 """Markdown tables, and the sections of documents that commands write."""
 
+import os
+import platform
+from datetime import date
 from pathlib import Path
 from typing import Any
+
+from jepa_wm.manifest import provenance
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+RESULTS = ROOT / "docs" / "results.md"
+BENCHMARKS = ROOT / "docs" / "benchmarks.md"
+
+
+def machine() -> str:
+    """One line: what a measurement was made on, and when."""
+    cores = len(os.sched_getaffinity(0))
+    versions = provenance()["versions"]
+    return f"{date.today()}, {platform.machine()}, {cores} cores, no GPU, torch {versions['torch']}."
 
 
 def markdown(corner: str, rows: dict[str, dict[str, Any]]) -> str:

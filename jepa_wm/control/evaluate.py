@@ -16,7 +16,11 @@ Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Outcome(NamedTuple):
-    """What happened: states (E, T+1, P), whether the goal was met after each step (E, T), frames of the first episodes."""
+    """What happened in E episodes.
+
+    `states` (E, T+1, P); `reached` (E, T), whether the goal was met after each step; `frames` of the
+    first episodes, uint8 (F, T+1, C, H, W).
+    """
 
     states: np.ndarray
     reached: np.ndarray
