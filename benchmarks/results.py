@@ -12,24 +12,40 @@ from typing import Any
 
 from benchmarks.tables import README, RESULTS, markdown, replace_section
 from jepa_wm.files import read_json
+from probes.report.inputs import read_curves
 
 
 def main() -> None:
     """Read summary.json, write both documents."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", default="runs/demo", help="a finished demo")
-    summary = read_json(Path(parser.parse_args().demo) / "summary.json")
-    table = _table(summary)
+    demo = Path(parser.parse_args().demo)
+    summary = read_json(demo / "summary.json")
+    table = markdown("what", {**_rows(summary), **_losses(demo)})
     replace_section(README, "results", table)
     replace_section(RESULTS, "demo", table)
     print(json.dumps({key: summary[key] for key in ("planning", "probe", "retrieval", "health", "seconds")}))
 
 
-def _table(summary: dict[str, Any]) -> str:
+def _losses(demo: Path) -> dict[str, dict[str, str]]:
+    """Training loss of the last tenth of the steps, and validation loss at the first and the last validation."""
+    rows = {}
+    for stage in ("pretrain", "forecast"):
+        curves = read_curves(demo / stage / "metrics.jsonl")
+        train, val = ([value for _, value in sorted(curves[f"{split}/loss"].items())] for split in ("train", "val"))
+        tail = train[-max(len(train) // 10, 1) :]
+        rows[f"{stage}: training loss at the end"] = {
+            "figure": f"{sum(tail) / len(tail):.2f}",
+            "beside it": f"validation {val[0]:.2f} at first, {val[-1]:.2f} at the end, in eval mode",
+        }
+    return rows
+
+
+def _rows(summary: dict[str, Any]) -> dict[str, dict[str, str]]:
     image, text = summary["planning"]["image"], summary["planning"]["text"]
     probe, retrieval, health = summary["probe"], summary["retrieval"], summary["health"]
     seconds = summary["seconds"]
-    rows = {
+    return {
         f"image goals in the other room, {image['episodes']} held-out episodes": {
             "figure": _with_interval(image),
             "beside it": f"random {image['random']:.1%}, no-op {image['noop']:.1%}, expert {image['expert']:.1%}",
@@ -53,7 +69,6 @@ def _table(summary: dict[str, Any]) -> str:
         },
         "peak memory, GiB": {"figure": f"{summary['peak_rss_gib']:.1f}", "beside it": ""},
     }
-    return markdown("what", rows)
 
 
 def _with_interval(row: dict[str, Any]) -> str:

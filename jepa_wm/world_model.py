@@ -57,14 +57,20 @@ class WorldModel(nn.Module):
         }
         save_modules(folder, {name: part for name, part in parts.items() if part is not None})
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; what it is given is brought there."""
+        return next(self.parameters()).device
+
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels uint8 (B, T, C, H, W) -> latents (B, T, N, D)."""
-        return encode_frames(self.encoder, pixels)
+        """Pixels uint8 (B, T, C, H, W) -> latents float32 (B, T, N, D)."""
+        return encode_frames(self.encoder, pixels.to(self.device)).float()
 
     @torch.no_grad()
     def imagine(self, pixels: Tensor, actions: Tensor) -> Tensor:
         """The latents (B, K, N, D) that follow pixels (B, C, H, W) under actions (B, K, frame_skip * A)."""
         latents = self.encode(pixels[:, None])
+        actions = actions.to(self.device)
         return rollout(self.dynamics, latents, actions[:, :0], actions)
 
     @torch.no_grad()
@@ -97,11 +103,12 @@ class WorldModel(nn.Module):
         """
         pixels = pixels if pixels.ndim == 4 else pixels[None]
         if mean is None:
-            mean = pixels.new_zeros(pixels.shape[0], horizon, self.dynamics.action_dim, dtype=torch.float32)
-        high = torch.ones(self.dynamics.action_dim, device=pixels.device)
+            mean = torch.zeros(pixels.shape[0], horizon, self.dynamics.action_dim)
+        mean = mean.to(self.device)
+        high = torch.ones(self.dynamics.action_dim, device=self.device)
         generator = torch.Generator().manual_seed(seed)
-        with mixed(pixels.device.type):
-            latents = self.encode(pixels[:, None]).float()
+        with mixed(self.device.type):
+            latents = self.encode(pixels[:, None])
             cost = self._action_cost(latents, self.goal_cost(goal, pixels.shape[0], final))
             return (planner or CEM()).plan(cost, mean, torch.ones_like(mean), -high, high, generator)
 
@@ -130,8 +137,8 @@ class WorldModel(nn.Module):
             environments, samples = candidates.shape[:2]
             blocks = candidates.flatten(0, 1).repeat(1, 1, self.dynamics.frame_skip)
             futures = []
-            # A slice of environments at a time, small enough for the processor's caches.
-            size = max(ROWS // samples, 1)
+            # On a CPU a slice of environments at a time, small enough for its caches.
+            size = max(ROWS // samples, 1) if self.device.type == "cpu" else environments
             for start in range(0, environments, size):
                 seen = latents[start : start + size]
                 actions = blocks[start * samples : (start + size) * samples]

@@ -1,5 +1,5 @@
 """Where model, planner and environment meet."""
 
-from jepa_wm.control.controller import Controller
+from jepa_wm.control.controller import Controller, Search
 
-__all__ = ["Controller"]
+__all__ = ["Controller", "Search"]

@@ -1,5 +1,7 @@
 """A policy that plans: receding horizon in latent space."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,6 +9,32 @@ from torch import Tensor
 from jepa_wm.contracts import Planner
 from jepa_wm.errors import UserError
 from jepa_wm.world_model import Goal, WorldModel
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a controller plans.
+
+    Args:
+        planner: the search.
+        horizon: planned actions K.
+        replan: planned actions that are done before the next plan.
+        final: weight of the last imagined latent in the cost; the mean over time has the rest.
+
+    Raises:
+        UserError: if `replan` is not within 1 … `horizon`.
+    """
+
+    planner: Planner
+    horizon: int = 8
+    replan: int = 1
+    final: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.replan <= self.horizon:
+            raise UserError(
+                f"search: got replan {self.replan} and horizon {self.horizon}; expected 1 <= replan <= horizon"
+            )
 
 
 class Controller:
@@ -18,30 +46,12 @@ class Controller:
     Args:
         model: the world model.
         goal: what to reach, an image or a sentence for each environment, see `jepa_wm.world_model.Goal`.
-        planner: the search.
-        horizon: planned actions K.
-        replan: planned actions that are done before the next plan.
-        final: weight of the last imagined latent in the cost; the mean over time has the rest.
-        seed: seeds the search.
-
-    Raises:
-        UserError: if `replan` is not within 1 … `horizon`.
+        search: how to plan.
+        seed: seeds the searches.
     """
 
-    def __init__(
-        self,
-        model: WorldModel,
-        goal: Goal,
-        planner: Planner,
-        horizon: int = 8,
-        replan: int = 1,
-        final: float = 0.5,
-        seed: int = 0,
-    ) -> None:
-        if not 1 <= replan <= horizon:
-            raise UserError(f"Controller: got replan {replan} and horizon {horizon}; expected 1 <= replan <= horizon")
-        self.model, self.goal, self.planner = model, goal, planner
-        self.horizon, self.replan, self.final, self.seed = horizon, replan, final, seed
+    def __init__(self, model: WorldModel, goal: Goal, search: Search, seed: int = 0) -> None:
+        self.model, self.goal, self.search, self.seed = model, goal, search, seed
         self.steps = 0
         self.plans = 0
         self._actions: Tensor | None = None
@@ -55,27 +65,28 @@ class Controller:
         """
         if active is None:
             active = np.ones(len(pixels), dtype=bool)
-        block = self.steps // self.model.dynamics.frame_skip % self.replan
-        if self.steps % (self.model.dynamics.frame_skip * self.replan) == 0:
+        block = self.steps // self.model.dynamics.frame_skip % self.search.replan
+        if self.steps % (self.model.dynamics.frame_skip * self.search.replan) == 0:
             self._plan(torch.from_numpy(pixels), torch.from_numpy(active))
         assert self._actions is not None
         self.steps += 1
         return (self._actions[:, block] * torch.from_numpy(active)[:, None]).numpy()
 
     def _plan(self, pixels: Tensor, active: Tensor) -> None:
+        done = self.search.replan
         if self._actions is None:
-            self._actions = torch.zeros(len(pixels), self.horizon, self.model.dynamics.action_dim)
-        shifted = torch.cat([self._actions[:, self.replan :], torch.zeros_like(self._actions[:, : self.replan])], dim=1)
+            self._actions = torch.zeros(len(pixels), self.search.horizon, self.model.dynamics.action_dim)
+        shifted = torch.cat([self._actions[:, done:], torch.zeros_like(self._actions[:, :done])], dim=1)
         plan = self.model.plan(
             pixels[active],
             self._goal_of(active),
-            self.planner,
+            self.search.planner,
             mean=shifted[active],
-            final=self.final,
+            final=self.search.final,
             seed=self.seed + self.plans,
         )
         self._actions = shifted
-        self._actions[active] = plan.actions.float()
+        self._actions[active] = plan.actions.cpu()
         self.plans += 1
 
     def _goal_of(self, active: Tensor) -> Goal:

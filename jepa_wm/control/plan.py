@@ -3,13 +3,12 @@
 import json
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
-from jepa_wm.contracts import Planner
-from jepa_wm.control.controller import Controller
+from jepa_wm.control.controller import Controller, Search
 from jepa_wm.control.evaluate import Act, Outcome, make_world, play
 from jepa_wm.control.films import write_film
 from jepa_wm.control.goals import GoalSet, draw_goals
@@ -24,27 +23,14 @@ HELD_OUT = 1_000_003
 """Added to the seed: goal sets are drawn from other random streams than collected episodes."""
 
 
-class Search(NamedTuple):
-    """How a controller plans, see `Controller`."""
-
-    planner: Planner
-    horizon: int
-    replan: int
-    final: float
-    seed: int
-
-
 def plan(
     model: str,
     data: str,
     out: str,
-    planner: Planner,
+    search: Search,
     episodes: int = 200,
     text_episodes: int = 100,
     steps: int = 100,
-    horizon: int = 8,
-    replan: int = 1,
-    final: float = 0.5,
     seed: int = 0,
     films: int = 6,
 ) -> None:
@@ -58,21 +44,18 @@ def plan(
         model: run folder of a world model, as `jepa-wm forecast` writes it.
         data: folder of shards, whose size and factors of variation the episodes have.
         out: folder for results, goal sets and films.
-        planner: the search.
+        search: how to plan.
         episodes: episodes with an image goal, in the other room.
         text_episodes: episodes with a sentence as goal.
         steps: environment steps in an episode at most.
-        horizon: planned actions, each held for the model's frame skip.
-        replan: planned actions done before the next plan.
-        final: weight of the last imagined latent in the cost; the mean over time has the rest.
         seed: seeds goal sets and searches.
         films: episodes of each kind that are filmed.
 
     Raises:
         UserError: if a folder is missing, unfinished or of another stage, or a number is out of range.
     """
-    config = {name: value for name, value in locals().items() if name != "planner"}
-    config["planner"] = {"class": type(planner).__name__, **vars(planner)}
+    config = dict(locals())
+    config["search"] = {**vars(search), "planner": {"class": type(search.planner).__name__, **vars(search.planner)}}
     settings = read_manifest(data, "collect")["config"]
     read_manifest(model, "forecast")
     if min(episodes, text_episodes, steps) < 1 or films < 0:
@@ -85,8 +68,7 @@ def plan(
         read_manifest(folder, "plan")
         print(f"{out} is complete already")
         return
-    search = Search(planner, horizon, replan, final, seed)
-    world_model = WorldModel.from_pretrained(model)
+    world_model = WorldModel.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
     factors = settings["factors"] or {}
     with stage_run(folder, "plan", config):
         rows: list[dict[str, Any]] = []
@@ -96,7 +78,7 @@ def plan(
             write_json(folder / f"goals-{kind}.json", goals.to_json())
             world = make_world(goals, settings["size"])
             rows += _floors(world, goals, kind, steps, seed)
-            row, outcome = _planned(world_model, world, goals, kind, steps, search, films)
+            row, outcome = _planned(world_model, world, goals, kind, steps, search, seed, films)
             rows.append(row)
             index += _film(folder / "films", kind, goals, world, outcome)
         write_json(folder / "films" / "index.json", index)
@@ -130,10 +112,11 @@ def _planned(
     kind: str,
     steps: int,
     search: Search,
+    seed: int,
     films: int,
 ) -> tuple[dict[str, Any], Outcome]:
     goal = torch.from_numpy(world.render_states(goals.goal)) if kind == "image" else goals.sentences
-    controller = Controller(model, goal, *search)
+    controller = Controller(model, goal, search, seed)
     start = time.perf_counter()
     act: Act = controller.act
     outcome = play(world, goals, act, steps, kind == "image", f"{kind} goals, planned", films)
