@@ -137,7 +137,8 @@ def imagination(runs: Runs) -> Markup:
     path = runs.folder / "probe" / "imagination.png"
     text = (
         "Test episodes, two rows each: above, the real frames; below, for each latent that the model imagined "
-        "from the first frame and the actions alone, the nearest real frame of the training episodes."
+        "from the first frame and the actions alone, the nearest real frame of the training episodes. What the latents "
+        "do not hold (see the factors below) is arbitrary in it."
     )
     picture = [element("div", image(path, text), class_="imagined"), note(text)] if path.is_file() else []
     panels = _drift_panels(runs.drift)
