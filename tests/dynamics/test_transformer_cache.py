@@ -1,0 +1,88 @@
+"""The cached, step-by-step form of the dynamics against the parallel one."""
+
+import pytest
+import torch
+
+from jepa_wm.dynamics import TransformerDynamics, rollout
+
+
+def lively(window: int, tokens: int) -> TransformerDynamics:
+    """A small dynamics away from its initialisation, where nothing would move."""
+    torch.manual_seed(0)
+    model = TransformerDynamics(8, tokens, 2, 3, width=16, depth=2, heads=2, window=window)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model.eval()
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("tokens", [1, 4])
+@torch.no_grad()
+def test_stepping_with_the_cache_equals_the_parallel_forward_past_the_window(window: int, tokens: int) -> None:
+    model = lively(window, tokens)
+    latents, actions = torch.randn(2, 8, tokens, 8), torch.randn(2, 8, 6)
+    parallel = model(latents, actions)
+    for time in range(8):
+        state = model.start(latents[:, : time + 1], actions[:, :time])
+        stepped = model.latent(model.step(state, actions[:, time]))
+        torch.testing.assert_close(stepped, parallel[:, time], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+@torch.no_grad()
+def test_a_long_rollout_equals_feeding_back_the_parallel_forward(window: int) -> None:
+    model = lively(window, 2)
+    seen, actions = torch.randn(3, 2, 2, 8), torch.randn(3, 9, 6)
+    context, ahead = actions[:, :1], actions[:, 1:]
+    latents = seen
+    for time in range(8):
+        following = model(latents, actions[:, : latents.shape[1]])[:, -1:]
+        latents = torch.cat([latents, following], dim=1)
+        assert time + 3 == latents.shape[1]
+    torch.testing.assert_close(rollout(model, seen, context, ahead), latents[:, 2:], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_future_does_not_reach_the_past_and_the_window_ends() -> None:
+    model = lively(2, 1)
+    latents, actions = torch.randn(1, 6, 1, 8), torch.randn(1, 6, 6)
+    before = model(latents, actions)
+    later = latents.clone()
+    later[:, 4] += 1.0
+    changed = (model(later, actions) - before).abs().amax(dim=(0, 2, 3)) > 1e-6
+    # Two blocks, each of which looks one frame back: frame 4 reaches frames 4, 5 and (not here) 6.
+    assert changed.tolist() == [False, False, False, False, True, True]
+    earlier = latents.clone()
+    earlier[:, 0] += 1.0
+    changed = (model(earlier, actions) - before).abs().amax(dim=(0, 2, 3)) > 1e-6
+    assert changed.tolist() == [True, True, True, False, False, False]
+
+
+@torch.no_grad()
+def test_candidates_of_a_state_are_as_if_each_were_alone() -> None:
+    model = lively(3, 2)
+    latents, context, actions = torch.randn(2, 3, 2, 8), torch.randn(2, 2, 6), torch.randn(2, 5, 4, 6)
+    together = rollout(model, latents, context, actions.flatten(0, 1)).unflatten(0, (2, 5))
+    for i in range(2):
+        for j in range(5):
+            alone = rollout(model, latents[i : i + 1], context[i : i + 1], actions[i, j : j + 1])
+            torch.testing.assert_close(together[i, j], alone[0], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_new_model_predicts_that_nothing_changes() -> None:
+    model = TransformerDynamics(8, 1, 2, 3, width=16, depth=2, heads=2)
+    latents = torch.randn(2, 3, 1, 8)
+    torch.testing.assert_close(model(latents, torch.randn(2, 3, 6)), latents)
+
+
+@torch.no_grad()
+def test_actions_are_normalised_by_the_statistics() -> None:
+    model = lively(1, 1)
+    latents, actions = torch.randn(2, 3, 1, 8), torch.randn(2, 3, 6)
+    before = model(latents, actions)
+    model.set_action_statistics([1.0, -2.0], [2.0, 0.5])
+    scaled = actions.unflatten(-1, (3, 2)) * torch.tensor([2.0, 0.5]) + torch.tensor([1.0, -2.0])
+    torch.testing.assert_close(model(latents, scaled.flatten(-2)), before, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(model(latents, actions), before)
