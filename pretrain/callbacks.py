@@ -97,7 +97,7 @@ class Health(L.Callback):
             health["position_r2"] = self._state_probe(latents)
         for name, value in health.items():
             pl_module.log(f"health/{name}", value, rank_zero_only=True)
-        if trainer.progress_bar_metrics and health["rankme"] < self.alarm and _training(pl_module).progress > 0.5:
+        if health["rankme"] < self.alarm and _training(pl_module).progress > 0.5:
             warnings.warn(
                 f"collapse: RankMe of held-out latents is {health['rankme']:.1f} of {latents.shape[1]} "
                 f"at step {trainer.global_step}; lower the learning rate or raise the SIGReg weight",

@@ -1,6 +1,7 @@
 """Planners on problems whose answer is known."""
 
 import inspect
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,6 @@ import torch
 from torch import Tensor
 
 from jepa_wm import planning
-from importlib import import_module
 from jepa_wm.contracts import Cost, Plan
 from jepa_wm.errors import UserError
 from jepa_wm.planning import CEM

@@ -1,0 +1,157 @@
+"""Goal sets, played episodes, the receding horizon, and the verb that ties them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from jepa_wm.checkpoint import save_modules
+from jepa_wm.contracts import Cost, Plan
+from jepa_wm.control import Controller, Search
+from jepa_wm.control.collect import collect
+from jepa_wm.control.evaluate import make_world, play
+from jepa_wm.control.goals import draw_goals
+from jepa_wm.control.plan import plan
+from jepa_wm.dynamics import TransformerDynamics
+from jepa_wm.encoders import TextAlignment, ViT
+from jepa_wm.envs.geometry import SUCCESS_DISTANCE
+from jepa_wm.envs.language import REGIONS
+from jepa_wm.envs.policies import NoisyExpert, NoOp
+from jepa_wm.errors import UserError
+from jepa_wm.manifest import write_manifest
+from jepa_wm.planning import CEM
+from jepa_wm.statistics import wilson
+from jepa_wm.world_model import WorldModel
+
+
+class Scripted:
+    """A planner that answers its call's number in every action, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.means: list[Tensor] = []
+
+    def plan(
+        self, cost: Cost, mean: Tensor, std: Tensor, low: Tensor, high: Tensor, generator: torch.Generator
+    ) -> Plan:
+        self.means.append(mean.clone())
+        steps = torch.arange(mean.shape[1])[None, :, None] / 10
+        actions = (len(self.means) / 100 + steps).expand_as(mean).clone()
+        return Plan(actions, torch.zeros(len(mean)), {})
+
+
+@pytest.fixture(scope="module")
+def model() -> WorldModel:
+    torch.manual_seed(0)
+    encoder = ViT(patch=8, dim=24, depth=1, heads=3, latent_dim=6, pool_grid=2)
+    return WorldModel(encoder, TransformerDynamics(6, width=12, depth=1, heads=2), TextAlignment(6, 8, 16, 1, 2)).eval()
+
+
+class TestController:
+    def test_actions_are_held_replanned_and_the_last_plan_shifted(self, model: WorldModel) -> None:
+        planner = Scripted()
+        pixels = np.zeros((2, 3, 16, 16), np.uint8)
+        controller = Controller(model, torch.zeros(2, 3, 16, 16, dtype=torch.uint8), Search(planner, 4, replan=2))
+        acted = [controller.act(pixels)[0, 0] for _ in range(20)]
+        expected = [0.01] * 5 + [0.11] * 5 + [0.02] * 5 + [0.12] * 5
+        assert acted == pytest.approx(expected)
+        assert planner.means[0].abs().max() == 0
+        assert planner.means[1][0, :, 0].tolist() == pytest.approx([0.21, 0.31, 0.0, 0.0])
+
+    def test_only_active_environments_are_planned_with_their_goals(self, model: WorldModel) -> None:
+        planner = Scripted()
+        controller = Controller(model, ["the left room", "the right room", "the top"], Search(planner, 3))
+        acted = controller.act(np.zeros((3, 3, 16, 16), np.uint8), np.array([True, False, True]))
+        assert planner.means[0].shape == (2, 3, 2)
+        assert acted[:, 0].tolist() == pytest.approx([0.01, 0.0, 0.01])
+        assert controller._goal_of(torch.tensor([False, True, True])) == ["the right room", "the top"]
+
+    def test_a_horizon_shorter_than_what_is_done_is_refused(self) -> None:
+        with pytest.raises(UserError, match="replan 5 and horizon 4"):
+            Search(CEM(), horizon=4, replan=5)
+
+
+class TestGoals:
+    def test_images_lie_in_the_other_room_and_the_seed_decides(self) -> None:
+        goals = draw_goals(60, {"agent_color": "sample"}, sentences=False, seed=3)
+        assert ((goals.state[:, 0] < 0.5) != (goals.goal[:, 0] < 0.5)).all()
+        assert not goals.reached(goals.state).any()
+        assert goals.to_json() == draw_goals(60, {"agent_color": "sample"}, sentences=False, seed=3).to_json()
+        assert goals.to_json() != draw_goals(60, {"agent_color": "sample"}, sentences=False, seed=4).to_json()
+
+    def test_starts_inside_the_named_region_are_left_out_and_counted(self) -> None:
+        goals = draw_goals(200, {}, sentences=True, seed=0)
+        assert goals.regions is not None
+        inside = [bool(REGIONS[r].contains(s)) for r, s in zip(goals.regions, goals.state, strict=True)]
+        assert not any(inside)
+        # One region of eighteen is drawn at random, so about one start in eighteen lies inside.
+        assert 2 <= goals.excluded <= 28
+        assert goals.sentences[0] == REGIONS[goals.regions[0]].phrase
+
+    def test_an_image_goal_is_met_within_the_published_distance(self) -> None:
+        goals = draw_goals(2, {}, sentences=False, seed=0)
+        near = goals.goal + np.array([[SUCCESS_DISTANCE * 0.99, 0], [0, SUCCESS_DISTANCE * 1.01]], np.float32)
+        assert goals.reached(near).tolist() == [True, False]
+
+
+class TestPlay:
+    def test_the_expert_solves_what_standing_still_does_not(self) -> None:
+        goals = draw_goals(12, {}, sentences=False, seed=1)
+        world = make_world(goals, 16)
+        outcomes = {}
+        for name, policy in (("expert", NoisyExpert(0.0)), ("noop", NoOp())):
+            act = lambda pixels, active, p=policy: p(world.state, goals.goal, world.factor_values)  # noqa: E731
+            outcomes[name] = play(world, goals, act, 60, True, name, films=3)
+        expert, noop = outcomes["expert"], outcomes["noop"]
+        assert expert.ever.all() and not noop.ever.any() and expert.frames.shape == (3, 61, 3, 16, 16)
+        assert (noop.states == noop.states[:, :1]).all()
+        for states, reached in zip(expert.states, expert.reached, strict=True):
+            first = int(reached.argmax())
+            assert (states[first + 1 :] == states[first + 1]).all() and not reached[:first].any()
+        row = expert.row(np.arange(12) < 9)
+        assert row["success"] == 0.75 and row["ci95"] == list(wilson(9, 12)) and row["success_last"] == 1.0
+
+
+@pytest.fixture(scope="module")
+def folders(model: WorldModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    root = tmp_path_factory.mktemp("verb")
+    collect(str(root / "data"), episodes=4, steps=3, size=16)
+    parts = {"encoder": model.encoder, "dynamics": model.dynamics, "text": model.text}
+    save_modules(root / "forecast" / "model", parts)  # type: ignore[arg-type]
+    write_manifest(root / "forecast", "forecast")
+    return str(root / "forecast"), str(root / "data")
+
+
+class TestVerb:
+    def run(self, folders: tuple[str, str], out: Path) -> list[dict]:
+        plan(*folders, str(out), Search(CEM(8, 2, 1), horizon=2), episodes=4, text_episodes=3, steps=12, films=2)
+        return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+    def test_it_writes_rates_goals_and_films_that_the_seed_decides(
+        self, folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        rows, again = self.run(folders, tmp_path / "a"), self.run(folders, tmp_path / "b")
+        found = [(row["goal"], row["policy"], row["episodes"]) for row in rows]
+        assert found == [
+            *[("image", policy, 4) for policy in ("noop", "random", "expert", "cem")],
+            *[("text", policy, 3) for policy in ("noop", "random", "cem")],
+        ]
+        for row, other in zip(rows, again, strict=True):
+            assert row["ci95"][0] <= row["success"] <= row["ci95"][1]
+            assert row["success"] == other["success"] and row["success_last"] == other["success_last"]
+        index = json.loads((tmp_path / "a" / "films" / "index.json").read_text())
+        assert [film["file"] for film in index] == [f"{kind}-0{i}.webp" for kind in ("image", "text") for i in (0, 1)]
+        with Image.open(tmp_path / "a" / "films" / "image-00.webp") as film:
+            assert film.size == ((16 + 3 + 16) * 3, 16 * 3)
+        self.run(folders, tmp_path / "a")
+        assert "complete already" in capsys.readouterr().out
+
+    def test_a_run_of_another_stage_is_refused_before_anything_is_written(
+        self, folders: tuple[str, str], tmp_path: Path
+    ) -> None:
+        with pytest.raises(UserError, match="stage 'collect'; expected forecast"):
+            self.run((folders[1], folders[1]), tmp_path / "a")
+        assert not (tmp_path / "a").exists()
