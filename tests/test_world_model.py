@@ -71,6 +71,13 @@ def test_the_plan_leads_from_each_start_to_its_goal(world: WorldModel) -> None:
     assert plan.actions.abs().max() <= 1
 
 
+def test_slices_of_environments_make_the_same_plan(world: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, goal = images((0.2, 0.9), (1.0, 1.0), (0.5, 0.1)), images((1.5, 0.4), (1.0, 0.2), (0.9, 0.9))
+    whole = world.plan(start, goal, CEM(samples=64, elites=8), horizon=3)
+    monkeypatch.setattr("jepa_wm.world_model.ROWS", 128)
+    torch.testing.assert_close(world.plan(start, goal, CEM(samples=64, elites=8), horizon=3).actions, whole.actions)
+
+
 def test_one_goal_serves_all_environments_and_a_wrong_number_is_refused(world: WorldModel) -> None:
     seen = images((0.2, 0.9), (1.0, 1.0), (2.0, 0.1))
     shared = world.plan(seen, images((0.5, 0.5))[0], horizon=2)

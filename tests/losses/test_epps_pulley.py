@@ -52,3 +52,16 @@ def test_directions_belong_to_the_step() -> None:
     x = torch.randn(1, 20, 8)
     assert torch.equal(SIGReg(8)(x, 5), SIGReg(8)(x, 5))
     assert not torch.equal(SIGReg(8)(x, 5), SIGReg(8)(x, 6))
+
+
+def test_the_gradient_is_that_of_finite_differences() -> None:
+    x = torch.randn(1, 12, 3, generator=torch.Generator().manual_seed(2)) + 0.5
+    x.requires_grad_()
+    loss = SIGReg(slices=8)
+    loss(x, 1).backward()
+    for place in ((0, 0, 0), (0, 5, 1), (0, 11, 2)):
+        up, down = x.detach().clone(), x.detach().clone()
+        up[place] += 1e-2
+        down[place] -= 1e-2
+        slope = (loss(up, 1) - loss(down, 1)).item() / 2e-2
+        assert x.grad is not None and x.grad[place].item() == pytest.approx(slope, rel=1e-2, abs=1e-3)

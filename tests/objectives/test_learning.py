@@ -38,6 +38,7 @@ class TestMasked:
         objective = self.objective(encoder)
         data = batch(3)
         with torch.no_grad():
+            objective.teacher.embed.weight.mul_(-1.0)
             for part in (objective.predictor.leave[1].weight, objective.predictor.leave[1].bias):
                 part.zero_()
             target = F.layer_norm(objective.teacher(data["pixels"]), (24,))
@@ -60,6 +61,17 @@ class TestMasked:
         torch.testing.assert_close(objective.teacher.embed.weight, before + 0.25)
         objective.after_step(1.0)
         torch.testing.assert_close(objective.teacher.embed.weight, before + 0.25)
+
+    def test_a_prediction_belongs_to_its_place_and_to_what_is_visible(self, encoder: ViT) -> None:
+        predictor = self.objective(encoder).predictor
+        torch.nn.init.normal_(predictor.mask_token)
+        keep, predict = torch.tensor([[0, 3]]), torch.tensor([[1, 2]])
+        tokens = torch.randn(1, 2, 24)
+        first = predictor(tokens, keep, predict, (1, 2, 2))
+        swapped = predictor(tokens, keep, predict.flip(1), (1, 2, 2))
+        torch.testing.assert_close(swapped, first.flip(1))
+        assert not torch.allclose(first[:, 0], first[:, 1], atol=1e-4)
+        assert not torch.allclose(predictor(tokens + 1.0, keep, predict, (1, 2, 2)), first, atol=1e-4)
 
     def test_masks_belong_to_the_step(self, encoder: ViT) -> None:
         objective = self.objective(encoder)

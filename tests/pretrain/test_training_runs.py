@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from jepa_wm.encoders import encode_frames, load_encoder
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
 from jepa_wm.world_model import WorldModel
-from pretrain.callbacks import Resumable
+from pretrain.callbacks import Health, Resumable
 from pretrain.cli import main
 from pretrain.module import Training
 
@@ -60,7 +61,8 @@ def test_a_run_leaves_models_snapshots_metrics_and_a_manifest(pretrained: Path) 
     first, last = (load_encoder(str(pretrained / "checkpoints" / f"step-00000{step}")) for step in (0, 6))
     assert not torch.equal(first.embed.weight, last.embed.weight)
     assert torch.equal(last.embed.weight, load_encoder(str(pretrained)).embed.weight)
-    assert not torch.equal(last.embed.weight, load_encoder(str(pretrained), "teacher").embed.weight)
+    teacher = load_encoder(str(pretrained), "teacher").embed.weight
+    assert not torch.equal(last.embed.weight, teacher) and not torch.equal(first.embed.weight, teacher)
 
 
 @pytest.mark.parametrize("stop", [2, 4])
@@ -89,6 +91,18 @@ def test_an_interrupted_run_continues_bit_for_bit(
 def test_the_seed_decides(pretrained: Path, recipes: dict[str, Path], tmp_path: Path) -> None:
     other = weights(train(recipes["pretrain"], tmp_path / "run", "--data.seed=7"))
     assert not torch.equal(other["encoder.embed.weight"], weights(pretrained)["encoder.embed.weight"])
+
+
+@pytest.mark.parametrize("alarm", [0.0, 100.0])
+def test_collapse_is_said_aloud(
+    recipes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alarm: float
+) -> None:
+    usual = Health.__init__
+    monkeypatch.setattr(Health, "__init__", lambda self, folder: usual(self, folder, alarm=alarm))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(recipes["pretrain"], tmp_path / "run")
+    assert any("collapse: RankMe" in str(warning.message) for warning in caught) == (alarm > 0)
 
 
 def test_forecasting_starts_from_the_pretrained_parts(
