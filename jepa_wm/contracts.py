@@ -62,12 +62,14 @@ class Dynamics(nn.Module):
     """Latents and actions to future latents.
 
     Attributes:
+        latent_dim: width D of the latents.
         action_dim: A of one environment step.
         frame_skip: environment steps between two latents; an action here is `frame_skip * action_dim` wide.
 
     `forward(latents (B, T, N, D), actions (B, T, A))` is teacher forcing: the latents after each frame.
     """
 
+    latent_dim: int
     action_dim: int
     frame_skip: int
 

@@ -11,10 +11,10 @@ import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from jepa_wm.errors import UserError
-from jepa_wm.files import atomic_path, read_json, write_json
+from jepa_wm.files import read_json
 from jepa_wm.manifest import is_complete, read_manifest, stage_run
 from jepa_wm.precision import has_bf16
-from pretrain.callbacks import Health, Resumable, Snapshots
+from pretrain.callbacks import Beginning, Health, Resumable, Snapshots
 from pretrain.data import ClipDataModule
 from pretrain.logger import JsonLogger
 from pretrain.module import Training
@@ -53,7 +53,12 @@ class Command(LightningCLI):
         """The trainer, with this package's callbacks and log."""
         run = Path(self.config.run)
         precision = self.config.trainer.precision or ("bf16-mixed" if has_bf16(_device()) else "32-true")
-        callbacks = [Snapshots(run, self.config.snapshots), Resumable(run), Health(self.config.data.folder)]
+        callbacks = [
+            Beginning(run, plain_config(self)),
+            Snapshots(run, self.config.snapshots),
+            Resumable(run),
+            Health(self.config.data.folder),
+        ]
         return super().instantiate_trainer(
             default_root_dir=run,
             precision=precision,
@@ -88,9 +93,6 @@ def main(args: list[str]) -> None:
     if is_complete(run):
         print(f"{run} is complete already")
         return
-    write_json(run / "config.json", config)
-    with atomic_path(run / "config.yaml") as aside:
-        aside.write_text(yaml.safe_dump(config, sort_keys=False))
     resume = run / "resume.ckpt"
     with stage_run(run, command.config.stage, config) as fields:
         command.trainer.fit(
@@ -112,7 +114,8 @@ def _device() -> str:
 
 def _quieten() -> None:
     """Hide what Lightning says at every start and no user of this package can act on."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for logger in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
     for message in ("`isinstance\\(treespec", "Found .* module\\(s\\) in eval mode"):
         warnings.filterwarnings("ignore", message=f".*{message}")
 

@@ -10,6 +10,7 @@ from jepa_wm import distributed
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.encoders.text import TextAlignment
 from jepa_wm.encoders.vit import ViT
+from jepa_wm.errors import UserError
 from jepa_wm.losses.sigreg import SIGReg
 
 
@@ -24,12 +25,20 @@ class ContrastiveText(Objective):
         sigreg: weight of SIGReg on the frames' latents, which spreads them over all dimensions; 0
             leaves it out.
 
+    Raises:
+        UserError: if encoder and text do not fit each other.
+
     Source: Radford et al. 2021 (arXiv 2103.00020), loss by open_clip (local loss, gathered with
     gradient over ranks). The temperature is kept within [0, ln 100] as there.
     """
 
     def __init__(self, encoder: ViT, text: TextAlignment, sigreg: float = 0.0) -> None:
         super().__init__()
+        if encoder.latent_dim != text.latent_dim:
+            raise UserError(
+                f"ContrastiveText: the encoder's latent_dim is {encoder.latent_dim}, the text's is {text.latent_dim}; "
+                "expected the same"
+            )
         self.encoder, self.text, self.sigreg = encoder, text, sigreg
         self.gaussianity = SIGReg()
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))

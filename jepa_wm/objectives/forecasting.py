@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from jepa_wm.contracts import Batch, Dynamics, Objective
 from jepa_wm.dynamics.rollout import rollout
 from jepa_wm.encoders.vit import ViT, encode_frames
+from jepa_wm.errors import UserError
 from jepa_wm.losses.sigreg import SIGReg
 
 
@@ -24,12 +25,20 @@ class Forecasting(Objective):
         sigreg: weight of SIGReg beside the prediction error; 0 leaves it out.
         freeze_encoder: learn the dynamics alone.
 
+    Raises:
+        UserError: if encoder and dynamics, or dynamics and data, do not fit each other.
+
     Source: LeWM (arXiv 2603.19312) for the end-to-end form; the rolled-out loss as jepa-wms (arXiv
     2512.24497), but with gradients through every step.
     """
 
     def __init__(self, encoder: ViT, dynamics: Dynamics, sigreg: float = 0.05, freeze_encoder: bool = False) -> None:
         super().__init__()
+        if encoder.latent_dim != dynamics.latent_dim:
+            raise UserError(
+                f"Forecasting: the encoder's latent_dim is {encoder.latent_dim}, the dynamics' is "
+                f"{dynamics.latent_dim}; expected the same"
+            )
         self.encoder, self.dynamics = encoder, dynamics
         self.sigreg, self.freeze_encoder = sigreg, freeze_encoder
         self.gaussianity = SIGReg()
@@ -43,6 +52,12 @@ class Forecasting(Objective):
         """Batch -> loss and its parts; `rollout_relative` is the last step's error over that of standing still."""
         latents = encode_frames(self.encoder, batch["pixels"]).float()
         actions = batch["actions"]
+        wanted = self.dynamics.frame_skip * self.dynamics.action_dim
+        if actions.shape[-1] != wanted:
+            raise UserError(
+                f"Forecasting: the data's action blocks are {actions.shape[-1]} wide; expected {wanted}, the dynamics' "
+                f"frame_skip {self.dynamics.frame_skip} times its action_dim {self.dynamics.action_dim}"
+            )
         forced = self.dynamics(latents[:, :-1], actions)
         one_step = F.mse_loss(forced.float(), latents[:, 1:])
         imagined = rollout(self.dynamics, latents[:, :1], actions[:, :0], actions).float()

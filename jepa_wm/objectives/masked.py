@@ -12,6 +12,7 @@ from jepa_wm.contracts import Batch, Objective
 from jepa_wm.data.masks import TubeMask
 from jepa_wm.encoders.positions import sincos_3d
 from jepa_wm.encoders.vit import ViT
+from jepa_wm.errors import UserError
 from jepa_wm.optim import ema_update
 from jepa_wm.schedules import linear
 
@@ -58,6 +59,9 @@ class MaskedLatentPrediction(Objective):
         predictor_heads: their attention heads.
         decay: the teacher's decay at the start and at the end of training.
 
+    Raises:
+        UserError: if there are not as many blocks as scales.
+
     Source: V-JEPA (arXiv 2404.08471) and its code. Here every mask hides a fixed number of tokens
     (see TubeMask) and one mask token serves all masks, as in effect in the official code.
     """
@@ -73,6 +77,10 @@ class MaskedLatentPrediction(Objective):
         decay: tuple[float, float] = (0.99, 1.0),
     ) -> None:
         super().__init__()
+        if len(blocks) != len(scales):
+            raise UserError(
+                f"MaskedLatentPrediction: got {len(blocks)} blocks and {len(scales)} scales; expected one of each a mask"
+            )
         self.encoder, self.decay = encoder, decay
         self.masks = [TubeMask(count, scale) for count, scale in zip(blocks, scales, strict=True)]
         self.teacher = copy.deepcopy(encoder).requires_grad_(False).eval()

@@ -10,6 +10,7 @@ from jepa_wm.contracts import Batch
 from jepa_wm.data.masks import TubeMask
 from jepa_wm.dynamics import TransformerDynamics
 from jepa_wm.encoders import TextAlignment, ViT, encode_frames
+from jepa_wm.errors import UserError
 from jepa_wm.objectives import ContrastiveText, Forecasting, MaskedLatentPrediction
 
 
@@ -136,3 +137,14 @@ class TestForecasting:
         dynamics = TransformerDynamics(6, 1, 2, 3, width=12, depth=1, heads=2)
         Forecasting(encoder, dynamics).prepare({"action_mean": [1.0, 2.0], "action_std": [3.0, 4.0]})
         assert dynamics.actions.mean.tolist() == [1.0, 2.0] and dynamics.actions.std.tolist() == [3.0, 4.0]
+
+
+def test_parts_that_do_not_fit_are_refused_with_both_sides(encoder: ViT) -> None:
+    with pytest.raises(UserError, match="2 blocks and 1 scales"):
+        MaskedLatentPrediction(encoder, (8, 2), (0.15,))
+    with pytest.raises(UserError, match="latent_dim is 6, the text's is 5"):
+        ContrastiveText(encoder, TextAlignment(5, 8, 16, 1, 2))
+    with pytest.raises(UserError, match="latent_dim is 6, the dynamics' is 5"):
+        Forecasting(encoder, TransformerDynamics(5))
+    with pytest.raises(UserError, match="blocks are 6 wide; expected 10"):
+        Forecasting(encoder, TransformerDynamics(6, frame_skip=5, width=12, depth=1, heads=2))(batch())
