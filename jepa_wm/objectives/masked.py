@@ -79,7 +79,7 @@ class MaskedLatentPrediction(Objective):
         super().__init__()
         if len(blocks) != len(scales):
             raise UserError(
-                f"MaskedLatentPrediction: got {len(blocks)} blocks and {len(scales)} scales; expected one of each a mask"
+                f"MaskedLatentPrediction: got {len(blocks)} blocks and {len(scales)} scales; expected as many"
             )
         self.encoder, self.decay = encoder, decay
         self.masks = [TubeMask(count, scale) for count, scale in zip(blocks, scales, strict=True)]
