@@ -55,6 +55,8 @@ def test_round_trip_is_exact_in_any_order(shards, make_episode):
         read[10]
 
 
+# webdataset leaves the file to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_webdataset_itself_reads_the_shards(shards, make_episode):
     samples = list(WebDataset(str(shards / "train-000000.tar"), shardshuffle=False))
     assert [sample["__key__"] for sample in samples] == ["e0", "e1", "e2"]
