@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ STAGES = ("collect", "pretrain", "forecast", "plan", "probe", "report")
 def demo(out: str = "runs/demo", preset: str = "default") -> None:
     """Collect episodes, pretrain, forecast, plan, probe and report, each from what came before.
 
-    Stages that are complete are skipped, so an interrupted demo continues where it was.
+    Stages that are complete are skipped, so an interrupted demo continues where it was; the report,
+    which takes a second, is always written anew.
 
     Args:
         out: folder of the demo; each stage has a folder of its name inside.
@@ -35,15 +35,13 @@ def demo(out: str = "runs/demo", preset: str = "default") -> None:
     _remember(folder, preset)
     for number, stage in enumerate(STAGES, 1):
         label = f"[{number}/{len(STAGES)}] {stage}"
-        if is_complete(folder / stage):
+        if stage != "report" and is_complete(folder / stage):
             print(f"{label}: complete already, skipped", flush=True)
             continue
         print(f"{label}: {VERBS[stage][1]}", flush=True)
         start = time.monotonic()
         run_verb(stage, [*_folders(folder, stage), *_arguments(options.get(stage, {}))])
         print(f"{label}: done in {time.monotonic() - start:.0f} s", flush=True)
-    print(_table(read_json(folder / "summary.json")))
-    print(f"\nreport: {folder / 'report.html'}")
 
 
 def _folders(out: Path, stage: str) -> list[str]:
@@ -84,17 +82,3 @@ def _remember(out: Path, preset: str) -> None:
         if before != preset:
             raise UserError(f"{out} was begun with preset '{before}', got '{preset}'; use that one or another --out")
     write_json(record, {"preset": preset})
-
-
-def _table(summary: dict[str, Any]) -> str:
-    rows = list(_numbers(summary))
-    width = max((len(name) for name, _ in rows), default=0)
-    return "\n".join(f"{name:{width}}  {value:.4g}" for name, value in rows)
-
-
-def _numbers(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _numbers(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{prefix}{key}", value

@@ -218,8 +218,6 @@ class TestDemo:
 
         def record(stage: str, argv: list[str]) -> None:
             calls[stage] = argv
-            if stage == "report":
-                (out / "summary.json").write_text('{"planning": {"image": {"success": 0.9125}}}')
 
         out, preset = tmp_path / "out", tmp_path / "preset.yaml"
         preset.write_text("plan: {episodes: 4, goals: [image], name: long}\n")
@@ -231,7 +229,6 @@ class TestDemo:
         assert calls["pretrain"] == [f"--run={out}/pretrain", f"--data.folder={out}/collect"]
         assert calls["plan"][-3:] == ["--episodes=4", '--goals=["image"]', "--name=long"]
         assert "[1/6] collect: complete already, skipped" in printed
-        assert "planning.image.success  0.9125" in printed
 
     def test_a_demo_is_not_continued_with_another_preset(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path

@@ -6,7 +6,7 @@ from jepa_wm.files import atomic_path, write_json
 from jepa_wm.manifest import stage_run
 from probes.report.inputs import read_runs
 from probes.report.page import page
-from probes.report.summary import summarise
+from probes.report.summary import summarise, summary_table
 
 
 def report(runs: str) -> None:
@@ -26,3 +26,4 @@ def report(runs: str) -> None:
         with atomic_path(folder / "report.html") as aside:
             aside.write_text(text, encoding="utf-8")
         write_json(folder / "summary.json", summary)
+    print(f"{summary_table(summary)}\n\nreport: {folder / 'report.html'}")

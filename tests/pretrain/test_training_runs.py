@@ -18,7 +18,7 @@ from pretrain.callbacks import Health, Resumable
 from pretrain.cli import main
 from pretrain.module import Training
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = pytest.mark.filterwarnings("default::UserWarning")
 
 
 def train(recipe: Path, run: Path, *options: str) -> Path:
