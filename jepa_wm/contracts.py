@@ -22,9 +22,10 @@ class Encoder(Protocol):
     """Pixels to tokens; `keep` names the patches to encode, the others are dropped before block 1."""
 
     dim: int
+    latent_dim: int
 
-    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Pixels (B, T, C, H, W) or (B, C, H, W), keep (B, K) -> tokens (B, N or K, D)."""
+    def __call__(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Pixels uint8 (B, T, C, H, W) or (B, C, H, W), keep (B, K) -> tokens (B, N or K, D)."""
         ...
 
     def pool(self, tokens: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from jepa_wm.contracts import Encoder
 from jepa_wm.encoders.positions import sincos_3d
 from jepa_wm.errors import UserError
 
@@ -113,7 +114,7 @@ class ViT(nn.Module):
         return blocks.permute(0, 1, 4, 6, 2, 5, 7, 3).reshape(batch, -1, t * p * p * channels)
 
 
-def encode_frames(encoder: ViT, pixels: Tensor) -> Tensor:
+def encode_frames(encoder: Encoder, pixels: Tensor) -> Tensor:
     """Encode each frame on its own: pixels (B, T, C, H, W) -> latents (B, T, 1, latent_dim)."""
     latents = encoder.pool(encoder(pixels.flatten(0, 1)))
     return latents.unflatten(0, pixels.shape[:2]).unsqueeze(2)

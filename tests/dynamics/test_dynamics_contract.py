@@ -1,0 +1,67 @@
+"""What every dynamics promises; a new file in the folder is tested by being there."""
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+from jepa_wm import dynamics
+from jepa_wm.checkpoint import build, spec
+from jepa_wm.contracts import Dynamics
+from jepa_wm.dynamics import rollout
+
+FILES = [path.stem for path in Path(inspect.getfile(dynamics)).parent.glob("*.py") if path.stem != "__init__"]
+CLASSES = [
+    cls
+    for stem in FILES
+    for cls in vars(import_module(f"jepa_wm.dynamics.{stem}")).values()
+    if inspect.isclass(cls) and issubclass(cls, Dynamics) and cls.__module__.endswith(stem)
+]
+
+
+@pytest.fixture(params=CLASSES, ids=lambda cls: cls.__name__)
+def model(request: pytest.FixtureRequest) -> Dynamics:
+    torch.manual_seed(0)
+    made: Dynamics = request.param(latent_dim=8, action_dim=2, frame_skip=3)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return made.eval()
+
+
+@torch.no_grad()
+def test_a_step_is_what_teacher_forcing_predicts(model: Dynamics) -> None:
+    latents, actions = torch.randn(2, 5, 1, 8), torch.randn(2, 5, 6)
+    forced = model(latents, actions)
+    for time in range(5):
+        state = model.start(latents[:, : time + 1], actions[:, :time])
+        torch.testing.assert_close(model.latent(state), latents[:, time])
+        stepped = model.latent(model.step(state, actions[:, time]))
+        torch.testing.assert_close(stepped, forced[:, time], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_step_leaves_the_state_it_came_from_alone(model: Dynamics) -> None:
+    state = model.start(torch.randn(2, 3, 1, 8), torch.randn(2, 2, 6))
+    action = torch.randn(2, 6)
+    first = model.latent(model.step(state, action)).clone()
+    model.step(state, action + 1.0)
+    torch.testing.assert_close(model.latent(model.step(state, action)), first)
+
+
+@torch.no_grad()
+def test_candidates_are_adjacent_and_actions_matter(model: Dynamics) -> None:
+    seen, context, actions = torch.randn(2, 2, 1, 8), torch.randn(2, 1, 6), torch.randn(2, 3, 4, 6)
+    together = rollout(model, seen, context, actions.flatten(0, 1)).unflatten(0, (2, 3))
+    alone = rollout(model, seen[1:], context[1:], actions[1, 2:])
+    torch.testing.assert_close(together[1, 2], alone[0], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(together[0, 0], together[0, 1], atol=1e-3)
+
+
+def test_its_configuration_is_read_off_it(model: Dynamics) -> None:
+    model.set_action_statistics([0.1, 0.2], [0.3, 0.4])
+    again = build(spec(model))
+    assert spec(again) == spec(model)
+    again.load_state_dict(model.state_dict())
