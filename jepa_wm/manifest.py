@@ -51,9 +51,18 @@ def read_manifest(folder: str | Path, *stages: str) -> dict[str, Any]:
     if not (folder / NAME).is_file():
         state = "unfinished: it has no manifest.json" if any(folder.iterdir()) else "empty"
         raise UserError(f"{folder} is {state}; expected a finished run of {wanted}: run that stage first")
-    manifest = read_json(folder / NAME)
+    return check_manifest(read_json(folder / NAME), folder, *stages)
+
+
+def check_manifest(manifest: Any, folder: str | Path, *stages: str) -> dict[str, Any]:
+    """The manifest found in `folder`, wherever that lies, if it is of this format and one of `stages`.
+
+    Raises:
+        UserError: if it is not.
+    """
+    wanted = " or ".join(stages) or "any stage"
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise UserError(f"{folder / NAME} is not of format {FORMAT}; it was made by another version of jepa_wm")
+        raise UserError(f"the manifest of {folder} is not of format {FORMAT}; another version of jepa_wm made it")
     if stages and manifest.get("stage") not in stages:
         raise UserError(f"{folder} is a run of stage '{manifest.get('stage')}'; expected {wanted}")
     return manifest

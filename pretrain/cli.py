@@ -14,7 +14,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
 from jepa_wm.manifest import is_complete, read_manifest, stage_run
 from jepa_wm.precision import has_bf16
-from pretrain.callbacks import Beginning, Health, Resumable, Snapshots
+from pretrain.callbacks import Beginning, Counts, Health, Resumable, Snapshots
 from pretrain.data import ClipDataModule
 from pretrain.logger import JsonLogger
 from pretrain.module import Training
@@ -57,7 +57,8 @@ class Command(LightningCLI):
             Beginning(run, plain_config(self)),
             Snapshots(run, self.config.snapshots),
             Resumable(run),
-            Health(self.config.data.folder),
+            Counts(),
+            Health(_first_folder(self.config.data.folder)),
         ]
         return super().instantiate_trainer(
             default_root_dir=run,
@@ -104,8 +105,13 @@ def main(args: list[str]) -> None:
         if command.trainer.interrupted:
             raise KeyboardInterrupt
         fields["steps"] = command.trainer.global_step
-        fields["data_hash"] = read_manifest(command.config.data.folder, "collect").get("data_hash")
+        fields["data"] = command.datamodule.report()
         resume.unlink(missing_ok=True)
+
+
+def _first_folder(folder: Any) -> str:
+    """The folder whose held-out frames are probed during training: of a mixture, the first."""
+    return folder if isinstance(folder, str) else next(iter(folder))
 
 
 def _device() -> str:

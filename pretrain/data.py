@@ -1,55 +1,109 @@
 """One data module for all shards of clips."""
 
+from typing import Any
+
 import lightning as L
 
-from jepa_wm.data import ClipLoader, EpisodeShards
+from jepa_wm import distributed
+from jepa_wm.data import Clips, EpisodeShards, Loader, Mixture
+from jepa_wm.data.cache import Cache
+from jepa_wm.data.moments import Moments, from_statistics, to_statistics
+from jepa_wm.errors import UserError
 
 
 class ClipDataModule(L.LightningDataModule):
-    """Clips of `frames` frames, `frame_skip` steps apart, from a folder of shards.
+    """Clips of `frames` frames, `frame_skip` steps apart, from folders of shards.
 
     Args:
-        folder: folder of shards, as `jepa-wm collect` writes it.
+        folder: folder of shards, local or remote; or several, each with its weight in the mixture.
         frames: frames T of a clip.
         frame_skip: environment steps between two frames.
         batch_size: clips in a batch, on each device.
         clips_per_episode: clips cut from an episode that is decoded once.
         seed: seeds the order and the cuts.
         workers: processes that decode; 0 decodes in this one.
+        window: samples that are shuffled among each other, of shards in random order.
+        max_broken: share of a folder's samples that may be broken before the run stops.
+        cache: where remote shards are kept.
+
+    Raises:
+        UserError: if the shards are no good, or those of several folders do not fit each other.
     """
 
     def __init__(
         self,
-        folder: str,
+        folder: str | dict[str, float],
         frames: int = 4,
         frame_skip: int = 5,
         batch_size: int = 64,
         clips_per_episode: int = 4,
         seed: int = 0,
         workers: int = 0,
+        window: int = 8192,
+        max_broken: float = 0.01,
+        cache: Cache | None = None,
     ) -> None:
         super().__init__()
-        self.folder, self.frames, self.frame_skip, self.batch_size = folder, frames, frame_skip, batch_size
+        self.weights = folder if isinstance(folder, dict) else {folder: 1.0}
+        self.frames, self.frame_skip, self.batch_size = frames, frame_skip, batch_size
         self.clips_per_episode, self.seed, self.workers = clips_per_episode, seed, workers
-        self.statistics = EpisodeShards(folder, "train").statistics
+        self.window, self.max_broken, self.cache = window, max_broken, cache
+        self.manifests = {source: EpisodeShards(source, "train", cache).manifest or {} for source in self.weights}
+        self.loaders: dict[str, Loader] = {}
 
-    def train_dataloader(self) -> ClipLoader:
-        """Shuffled clips of the training split."""
-        return self._loader("train", True)
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """Mean and standard deviation of actions and states, over the mixture."""
+        parts = {source: EpisodeShards(source, "train", self.cache).statistics for source in self.weights}
+        return to_statistics(
+            {
+                name: _mixed({source: from_statistics(part, name) for source, part in parts.items()}, self.weights)
+                for name in ("action", "state")
+            }
+        )
 
-    def val_dataloader(self) -> ClipLoader:
-        """Clips of the validation split, the same at every call."""
-        return self._loader("val", False)
+    def train_dataloader(self) -> Loader:
+        """Shuffled clips of the training splits, in full batches: losses over all ranks need equal ones."""
+        return self._loader("train", shuffle=True, full=True)
 
-    def _loader(self, split: str, shuffle: bool) -> ClipLoader:
-        return ClipLoader(
-            self.folder,
-            split,
-            frames=self.frames,
-            frame_skip=self.frame_skip,
-            batch_size=self.batch_size,
-            clips_per_episode=self.clips_per_episode,
+    def val_dataloader(self) -> Loader:
+        """Clips of the validation splits, the same at every call."""
+        return self._loader("val", shuffle=False, full=distributed.world_size() > 1)
+
+    def report(self) -> dict[str, Any]:
+        """What a run's manifest says of its data: by folder its hash, the samples drawn, and the broken ones."""
+        hashes = {source: {"data_hash": manifest.get("data_hash")} for source, manifest in self.manifests.items()}
+        for split, loader in self.loaders.items():
+            for source, drawn, broken in zip(hashes.values(), loader.drawn, loader.broken, strict=True):
+                source |= {f"{split}_samples": drawn, f"{split}_broken": broken.why}
+        return hashes
+
+    def _loader(self, split: str, shuffle: bool, full: bool) -> Loader:
+        clips = [
+            Clips(EpisodeShards(source, split, self.cache), self.frames, self.frame_skip, self.clips_per_episode)
+            for source in self.weights
+        ]
+        self.loaders[split] = Loader(
+            clips[0] if len(clips) == 1 else Mixture(clips, list(self.weights.values())),
+            self.batch_size,
             seed=self.seed,
             workers=self.workers,
             shuffle=shuffle,
+            full=full,
+            window=self.window,
+            max_broken=self.max_broken,
         )
+        return self.loaders[split]
+
+
+def _mixed(moments: dict[str, Moments], weights: dict[str, float]) -> Moments:
+    """The moments of a mixture, in which each source counts by its weight and not by its size."""
+    widths = {source: len(part.mean) for source, part in moments.items()}
+    if len(set(widths.values())) > 1:
+        raise UserError(f"the folders of a mixture must have actions and states of one width; got {widths}")
+    rows = sum(part.rows for part in moments.values())
+    total = Moments()
+    for source, part in moments.items():
+        share = round(rows * weights[source] / sum(weights.values()))
+        total = total.merge(Moments(share, part.mean, part.std**2 * share))
+    return total

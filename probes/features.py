@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from jepa_wm.data import BrokenSample, EpisodeShards
+from jepa_wm.data.broken import BrokenList
 from jepa_wm.errors import UserError
 
 SHARES = {"train": 1.0, "val": 0.1, "test": 0.4}
@@ -68,12 +69,13 @@ def draw_rows(shards: EpisodeShards, frames: int, random: np.random.Generator, b
     each = -(-frames // len(shards))
     columns: dict[str, list[Any]] = {name: [] for name in Rows._fields}
     drawn = random.permutation(len(shards))[: -(-frames // each)].tolist()
+    lengths, broken = shards.lengths(), BrokenList(str(shards), len(shards))
     for index in tqdm(drawn, desc=f"{shards.split} frames", leave=False):
-        times = random.permutation(shards.lengths[index])[:each]
+        times = random.permutation(lengths[index])[:each]
         try:
             episode = shards[index]
         except BrokenSample as error:
-            shards.report(shards.name(index), str(error))
+            broken.add(error)
             continue
         columns["pixels"].append(torch.from_numpy(episode.frames[times]))
         columns["state"].append(torch.from_numpy(episode.state[times]))
@@ -81,7 +83,7 @@ def draw_rows(shards: EpisodeShards, frames: int, random: np.random.Generator, b
         columns["factors"] += [episode.factors] * len(times)
         columns["episode"].append(torch.full((len(times),), begin + index))
     if not columns["pixels"]:
-        raise UserError(f"every episode drawn from split '{shards.split}' of {shards.folder} is broken")
+        raise UserError(f"every episode drawn from {shards} is broken")
     pixels, state, episodes = (torch.cat(columns[name]) for name in ("pixels", "state", "episode"))
     return Rows(pixels, state, columns["captions"], _factors(columns["factors"]), episodes)
 

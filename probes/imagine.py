@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from jepa_wm.data import BrokenSample, Episode, EpisodeShards
+from jepa_wm.data.broken import BrokenList
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, write_json
 from jepa_wm.world_model import WorldModel
@@ -71,11 +72,11 @@ def write_imagination(folder: Path, model: WorldModel, shards: EpisodeShards, ro
 def roll_out(model: WorldModel, shards: EpisodeShards) -> Imagination:
     """Imagine every episode from its first frame, as many steps as fit into the shortest one."""
     skip = model.dynamics.frame_skip
-    steps = (min(shards.lengths) - 1) // skip
+    shortest = int(min(length for length in shards.lengths().tolist() if length))
+    steps = (shortest - 1) // skip
     if steps < 1:
         raise UserError(
-            f"split '{shards.split}' of {shards.folder} has an episode of {min(shards.lengths)} frames; "
-            f"expected at least {skip + 1}, since the model skips {skip}"
+            f"{shards} has an episode of {shortest} frames; expected at least {skip + 1}, since the model skips {skip}"
         )
     episodes = _read(shards)
     times = np.arange(0, steps * skip + 1, skip)
@@ -88,14 +89,14 @@ def roll_out(model: WorldModel, shards: EpisodeShards) -> Imagination:
 
 
 def _read(shards: EpisodeShards) -> list[Episode]:
-    episodes = []
+    episodes, broken = [], BrokenList(str(shards), len(shards))
     for index in range(len(shards)):
         try:
             episodes.append(shards[index])
         except BrokenSample as error:
-            shards.report(shards.name(index), str(error))
+            broken.add(error)
     if not episodes:
-        raise UserError(f"every episode of split '{shards.split}' of {shards.folder} is broken")
+        raise UserError(f"every episode of {shards} is broken")
     return episodes
 
 

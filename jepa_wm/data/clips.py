@@ -1,86 +1,99 @@
-"""Cut clips from episodes, several from each that is decoded."""
+"""Cut clips from episodes and videos, several from each that is decoded."""
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import Dataset
 
-from jepa_wm.contracts import Batch
-from jepa_wm.data.episodes import BrokenSample, Episode
-from jepa_wm.data.shards import EpisodeShards
+from jepa_wm.data.footage import open_footage
+from jepa_wm.data.images import transformed
+from jepa_wm.data.randomness import generator
+from jepa_wm.data.samples import Row, Samples
+from jepa_wm.data.shards import Shards
+from jepa_wm.data.transforms import Transform
 from jepa_wm.errors import UserError
 
 
-class Clips(Dataset[Any]):
-    """`clips[epoch, numbers]` -> the batch cut from the usable episodes so numbered, and the broken ones met.
+class Clips(Samples):
+    """Clips of episodes or videos; none crosses the end of one.
+
+    A row has `pixels` uint8 (T, C, H, W), `index` int64 (2,), the sample and the first frame, and the facts
+    of its `Footage`: of an episode `actions` float32 (T-1, frame_skip * A), `state` float32 (T, P) and
+    `captions`, T sentences; of a video `captions` and `labels`. With `pad` it has `valid`, bool (T,), too.
 
     Args:
-        shards: the episodes.
+        shards: of episodes or videos.
         frames: frames T of a clip.
-        frame_skip: environment steps between two of its frames.
-        clips: clips cut from one episode: a function of seed, epoch and episode.
-        seed: seeds the cuts.
-
-    Attributes:
-        usable: indices of the episodes that are long enough.
+        frame_skip: steps between two of its frames.
+        clips: clips cut from one sample that is decoded: a function of seed, epoch and sample.
+        transform: of uint8 (T, C, H, W), the same for all frames of a clip.
+        pad: whether samples too short for a clip are used and their last frame repeated, where `valid` is
+            false; else they are left out.
 
     Raises:
-        UserError: if no episode is.
+        UserError: if a number is below 1, or no sample is long enough.
     """
 
-    def __init__(self, shards: EpisodeShards, frames: int, frame_skip: int, clips: int, seed: int) -> None:
-        self.shards, self.frames, self.frame_skip, self.clips, self.seed = shards, frames, frame_skip, clips, seed
-        self.span = (frames - 1) * frame_skip
-        self.usable = [index for index, length in enumerate(shards.lengths) if length > self.span]
-        where = f"split '{shards.split}' of {shards.folder}"
-        if not self.usable:
+    def __init__(
+        self,
+        shards: Shards,
+        frames: int,
+        frame_skip: int = 1,
+        clips: int = 1,
+        transform: Transform | None = None,
+        pad: bool = False,
+    ) -> None:
+        if min(frames, frame_skip, clips) < 1:
+            raise UserError(f"frames is {frames}, frame_skip {frame_skip}, clips {clips}; expected at least 1 each")
+        self.frames, self.frame_skip, self.rows, self.transform, self.pad = frames, frame_skip, clips, transform, pad
+        self.span, self.form = (frames - 1) * frame_skip, shards.form
+        super().__init__(shards, None if pad else self._long_enough(shards))
+
+    def _long_enough(self, shards: Shards) -> np.ndarray | None:
+        lengths = shards.lengths()
+        if not (lengths > self.span).any():
             raise UserError(
-                f"no episode of {where} has the {self.span + 1} frames that {frames} frames "
-                f"{frame_skip} steps apart need; the longest has {max(shards.lengths)}"
+                f"no sample of {shards} has the {self.span + 1} frames that {self.frames} frames "
+                f"{self.frame_skip} steps apart need; the longest has {max(lengths)}; see pad"
             )
-        if short := len(shards) - len(self.usable):
-            warnings.warn(f"{short} of {len(shards)} episodes of {where} are too short and left out", stacklevel=3)
+        # Length 0 stands for metadata that cannot be read: the reader will say what is wrong with them.
+        usable = np.flatnonzero((lengths > self.span) | (lengths == 0))
+        if short := len(shards) - len(usable):
+            warnings.warn(f"{short} of {len(shards)} samples of {shards} are too short and left out", stacklevel=3)
+        return usable if short else None
 
-    def __getitem__(self, request: tuple[int, Sequence[int]]) -> tuple[Batch, dict[str, str]]:
-        epoch, numbers = request
-        broken: dict[str, str] = {}
-        cuts = [cut for number in numbers for cut in self._cut(epoch, number, broken)]
-        columns = {name: [cut[name] for cut in cuts] for name in cuts[0]}
-        batch = {
-            name: column if name == "captions" else torch.from_numpy(np.stack(column))
-            for name, column in columns.items()
-        }
-        return batch, broken
+    def load(self, seed: int, epoch: int, number: int) -> list[Row]:
+        """See `Samples.load`."""
+        members = self.shards.members(number)
+        try:
+            rows = self._cut(members, number, generator("clips", seed, epoch, number))
+        # Hostile bytes make the parsers raise nearly anything; none of it may end a run.
+        except Exception as error:
+            raise self.shards.broken(number, error) from error
+        if self.transform:
+            for clip, row in enumerate(rows):
+                row |= transformed(self.transform, row["pixels"], seed, epoch, number, clip)
+        return rows
 
-    def _cut(self, epoch: int, number: int, broken: dict[str, str]) -> list[dict[str, Any]]:
-        index, episode = self._decode(number, broken)
-        starts = len(episode.frames) - self.span
-        random = np.random.default_rng([self.seed, epoch, index])
-        return [
-            self._clip(episode, index, int(start))
-            for start in random.choice(starts, self.clips, replace=starts < self.clips)
+    def _cut(self, members: dict[str, bytes], number: int, random: np.random.Generator) -> list[Row]:
+        footage = open_footage(members, self.form)
+        starts = self._starts(footage.frames, random)
+        times = starts[:, None] + np.arange(0, self.span + 1, self.frame_skip)
+        # Clips may overlap: each frame is decoded once.
+        at, places = np.unique(times.clip(max=footage.frames - 1), return_inverse=True)
+        pixels = footage.pixels(at.tolist())
+        rows = [
+            {"pixels": pixels[place], "index": np.array([number, own[0]]), **footage.facts(own)}
+            for place, own in zip(places.reshape(times.shape), times, strict=True)
         ]
+        if self.pad:
+            for row, own in zip(rows, times, strict=True):
+                row["valid"] = own < footage.frames
+        return rows
 
-    def _decode(self, number: int, broken: dict[str, str]) -> tuple[int, Episode]:
-        # A stand-in keeps the batch's shape, and the ranks in step.
-        for step in range(len(self.usable)):
-            index = self.usable[(number + step) % len(self.usable)]
-            try:
-                return index, self.shards[index]
-            except BrokenSample as error:
-                broken[self.shards.name(index)] = str(error)
-        raise UserError(f"every episode of split '{self.shards.split}' of {self.shards.folder} is broken")
-
-    def _clip(self, episode: Episode, index: int, start: int) -> dict[str, Any]:
-        at = slice(start, start + self.span + 1, self.frame_skip)
-        actions = episode.actions[start : start + self.span]
-        return {
-            "pixels": np.ascontiguousarray(episode.frames[at]),
-            "actions": actions.reshape(self.frames - 1, self.frame_skip * actions.shape[1]),
-            "state": episode.state[at],
-            "captions": episode.captions[at],
-            "index": np.array([index, start]),
-        }
+    def _starts(self, length: int, random: np.random.Generator) -> np.ndarray:
+        room = length - self.span
+        if room < 1:
+            if not self.pad:
+                raise ValueError(f"it has {length} frames; a clip takes {self.span + 1}")
+            return np.zeros(self.rows, np.int64)
+        return random.choice(room, self.rows, replace=room < self.rows)

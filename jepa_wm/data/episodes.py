@@ -2,15 +2,20 @@
 
 import io
 import json
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from jepa_wm.data import codecs
 from jepa_wm.errors import UserError
 
-MEMBERS = ("frames.png", "actions.npy", "state.npy", "reward.npy", "json")
-MAX_PIXELS = 2**26
+ARRAYS = ("actions", "state", "reward")
+MAX_PIXELS = 2**28
+DEFAULT_CODEC = "mjpeg"
 
 
 class Episode(NamedTuple):
@@ -31,98 +36,179 @@ class Episode(NamedTuple):
     state: np.ndarray
     reward: np.ndarray
     captions: list[str]
-    factors: dict[str, float | list[float]]
+    factors: dict[str, Any]
     id: str
 
 
-class BrokenSample(UserError):
-    """A sample that cannot be decoded; the message names its shard and key."""
+class Header(NamedTuple):
+    """What an episode's metadata say: the shape of its frames, and what has no array."""
+
+    frames: int
+    height: int
+    width: int
+    captions: list[str]
+    factors: dict[str, Any]
 
 
-def encode(episode: Episode) -> dict[str, bytes]:
+class Form(NamedTuple):
+    """What all episodes of a set have in common, None where that is not known.
+
+    Attributes:
+        height: of a frame.
+        width: of a frame.
+        actions: columns A.
+        state: columns P.
+    """
+
+    height: int | None = None
+    width: int | None = None
+    actions: int | None = None
+    state: int | None = None
+
+
+ANY = Form()
+
+
+def encode(episode: Episode, codec: str = DEFAULT_CODEC, quality: int | None = None) -> dict[str, bytes]:
     """An episode -> the contents of its members, by extension.
 
-    The frames are one film strip, (T * H, W) pixels of lossless PNG: one call decodes an episode.
+    Args:
+        episode: what to write.
+        codec: how frames are stored: a module of `jepa_wm.data.codecs`.
+        quality: of a codec that loses some; None for the codec's own.
 
     Raises:
-        UserError: if the parts of the episode do not fit together, or it has too many pixels.
+        UserError: if the parts of the episode do not fit together, it has too many pixels, or
+            there is no such codec.
     """
     try:
         check(episode)
+        module = _codec(codec)
     except ValueError as error:
         raise UserError(f"episode '{episode.id}' cannot be written: {error}") from error
-    frames, _, height, width = episode.frames.shape
-    strip = episode.frames.transpose(0, 2, 3, 1).reshape(frames * height, width, 3)
-    png = io.BytesIO()
-    Image.fromarray(strip).save(png, "png", compress_level=1)
-    meta = {"captions": episode.captions, "factors": episode.factors, "height": height, "frames": frames}
-    arrays = {"actions.npy": episode.actions, "state.npy": episode.state, "reward.npy": episode.reward}
+    frames = np.ascontiguousarray(episode.frames.transpose(0, 2, 3, 1))
+    count, height, width, _ = frames.shape
+    header = Header(count, height, width, episode.captions, episode.factors)
     return {
-        "frames.png": png.getvalue(),
-        **{name: _npy(array) for name, array in arrays.items()},
-        "json": json.dumps(meta, allow_nan=False).encode(),
+        f"frames.{codec}": module.encode(frames) if quality is None else module.encode(frames, quality),
+        **{f"{name}.npy": _npy(getattr(episode, name)) for name in ARRAYS},
+        "json": json.dumps(header._asdict(), allow_nan=False).encode(),
     }
 
 
-def decode(members: dict[str, bytes], key: str) -> Episode:
-    """The contents of members, by extension -> an episode; never unpickles, never inflates a bomb.
+def decode(members: dict[str, bytes], key: str, form: Form = ANY) -> Episode:
+    """The contents of members, by extension -> an episode of `form`; never unpickles, never inflates a bomb.
 
     Raises:
         ValueError, OSError, …: whatever the parsers raise on what is not an episode.
     """
-    meta = json.loads(members["json"])
-    strip = _png(members["frames.png"])
-    frames = strip.reshape(meta["frames"], meta["height"], strip.shape[1], 3).transpose(0, 3, 1, 2)
-    actions, state, reward = (
-        np.load(io.BytesIO(members[name]), allow_pickle=False) for name in ("actions.npy", "state.npy", "reward.npy")
-    )
-    episode = Episode(frames, actions, state, reward, meta["captions"], meta["factors"], key)
-    check(episode)
-    return episode
+    header = read_header(members, form)
+    frames = np.empty((header.frames, header.height, header.width, 3), np.uint8)
+    decode_frames(members, header, range(header.frames), frames)
+    arrays = read_arrays(members, header.frames, form)
+    return Episode(frames.transpose(0, 3, 1, 2), *arrays, header.captions, header.factors, key)
+
+
+def read_header(members: dict[str, bytes], form: Form = ANY) -> Header:
+    """The metadata of an episode, checked: a ValueError says what is wrong with them."""
+    meta = json.loads(_member(members, "json").decode())
+    if not isinstance(meta, dict) or (missing := [name for name in Header._fields if name not in meta]):
+        raise ValueError(f"its json lacks {missing if isinstance(meta, dict) else list(Header._fields)}")
+    header = Header(**{name: meta[name] for name in Header._fields})
+    if not all(isinstance(number, int) and number > 0 for number in header[:3]):
+        raise ValueError(f"its frames are said to be {header[:3]} in number, height and width")
+    if any(a not in (None, b) for a, b in zip((form.height, form.width), header[1:3], strict=True)):
+        raise ValueError(f"its frames are {header.height} x {header.width}; the others' {form.height} x {form.width}")
+    _check_pixels(header.frames * header.height * header.width)
+    _check_text(header.captions, header.factors, header.frames)
+    return header
+
+
+def read_arrays(members: dict[str, bytes], frames: int, form: Form = ANY) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Actions (T-1, A), state (T, P) and reward (T-1,), checked: a ValueError says what is wrong with them."""
+    arrays = {name: _array(_member(members, f"{name}.npy")) for name in ARRAYS}
+    _check_arrays(arrays, frames, form)
+    return arrays["actions"], arrays["state"], arrays["reward"]
+
+
+def decode_frames(members: dict[str, bytes], header: Header, at: Sequence[int], out: Any) -> None:
+    """Write the frames numbered `at`, ascending, into the rows of `out`: uint8 (len(at), H, W, 3)."""
+    extension = next((name for name in members if name.startswith("frames.")), None)
+    if extension is None:
+        raise ValueError(f"it lacks 'frames.…'; it has {sorted(members)}")
+    _codec(extension.partition(".")[2]).decode(members[extension], header.frames, at, out)
 
 
 def check(episode: Episode) -> None:
     """Raise a ValueError that says which part of `episode` does not fit the others."""
-    frames = len(episode.frames)
-    expected: dict[str, tuple[type, tuple[int | None, ...]]] = {
-        "frames": (np.uint8, (None, 3, None, None)),
-        "actions": (np.float32, (frames - 1, None)),
-        "state": (np.float32, (frames, None)),
-        "reward": (np.float32, (frames - 1,)),
+    frames = episode.frames
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1] != 3 or not frames.size:
+        raise ValueError(f"frames are {frames.dtype} {frames.shape}; expected uint8 (T, 3, H, W), T and all else > 0")
+    _check_pixels(frames.size // 3)
+    _check_arrays({name: getattr(episode, name) for name in ARRAYS}, len(frames))
+    _check_text(episode.captions, episode.factors, len(frames))
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], frames: int, form: Form = ANY) -> None:
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "actions": (frames - 1, form.actions),
+        "state": (frames, form.state),
+        "reward": (frames - 1,),
     }
-    for name, (dtype, shape) in expected.items():
-        array = getattr(episode, name)
+    for name, array in arrays.items():
+        shape = shapes[name]
         fits = array.ndim == len(shape) and all(b in (None, a) for a, b in zip(array.shape, shape, strict=True))
-        if array.dtype != dtype or not fits:
-            raise ValueError(f"{name} is {array.dtype} {array.shape}; expected {dtype.__name__} {shape}")
+        if array.dtype != np.float32 or not fits:
+            raise ValueError(f"{name} is {array.dtype} {array.shape}; expected float32 {shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} holds NaN or infinity")
-    _check_pixels(episode.frames.size // 3)
-    if not _is_captions(episode.captions) or len(episode.captions) != frames:
+
+
+def _check_text(captions: Any, factors: Any, frames: int) -> None:
+    if (
+        not isinstance(captions, list)
+        or len(captions) != frames
+        or not all(isinstance(caption, str) for caption in captions)
+    ):
         raise ValueError(f"captions are not a list of {frames} sentences")
-    if not isinstance(episode.factors, dict):
+    if not isinstance(factors, dict):
         raise ValueError("factors are not a dictionary")
-
-
-def _is_captions(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(caption, str) for caption in value)
-
-
-def _png(data: bytes) -> np.ndarray:
-    try:
-        image = Image.open(io.BytesIO(data), formats=["PNG"])
-    except UnidentifiedImageError:
-        raise ValueError("its film strip is not a PNG") from None
-    with image:
-        _check_pixels(image.width * image.height)
-        if image.mode != "RGB":
-            raise ValueError(f"the film strip is {image.mode}; expected RGB")
-        return np.asarray(image)
 
 
 def _check_pixels(pixels: int) -> None:
     if pixels > MAX_PIXELS:
-        raise ValueError(f"the film strip has {pixels} pixels; at most {MAX_PIXELS} are accepted")
+        raise ValueError(f"its frames have {pixels} pixels; at most {MAX_PIXELS} are accepted")
+
+
+@cache
+def _codec(name: str) -> Any:
+    known = sorted(module.name for module in iter_modules(codecs.__path__))
+    # Names come from shards, and importing is running.
+    if name not in known:
+        raise ValueError(f"there is no way '{name}' of storing frames; there are {', '.join(known)}")
+    return import_module(f"{codecs.__name__}.{name}")
+
+
+def _member(members: dict[str, bytes], extension: str) -> bytes:
+    if extension not in members:
+        raise ValueError(f"it lacks '{extension}'; it has {sorted(members)}")
+    return members[extension]
+
+
+def _array(data: bytes) -> np.ndarray:
+    # The magic and the length of the header take 10 bytes.
+    shape, by_column, dtype, end = _array_header(data[: 10 + int.from_bytes(data[8:10], "little")])
+    # Neither allocates what the header says, nor unpickles: the bytes that are there are all there is.
+    return np.frombuffer(data, dtype, offset=end).reshape(shape, order="F" if by_column else "C").copy()
+
+
+@lru_cache(maxsize=4096)
+def _array_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    # Remembered, since parsing takes ten times as long as reading, and most episodes have the same.
+    file = io.BytesIO(data)
+    if (version := np.lib.format.read_magic(file)) != (1, 0):
+        raise ValueError(f"an array is of format {version}; expected (1, 0)")
+    return *np.lib.format.read_array_header_1_0(file), file.tell()
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -1,117 +1,249 @@
-"""Read episodes from a folder of shards, in any order."""
+"""Read samples from shards, in any order, from wherever they lie."""
 
-import bisect
-import itertools
-import warnings
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jepa_wm.data.episodes import MEMBERS, BrokenSample, Episode, decode
-from jepa_wm.data.index import Sample, load_index, read_members
+import numpy as np
+
+from jepa_wm.data.addresses import expand, is_remote, join
+from jepa_wm.data.broken import BrokenSample
+from jepa_wm.data.cache import Cache
+from jepa_wm.data.episodes import Episode, Form, decode
+from jepa_wm.data.index import SUFFIX, Index, load_index
 from jepa_wm.errors import UserError
-from jepa_wm.manifest import read_manifest
+from jepa_wm.manifest import NAME, check_manifest, read_manifest
+
+STAGES = ("collect", "pack", "index", "split", "merge")
+"""Stages whose run folder holds shards."""
+OPEN_FILES = 64
 
 
-class EpisodeShards:
-    """One split of a folder of shards: `len(shards)` episodes, `shards[i] -> Episode`.
+class Shards:
+    """The samples of one split, by number.
 
-    Shards are untrusted: nothing is unpickled, images are measured before they are decoded, and a
-    broken sample raises `BrokenSample`. Samples without readable metadata are left out and warned of.
+    Shards are untrusted: nothing is unpickled, nothing is run, and a sample that is broken raises
+    `BrokenSample`, whatever is wrong with it.
 
     Args:
-        folder: a folder that `jepa-wm collect` has finished.
-        split: "train", "val" or "test".
+        source: a folder of shards, local or remote, with a manifest; or addresses of tars, in which
+            `{000..147}` is expanded. Tars without a manifest must be local, or be indexed on first use.
+        split: "train", "val" or "test"; of a folder with a manifest only.
+        cache: where remote shards are kept.
 
     Attributes:
-        manifest: the folder's manifest.
-        statistics: `action_mean`, `action_std`, `state_mean`, `state_std` of the training split.
-        lengths: frames of each episode.
-        broken: why each sample found broken so far is, by its shard and key.
+        manifest: the folder's manifest, or None.
+        addresses: of the shards.
+        counts: samples in each shard.
 
     Raises:
-        UserError: if the folder holds no finished shards or no such split, or a shard is missing.
+        UserError: if there are no such shards, or the folder has no such split.
     """
 
-    def __init__(self, folder: str | Path, split: str) -> None:
-        self.folder, self.split = Path(folder), split
-        self.manifest = read_manifest(folder, "collect")
-        self.statistics: dict[str, Any] = self._field(self.manifest, "statistics", dict)
-        self.broken: dict[str, str] = {}
-        splits = self._field(self.manifest, "splits", dict)
-        if split not in splits:
-            raise UserError(f"{folder} has no split '{split}'; it has {sorted(splits)}")
-        self._shards = [self._path(name) for name in self._field(splits[split], "shards", list)]
-        self._samples = [self._readable(path) for path in self._shards]
-        self._ends = list(itertools.accumulate(len(samples) for samples in self._samples))
-        self.lengths = [sample.frames for samples in self._samples for sample in samples]
-        if not self.lengths:
-            raise UserError(f"split '{split}' of {folder} holds no readable episode; collect it again")
-        found, episodes = len(self) + len(self.broken), self._field(splits[split], "episodes", int)
-        if found != episodes:
-            warnings.warn(f"split '{split}' of {folder} holds {found} of its {episodes} episodes", stacklevel=2)
+    def __init__(self, source: str | Path | Sequence[str], split: str = "train", cache: Cache | None = None) -> None:
+        self.source, self.split, self.cache = source, split, cache or Cache()
+        self._indices: dict[int, Index] = {}
+        self._files: dict[int, int] = {}
+        self.manifest: dict[str, Any] | None = None
+        if isinstance(source, str | Path) and not str(source).endswith(".tar"):
+            self.manifest = self._read_manifest(str(source))
+            records = _split_of(self.manifest, split, str(source))
+            self.addresses = [join(str(source), record["name"]) for record in records]
+            self.counts = [record["samples"] for record in records]
+        else:
+            self.addresses = expand([str(source)] if isinstance(source, str | Path) else list(source))
+            self.counts = [len(self.index(shard).keys) for shard in range(len(self.addresses))]
+        if not sum(self.counts):
+            raise UserError(f"{self} holds no samples; make the shards again")
+        self._ends = np.cumsum(self.counts)
 
-    def _field(self, record: Any, name: str, kind: type) -> Any:
-        value = record.get(name) if isinstance(record, dict) else None
-        if not isinstance(value, kind):
-            raise UserError(f"the manifest of {self.folder} has no {kind.__name__} '{name}'; collect it again")
-        return value
+    def __str__(self) -> str:
+        return f"split '{self.split}' of {self.source}" if self.manifest else f"{self.source}"
 
-    def _path(self, name: Any) -> Path:
-        if not isinstance(name, str) or Path(name).name != name:
-            raise UserError(f"the manifest of {self.folder} names {name!r}; expected a file of that folder")
-        return self.folder / name
+    def _read_manifest(self, folder: str) -> dict[str, Any]:
+        if not is_remote(folder):
+            return read_manifest(folder, *STAGES)
+        return check_manifest(self.cache.json(join(folder, NAME)), folder, *STAGES)
 
-    def _readable(self, shard: Path) -> list[Sample]:
-        samples = load_index(shard)
-        for sample in samples:
-            if not sample.frames:
-                name = f"{shard.name}:{sample.key}"
-                self.report(name, f"broken sample {name} of {self.folder}: its metadata cannot be read")
-        return [sample for sample in samples if sample.frames]
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """`action_mean`, `action_std`, `state_mean`, `state_std` of the training split.
 
-    def report(self, name: str, why: str) -> None:
-        """Count a broken sample, and warn of it the first time."""
-        if name not in self.broken:
-            self.broken[name] = why
-            warnings.warn(f"skipped {why}", stacklevel=2)
+        Raises:
+            UserError: if the shards have no manifest, or it has no statistics.
+        """
+        statistics = (self.manifest or {}).get("statistics")
+        if not isinstance(statistics, dict):
+            raise UserError(
+                f"{self} has no statistics of actions and states; `jepa-wm shards index` makes a manifest with them"
+            )
+        return statistics
+
+    @property
+    def form(self) -> Form:
+        """What the manifest says that all episodes have in common."""
+        manifest = self.manifest or {}
+        _, height, width = manifest.get("frame_shape") or (3, None, None)
+        statistics = manifest.get("statistics") or {}
+        actions, state = (
+            len(mean) if (mean := statistics.get(f"{name}_mean")) else None for name in ("action", "state")
+        )
+        return Form(height, width, actions, state)
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return int(self._ends[-1])
 
-    def name(self, index: int) -> str:
-        """The shard and the key of an episode, for messages."""
-        shard, sample = self._locate(index)
-        return f"{shard.name}:{sample.key}"
+    @property
+    def is_remote(self) -> bool:
+        """Whether any shard must be fetched."""
+        return any(map(is_remote, self.addresses))
 
-    def _locate(self, index: int) -> tuple[Path, Sample]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"episode {index} of {len(self)}")
-        shard = bisect.bisect_right(self._ends, index)
-        return self._shards[shard], self._samples[shard][index - self._ends[shard]]
+    def prefetch(self, shards: Iterable[int]) -> None:
+        """Begin to fetch shards that are remote."""
+        self.cache.prefetch([self.addresses[shard] for shard in shards])
 
-    def __getitem__(self, index: int) -> Episode:
+    def locate(self, number: int) -> tuple[int, int]:
+        """The shard that holds a sample, and the sample's place in it."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"sample {number} of {len(self)}")
+        shard = int(np.searchsorted(self._ends, number, side="right"))
+        return shard, number - int(self._ends[shard]) + self.counts[shard]
+
+    def name(self, number: int) -> str:
+        """The shard and the key of a sample, for messages."""
+        shard, place = self.locate(number)
+        index = self._indices.get(shard)
+        key = index.keys[place] if index and place < len(index.keys) else f"sample {place}"
+        return f"{Path(self.addresses[shard]).name}:{key}"
+
+    def index(self, shard: int) -> Index:
+        """Where the samples of a shard lie."""
+        if shard not in self._indices:
+            self._indices[shard] = self._retried(shard, lambda path: load_index(path, self._index_beside(shard)))
+        return self._indices[shard]
+
+    def _index_beside(self, shard: int) -> Path | None:
+        with suppress(UserError):
+            address = self.addresses[shard]
+            return self.cache.path(address + SUFFIX) if is_remote(address) else None
+        return None
+
+    def lengths(self) -> np.ndarray:
+        """Frames of each sample (len(self),), 0 where its metadata cannot be read; reads every index."""
+        lengths = [np.zeros(count, np.int32) for count in self.counts]
+        for shard, row in enumerate(lengths):
+            frames = self.index(shard).frames[: len(row)]
+            row[: len(frames)] = frames
+        return np.concatenate(lengths)
+
+    def members(self, number: int, *extensions: str) -> dict[str, bytes]:
+        """The contents of a sample's members, by extension: those named, or all.
+
+        Raises:
+            BrokenSample: if the sample is known to be broken, or lacks one of `extensions`.
+        """
+        shard, place = self.locate(number)
+        index = self.index(shard)
+        try:
+            if place >= len(index.keys):
+                raise ValueError(f"only {len(index.keys)} of the shard's {self.counts[shard]} samples can be found")
+            if place in index.problems:
+                raise ValueError(index.problems[place])
+            return self._read(shard, index, place, extensions or index.extensions_of(place))
+        except ValueError as error:
+            raise self.broken(number, error) from error
+
+    def broken(self, number: int, error: Exception) -> BrokenSample:
+        """The error that says of a sample that it is broken, and why."""
+        return BrokenSample(self.name(number), str(error) or type(error).__name__)
+
+    def _read(self, shard: int, index: Index, place: int, extensions: Sequence[str]) -> dict[str, bytes]:
+        spans = {extension: index.span(place, extension) for extension in extensions}
+        if missing := [extension for extension, span in spans.items() if span is None]:
+            raise ValueError(f"it lacks {missing}; it has {index.extensions_of(place)}")
+        file = self._file(shard)
+        found = {extension: os.pread(file, span[1], span[0]) for extension, span in spans.items() if span}
+        if short := [extension for extension, span in spans.items() if span and len(found[extension]) < span[1]]:
+            raise ValueError(f"its members {short} are cut short: the shard ends before they do")
+        return found
+
+    def _file(self, shard: int) -> int:
+        if shard not in self._files:
+            if len(self._files) >= OPEN_FILES:
+                os.close(self._files.pop(next(iter(self._files))))
+            self._files[shard] = self._retried(shard, lambda path: os.open(path, os.O_RDONLY))
+        return self._files[shard]
+
+    def _retried(self, shard: int, use: Any) -> Any:
+        # Another process may evict a shard from the cache between being named and being opened.
+        for _ in range(3):
+            with suppress(FileNotFoundError):
+                return use(self.cache.path(self.addresses[shard]))
+        why = "is evicted from the cache as soon as it is there; enlarge the cache"
+        raise UserError(f"shard {self.addresses[shard]} {why if is_remote(self.addresses[shard]) else 'is missing'}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}}
+
+    def __del__(self) -> None:
+        for file in self.__dict__.get("_files", {}).values():
+            os.close(file)
+
+
+class EpisodeShards(Shards):
+    """Shards of episodes: `shards[number] -> Episode`, decoded whole.
+
+    Args:
+        source: as of `Shards`.
+        split: as of `Shards`.
+        cache: as of `Shards`.
+
+    Raises:
+        UserError: as of `Shards`, or if the shards hold something else.
+    """
+
+    def __init__(self, source: str | Path | Sequence[str], split: str = "train", cache: Cache | None = None) -> None:
+        super().__init__(source, split, cache)
+        if self.manifest and self.manifest.get("kind") != "episodes":
+            raise UserError(f"{self} holds {self.manifest.get('kind')}; expected episodes")
+
+    def __getitem__(self, number: int) -> Episode:
         """Decode one episode.
 
         Raises:
-            BrokenSample: if it is not what `jepa_wm.data.episodes` writes, or not of the folder's shapes.
+            BrokenSample: if it is not what `jepa_wm.data.episodes` writes.
         """
-        shard, sample = self._locate(index)
+        members = self.members(number)
         try:
-            if missing := set(MEMBERS) - set(sample.members):
-                raise ValueError(f"it lacks {sorted(missing)}")
-            episode = decode(read_members(shard, sample), sample.key)
-            self._check(episode, sample.frames)
-        # Hostile bytes make the parsers raise nearly anything; none of it may end a training run.
+            return decode(members, self.name(number).partition(":")[2], self.form)
+        # Hostile bytes make the parsers raise nearly anything; none of it may end a run.
         except Exception as error:
-            raise BrokenSample(f"broken sample {shard.name}:{sample.key} of {self.folder}: {error}") from error
-        return episode
+            raise self.broken(number, error) from error
 
-    def _check(self, episode: Episode, frames: int) -> None:
-        got = (frames_shape := episode.frames.shape, episode.actions.shape[1], episode.state.shape[1])
-        expected = (
-            (frames, *self.manifest["frame_shape"]),
-            len(self.statistics["action_mean"]),
-            len(self.statistics["state_mean"]),
+
+def _split_of(manifest: dict[str, Any], split: str, folder: str) -> list[dict[str, Any]]:
+    """The records of a split's shards, checked: manifests come with the shards."""
+    splits = manifest.get("splits")
+    if not isinstance(splits, dict) or not splits:
+        raise UserError(f"the manifest of {folder} has no splits; make the shards again")
+    if split not in splits:
+        raise UserError(f"{folder} has no split '{split}'; it has {sorted(splits)}")
+    records = splits[split].get("shards") if isinstance(splits[split], dict) else None
+    if not isinstance(records, list) or not all(map(_is_record, records)):
+        raise UserError(
+            f"the manifest of {folder} does not say which shards split '{split}' has: expected a list of file names "
+            "of that folder with their samples; make the shards again"
         )
-        if got != expected:
-            raise ValueError(f"frames {frames_shape}, action and state widths {got[1:]}; expected {expected}")
+    return records
+
+
+def _is_record(record: Any) -> bool:
+    return (
+        isinstance(record, dict)
+        and isinstance(name := record.get("name"), str)
+        and Path(name).name == name
+        and isinstance(samples := record.get("samples"), int)
+        and 0 <= samples < 2**31
+    )

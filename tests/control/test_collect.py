@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from jepa_wm.control.collect import collect
-from jepa_wm.data import ClipLoader, EpisodeShards
+from jepa_wm.data import Clips, EpisodeShards, Loader
 from jepa_wm.envs import REGIONS, region_of
 from jepa_wm.envs.vector import TwoRoomsVectorEnv
 from jepa_wm.errors import UserError
@@ -26,7 +26,7 @@ FACTORS = {
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory):
     folder = tmp_path_factory.mktemp("collect") / "shards"
-    collect(str(folder), episodes=100, steps=60, size=16, factors=FACTORS, held_out=0.2, seed=3)
+    collect(str(folder), episodes=100, steps=60, size=16, factors=FACTORS, held_out=0.2, codec="png", seed=3)
     return folder
 
 
@@ -43,7 +43,7 @@ def test_splits_add_up(collected):
     manifest = read_manifest(collected, "collect")
     counts = {split: len(EpisodeShards(collected, split)) for split in ("train", "val", "test")}
     assert counts == {"train": 80, "val": 10, "test": 10}
-    assert {split: value["episodes"] for split, value in manifest["splits"].items()} == counts
+    assert {split: value["samples"] for split, value in manifest["splits"].items()} == counts
     assert manifest["splits"]["val"]["frames"] == 10 * 61
 
 
@@ -59,7 +59,7 @@ def test_playing_the_actions_again_gives_the_same_states_and_frames(collected):
 
 
 def test_action_blocks_lead_from_frame_to_frame(collected):
-    for batch in ClipLoader(collected, "val", frames=3, frame_skip=5, batch_size=8):
+    for batch in Loader(Clips(EpisodeShards(collected, "val"), frames=3, frame_skip=5, clips=4), batch_size=8):
         episodes = [EpisodeShards(collected, "val")[index] for index in batch["index"][:, 0].tolist()]
         env = worlds([e._replace(state=state) for e, state in zip(episodes, batch["state"].numpy(), strict=True)])
         for t in range(2):
@@ -109,10 +109,10 @@ def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
 
 def test_a_finished_folder_is_left_alone_and_other_settings_are_refused(collected, capsys):
     before = {path: path.stat().st_mtime_ns for path in collected.glob("*.tar")}
-    collect(str(collected), episodes=100, steps=60, size=16, factors=FACTORS, held_out=0.2, seed=3)
+    collect(str(collected), episodes=100, steps=60, size=16, factors=FACTORS, held_out=0.2, codec="png", seed=3)
     assert "complete already" in capsys.readouterr().out
     with pytest.raises(UserError, match="seed=3; got seed=4"):
-        collect(str(collected), episodes=100, steps=60, size=16, factors=FACTORS, held_out=0.2, seed=4)
+        collect(str(collected), episodes=100, steps=60, size=16, factors=FACTORS, held_out=0.2, codec="png", seed=4)
     assert before == {path: path.stat().st_mtime_ns for path in collected.glob("*.tar")}
 
 
@@ -134,7 +134,8 @@ def test_an_interrupted_collection_leaves_nothing_and_can_be_begun_again(tmp_pat
     [
         ({"environment": "jepa_wm/ThreeRooms-v0"}, "ThreeRooms"),
         ({"environment": "nowhere:Env-v0"}, "nowhere"),
-        ({"environment": "CartPole-v1"}, "CartPole"),
+        ({"environment": "Blackjack-v1", "codec": "gif"}, "gif"),
+        ({"codec": "gif"}, "no way 'gif'"),
         ({"factors": {"agent_colour": "sample"}}, "agent_colour"),
         ({"factors": {"agent_color": "plaid"}}, "plaid"),
         ({"episodes": 2}, "episodes is 2"),

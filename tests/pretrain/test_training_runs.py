@@ -149,7 +149,7 @@ def test_wrong_keys_and_types_are_refused(recipes: dict[str, Path], tmp_path: Pa
 
 
 def test_a_mistake_in_the_data_leaves_no_folder_behind(recipes: dict[str, Path], tmp_path: Path) -> None:
-    for option, reason in (("--data.batch_size=6", "not a multiple"), ("--data.frames=40", "no episode")):
+    for option, reason in (("--data.batch_size=6", "not a multiple"), ("--data.frames=40", "no sample")):
         with pytest.raises(UserError, match=reason):
             train(recipes["pretrain"], tmp_path / "run", option)
         assert not (tmp_path / "run").exists()

@@ -1,0 +1,90 @@
+"""What clips are cut from: an episode or a video, of which only the frames asked for are decoded."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from jepa_wm.data.episodes import Form, decode_frames, read_arrays, read_header
+from jepa_wm.data.video import EXTENSIONS, Video
+
+
+class Footage(Protocol):
+    """Frames in a row, and what is known of them.
+
+    Attributes:
+        frames: how many there are.
+    """
+
+    frames: int
+
+    def pixels(self, at: Sequence[int]) -> np.ndarray:
+        """The frames numbered `at`, ascending and distinct: uint8 (len(at), H, W, 3)."""
+        ...
+
+    def facts(self, times: np.ndarray) -> dict[str, Any]:
+        """What is known of a clip whose frames are at `times` (T,), evenly spaced, past the end perhaps."""
+        ...
+
+
+class Recorded:
+    """An episode: facts are `actions` float32 (T-1, steps * A), `state` float32 (T, P) and `captions` (T).
+
+    The actions of all steps between two frames are side by side. Past the episode's end actions are 0,
+    and the last state and caption are repeated.
+    """
+
+    def __init__(self, members: dict[str, bytes], form: Form) -> None:
+        self.header = read_header(members, form)
+        self.frames = self.header.frames
+        self.actions, self.state, _ = read_arrays(members, self.frames, form)
+        self._members = members
+
+    def pixels(self, at: Sequence[int]) -> np.ndarray:
+        """See `Footage`."""
+        out = np.empty((len(at), self.header.height, self.header.width, 3), np.uint8)
+        decode_frames(self._members, self.header, at, out)
+        return out
+
+    def facts(self, times: np.ndarray) -> dict[str, Any]:
+        """See `Footage`."""
+        start, stop = int(times[0]), int(times[-1])
+        actions = self.actions[start:stop]
+        if missing := stop - start - len(actions):
+            actions = np.concatenate([actions, np.zeros((missing, actions.shape[1]), actions.dtype)])
+        at = times.clip(max=self.frames - 1)
+        return {
+            "actions": actions.reshape(len(times) - 1, -1) if len(times) > 1 else actions,
+            "state": self.state[at],
+            "captions": [self.header.captions[time] for time in at.tolist()],
+        }
+
+
+class Filmed:
+    """A video: facts are `captions`, its own for each frame ("" without `txt`), and `labels`, its `cls` (else -1)."""
+
+    def __init__(self, members: dict[str, bytes]) -> None:
+        self._video = Video(next(members[extension] for extension in EXTENSIONS if extension in members))
+        self.frames = self._video.frames
+        self._caption, self._label = members.get("txt", b"").decode(), int(members.get("cls", b"-1"))
+
+    def pixels(self, at: Sequence[int]) -> np.ndarray:
+        """See `Footage`."""
+        return self._video.read(at)
+
+    def facts(self, times: np.ndarray) -> dict[str, Any]:
+        """See `Footage`."""
+        return {"captions": [self._caption] * len(times), "labels": np.array(self._label, np.int64)}
+
+
+def open_footage(members: dict[str, bytes], form: Form) -> Footage:
+    """The episode, of `form`, or the video that the contents of a sample's members are, by extension.
+
+    Raises:
+        ValueError, …: whatever the parsers raise on what is neither.
+    """
+    if any(extension in members for extension in EXTENSIONS):
+        return Filmed(members)
+    if any(extension.startswith("frames.") for extension in members):
+        return Recorded(members, form)
+    raise ValueError(f"it is neither an episode nor a video; its members are {sorted(members)}")

@@ -1,0 +1,88 @@
+"""Read images, with their labels and captions."""
+
+import io
+import warnings
+from contextlib import suppress
+
+import numpy as np
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor, from_numpy
+
+from jepa_wm.data.samples import Row, Samples
+from jepa_wm.data.shards import Shards
+from jepa_wm.data.transforms import Transform, seeded
+
+EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+MAX_PIXELS = 2**26
+
+
+class Images(Samples):
+    """Images of shards.
+
+    Each gives `pixels` uint8 (C, H, W), `labels` int64 () (-1 where there is no `cls`), `captions` (""
+    where there is no `txt`) and `index` int64 (1,), its number in the shards.
+
+    Args:
+        shards: of images.
+        transform: of uint8 (C, H, W), seeded by seed, epoch and sample; see `jepa_wm.data.transforms`.
+    """
+
+    def __init__(self, shards: Shards, transform: Transform | None = None) -> None:
+        super().__init__(shards)
+        self.transform = transform
+
+    def load(self, seed: int, epoch: int, number: int) -> list[Row]:
+        """See `Samples.load`."""
+        members = self.shards.members(number)
+        try:
+            row: Row = {
+                "pixels": decode_image(members),
+                "labels": np.array(int(members.get("cls", b"-1")), np.int64),
+                "captions": members.get("txt", b"").decode(),
+                "index": np.array([number]),
+            }
+        # Hostile bytes make the decoders raise nearly anything; none of it may end a run.
+        except Exception as error:
+            raise self.shards.broken(number, error) from error
+        return [row | transformed(self.transform, row["pixels"], seed, epoch, number, 0) if self.transform else row]
+
+
+def decode_image(members: dict[str, bytes]) -> np.ndarray:
+    """The image among the contents of a sample's members, by extension: uint8 (H, W, 3).
+
+    Raises:
+        ValueError, OSError, …: whatever the decoders raise on what is not an image.
+    """
+    extension = next((extension for extension in EXTENSIONS if extension in members), None)
+    if extension is None:
+        raise ValueError(f"it has no image: expected one of {', '.join(EXTENSIONS)}; got {sorted(members)}")
+    data = members[extension]
+    if data[:2] == b"\xff\xd8":
+        # What it finds fault with, CMYK or stray bytes, Pillow may still read.
+        with suppress(ValueError):
+            height, width, *_ = simplejpeg.decode_jpeg_header(data)
+            _check_pixels(width, height)
+            return simplejpeg.decode_jpeg(data, "RGB")
+    with warnings.catch_warnings():
+        # Pillow warns of large images; the limit here is the smaller one.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            # Nothing but what may be stored: some of Pillow's other formats run programs.
+            image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP"))
+        except UnidentifiedImageError:
+            raise ValueError("its image is neither JPEG nor PNG nor WebP") from None
+        with image:
+            _check_pixels(*image.size)
+            return np.array(image.convert("RGB"))
+
+
+def transformed(transform: Transform, pixels: np.ndarray, *seeds: int) -> Row:
+    """What a transform makes of pixels uint8 (…, H, W, 3): they, or several kinds of views by name."""
+    views: Tensor | dict[str, Tensor] = seeded(transform, from_numpy(pixels).movedim(-1, -3), *seeds)
+    return views if isinstance(views, dict) else {"pixels": views}
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"it is {width} x {height}; at most {MAX_PIXELS} pixels are accepted")

@@ -1,0 +1,86 @@
+"""Transforms of pixels: torchvision's v2, drawn from a seed, and several crops of one picture.
+
+Any transform of `torchvision.transforms.v2` will do. They take uint8 (…, C, H, W) and draw once for all
+leading dimensions, so the frames of a clip are cropped, flipped and coloured alike.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from jepa_wm.data.randomness import generator
+
+Transform = Callable[[Tensor], Tensor | dict[str, Tensor]]
+"""Pixels uint8 (…, C, H, W) -> the same, or several kinds of views by name."""
+
+
+def seeded(transform: Transform, pixels: Tensor, *seeds: int) -> Tensor | dict[str, Tensor]:
+    """What a transform makes of pixels, as a function of the seeds; torch's own generator is left as it was."""
+    own = torch.default_generator
+    before = own.get_state()
+    # Not torch.manual_seed, which would seed the accelerators as well.
+    own.manual_seed(int(generator("transform", *seeds).integers(2**63)))
+    try:
+        return transform(pixels)
+    finally:
+        own.set_state(before)
+
+
+class MultiCrop:
+    """Large and small crops of one picture or clip, each flipped and coloured on its own.
+
+    Called with uint8 (…, C, H, W) it gives `pixels` uint8 (2, …, C, size, size), the global views, and, if
+    there are any, `local_pixels` uint8 (V, …, C, local_size, local_size).
+
+    Args:
+        size: of a global view, in pixels.
+        local_size: of a local one.
+        local_views: local views V.
+        scale: range of a global view's area, as a share of the picture's.
+        local_scale: range of a local one's.
+        colours: whether views are coloured, blurred and solarised as in DINO.
+
+    Source: DINO (arXiv 2104.14294, appendix C; official code); DINOv2's scales are (.32, 1) and (.05, .32), as here.
+    """
+
+    def __init__(
+        self,
+        size: int = 224,
+        local_size: int = 96,
+        local_views: int = 8,
+        scale: tuple[float, float] = (0.32, 1.0),
+        local_scale: tuple[float, float] = (0.05, 0.32),
+        colours: bool = True,
+    ) -> None:
+        self.size, self.local_size, self.local_views = size, local_size, local_views
+        self.scale, self.local_scale, self.colours = scale, local_scale, colours
+        # The two global views differ in blur and solarisation.
+        self._global = [_view(size, scale, colours, 1.0, 0.0), _view(size, scale, colours, 0.1, 0.2)]
+        self._local = _view(local_size, local_scale, colours, 0.5, 0.0)
+
+    def __call__(self, pixels: Tensor) -> dict[str, Tensor]:
+        """The views of uint8 (…, C, H, W)."""
+        views = {"pixels": torch.stack([view(pixels) for view in self._global])}
+        if self.local_views:
+            views["local_pixels"] = torch.stack([self._local(pixels) for _ in range(self.local_views)])
+        return views
+
+
+def _view(size: int, scale: tuple[float, float], colours: bool, blur: float, solarise: float) -> v2.Transform:
+    crop = [
+        v2.RandomResizedCrop(size, scale=scale, interpolation=v2.InterpolationMode.BICUBIC),
+        v2.RandomHorizontalFlip(),
+    ]
+    if not colours:
+        return v2.Compose(crop)
+    return v2.Compose(
+        [
+            *crop,
+            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.2, 0.1)], p=0.8),
+            v2.RandomGrayscale(0.2),
+            v2.RandomApply([v2.GaussianBlur(9, sigma=(0.1, 2.0))], p=blur),
+            v2.RandomSolarize(128, p=solarise),
+        ]
+    )
