@@ -24,6 +24,12 @@ VERBS = {
     "probe": ("probes.run:probe", "measure what the latents know, over training steps"),
     "report": ("probes.report:report", "write report.html and summary.json from the runs of the other verbs"),
     "demo": ("jepa_wm.demo:demo", "all of the above, one after the other"),
+    "shards pack": ("jepa_wm.data.verbs.pack:pack", "convert another format to shards"),
+    "shards index": ("jepa_wm.data.verbs.index:index", "make tars from elsewhere readable as a folder of shards"),
+    "shards inspect": ("jepa_wm.data.verbs.inspect:inspect", "say what shards hold, and draw some of it"),
+    "shards verify": ("jepa_wm.data.verbs.verify:verify", "find what is broken in shards"),
+    "shards split": ("jepa_wm.data.verbs.split:split", "divide shards anew into train, val and test"),
+    "shards merge": ("jepa_wm.data.verbs.merge:merge", "put several folders of shards into one"),
 }
 """What each verb runs, `module:function`, and what it is for."""
 
@@ -41,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     argv = sys.argv[1:] if argv is None else argv
     debug = "--debug" in argv
-    verb, *rest = [arg for arg in argv if arg != "--debug"] or ["--help"]
+    verb, rest = _verb([arg for arg in argv if arg != "--debug"] or ["--help"])
     if verb in ("-h", "--help"):
         print(_usage())
         return 0
@@ -64,6 +70,13 @@ def main(argv: list[str] | None = None) -> int:
         _complain(verb, "interrupted; run the same command again to continue", kind="")
         return 130
     return 0
+
+
+def _verb(argv: list[str]) -> tuple[str, list[str]]:
+    """The verb, one word or two, and its arguments; a group of verbs alone asks for help."""
+    if any(verb.startswith(f"{argv[0]} ") for verb in VERBS):
+        return ("--help", []) if argv[1:] in ([], ["-h"], ["--help"]) else (f"{argv[0]} {argv[1]}", argv[2:])
+    return argv[0], argv[1:]
 
 
 def run_verb(verb: str, argv: list[str]) -> None:

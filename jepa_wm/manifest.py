@@ -18,7 +18,7 @@ from typing import Any
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json, write_json
 
-FORMAT = 1
+FORMAT = 2
 NAME = "manifest.json"
 
 

@@ -27,7 +27,12 @@ def expand(addresses: Iterable[str]) -> list[str]:
 def is_remote(address: str) -> bool:
     """Whether something must be fetched or run to have what is there."""
     scheme = _SCHEME.match(address)
-    return address.startswith("pipe:") or (scheme is not None and scheme[1] != "file")
+    return is_pipe(address) or (scheme is not None and scheme[1].lower() != "file")
+
+
+def is_pipe(address: str) -> bool:
+    """Whether it is a shell command whose output is the file."""
+    return address.startswith("pipe:")
 
 
 def local_path(address: str) -> Path:
@@ -41,7 +46,7 @@ def join(folder: str, name: str) -> str:
 
 
 def _parts(pattern: str) -> list[str]:
-    if pattern.startswith("pipe:"):
+    if is_pipe(pattern):
         return [pattern]
     try:
         return [address for part in pattern.split("::") for address in braceexpand(part, escape=False)]

@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import simplejpeg
@@ -54,16 +55,36 @@ def decode_image(members: dict[str, bytes]) -> np.ndarray:
     Raises:
         ValueError, OSError, …: whatever the decoders raise on what is not an image.
     """
-    extension = next((extension for extension in EXTENSIONS if extension in members), None)
-    if extension is None:
-        raise ValueError(f"it has no image: expected one of {', '.join(EXTENSIONS)}; got {sorted(members)}")
-    data = members[extension]
+    data = _image(members)
     if data[:2] == b"\xff\xd8":
         # What it finds fault with, CMYK or stray bytes, Pillow may still read.
         with suppress(ValueError):
             height, width, *_ = simplejpeg.decode_jpeg_header(data)
             _check_pixels(width, height)
             return simplejpeg.decode_jpeg(data, "RGB")
+    with _opened(data) as image:
+        return np.array(image.convert("RGB"))
+
+
+def image_size(members: dict[str, bytes]) -> tuple[int, int]:
+    """Height and width of the image among the contents of a sample's members, which is not decoded.
+
+    Raises:
+        ValueError, OSError, …: whatever the parsers raise on what is not an image.
+    """
+    with _opened(_image(members)) as image:
+        return image.height, image.width
+
+
+def _image(members: dict[str, bytes]) -> bytes:
+    extension = next((extension for extension in EXTENSIONS if extension in members), None)
+    if extension is None:
+        raise ValueError(f"it has no image: expected one of {', '.join(EXTENSIONS)}; got {sorted(members)}")
+    return members[extension]
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         # Pillow warns of large images; the limit here is the smaller one.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -74,7 +95,7 @@ def decode_image(members: dict[str, bytes]) -> np.ndarray:
             raise ValueError("its image is neither JPEG nor PNG nor WebP") from None
         with image:
             _check_pixels(*image.size)
-            return np.array(image.convert("RGB"))
+            yield image
 
 
 def transformed(transform: Transform, pixels: np.ndarray, *seeds: int) -> Row:

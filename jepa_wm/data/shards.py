@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jepa_wm.data.addresses import expand, is_remote, join
+from jepa_wm.data.addresses import expand, is_pipe, is_remote, join, local_path
 from jepa_wm.data.broken import BrokenSample
 from jepa_wm.data.cache import Cache
 from jepa_wm.data.episodes import Episode, Form, decode
@@ -47,8 +47,8 @@ class Shards:
         self._indices: dict[int, Index] = {}
         self._files: dict[int, int] = {}
         self.manifest: dict[str, Any] | None = None
-        if isinstance(source, str | Path) and not str(source).endswith(".tar"):
-            self.manifest = self._read_manifest(str(source))
+        if isinstance(source, str | Path) and not str(source).endswith(".tar") and not is_pipe(str(source)):
+            self.manifest = self.manifest_of(str(source), self.cache)
             records = _split_of(self.manifest, split, str(source))
             self.addresses = [join(str(source), record["name"]) for record in records]
             self.counts = [record["samples"] for record in records]
@@ -62,10 +62,16 @@ class Shards:
     def __str__(self) -> str:
         return f"split '{self.split}' of {self.source}" if self.manifest else f"{self.source}"
 
-    def _read_manifest(self, folder: str) -> dict[str, Any]:
+    @staticmethod
+    def manifest_of(folder: str, cache: Cache) -> dict[str, Any]:
+        """The manifest of a folder of shards, local or remote.
+
+        Raises:
+            UserError: if there is none, or it is that of something else.
+        """
         if not is_remote(folder):
-            return read_manifest(folder, *STAGES)
-        return check_manifest(self.cache.json(join(folder, NAME)), folder, *STAGES)
+            return read_manifest(local_path(folder), *STAGES)
+        return check_manifest(cache.json(join(folder, NAME)), folder, *STAGES)
 
     @property
     def statistics(self) -> dict[str, Any]:
@@ -244,6 +250,7 @@ def _is_record(record: Any) -> bool:
         isinstance(record, dict)
         and isinstance(name := record.get("name"), str)
         and Path(name).name == name
+        and name.endswith(".tar")
         and isinstance(samples := record.get("samples"), int)
         and 0 <= samples < 2**31
     )

@@ -60,6 +60,10 @@ class MultiCrop:
         self._global = [_view(size, scale, colours, 1.0, 0.0), _view(size, scale, colours, 0.1, 0.2)]
         self._local = _view(local_size, local_scale, colours, 0.5, 0.0)
 
+    def __repr__(self) -> str:
+        names = ("size", "local_size", "local_views", "scale", "local_scale", "colours")
+        return f"MultiCrop({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
     def __call__(self, pixels: Tensor) -> dict[str, Tensor]:
         """The views of uint8 (…, C, H, W)."""
         views = {"pixels": torch.stack([view(pixels) for view in self._global])}

@@ -5,6 +5,7 @@ import random
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from jepa_wm.errors import UserError
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 10.0
 BLOCK = 2**20
+IN_URLS = "%/:=&?~#+!$,;'@()*[]"
 
 
 class Refused(Exception):
@@ -57,7 +59,7 @@ class _Http:
     """Attempts at one URL; each goes on where the one before was cut off, if the server lets it."""
 
     def __init__(self, url: str, target: Path, timeout: float) -> None:
-        self.url, self.target, self.timeout = url, target, timeout
+        self.url, self.target, self.timeout = urllib.parse.quote(url, safe=IN_URLS), target, timeout
         self.version = ""
 
     def __call__(self) -> None:
@@ -78,12 +80,18 @@ class _Http:
             raise
 
     def _receive(self, response: http.client.HTTPResponse, have: int) -> None:
-        self.version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        before, self.version = self.version, response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        begin = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+        if have and (self.version != before or begin != str(have)):
+            # Not every server honours If-Range, nor the range itself: two versions are not to be joined.
+            self.version = ""
+            raise OSError("the rest that came is not that of what is here")
         length = response.headers.get("Content-Length")
         got = have
         with open(self.target, "r+b" if have else "wb") as file:
             file.seek(have)
-            while block := response.read(BLOCK):
+            # Not read(), which on a stall would lose the part of a block that came.
+            while block := response.read1(BLOCK):
                 file.write(block)
                 got += len(block)
         if length is not None and got != have + int(length):
@@ -95,33 +103,38 @@ class _FileSystem:
 
     def __init__(self, address: str, target: Path, timeout: float, options: dict[str, Any]) -> None:
         self.address, self.target, self.timeout, self.options = address, target, timeout, options
+        self.attempts = 0
 
     def __call__(self) -> None:
         failure: list[Exception] = []
-        thread = threading.Thread(target=self._download, args=(failure,), daemon=True)
+        # A file for each attempt: the thread of one that was given up may still write, or only then begin to.
+        self.attempts += 1
+        part = self.target.with_name(f"{self.target.name}.{self.attempts}.partial")
+        thread = threading.Thread(target=self._download, args=(part, failure), daemon=True)
         thread.start()
         last, since = -1, time.monotonic()
         while thread.is_alive():
             thread.join(min(0.05, self.timeout))
-            size = self.target.stat().st_size if self.target.exists() else 0
+            size = part.stat().st_size if part.exists() else 0
             if size != last:
                 last, since = size, time.monotonic()
             elif thread.is_alive() and time.monotonic() - since > self.timeout:
-                # A new file for the next attempt: the thread that is stuck may still write to this one.
-                self.target.unlink(missing_ok=True)
+                part.unlink(missing_ok=True)
                 raise TimeoutError(f"no byte in {self.timeout} s")
         if failure:
+            part.unlink(missing_ok=True)
             raise failure[0]
+        part.replace(self.target)
 
-    def _download(self, failure: list[Exception]) -> None:
+    def _download(self, part: Path, failure: list[Exception]) -> None:
         import fsspec
 
         try:
             files, path = fsspec.core.url_to_fs(self.address, **self.options)
             size = files.info(path)["size"]
-            files.get_file(path, str(self.target))
-            if size is not None and self.target.stat().st_size != size:
-                raise OSError(f"{self.target.stat().st_size} of {size} bytes came")
+            files.get_file(path, str(part))
+            if size is not None and part.stat().st_size != size:
+                raise OSError(f"{part.stat().st_size} of {size} bytes came")
         except ImportError as error:
             failure.append(Refused(f"its file system needs another package ({error})"))
         except (FileNotFoundError, PermissionError, ValueError) as error:

@@ -37,6 +37,8 @@ class Moody(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(data) - begin))
         self.send_header("ETag", server.etag)
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
         self.end_headers()
         if mood == "slow":
             time.sleep(0.1)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from jepa_wm.data import Clips, EpisodeShards, Images, Loader, Shards
 from jepa_wm.data.transforms import MultiCrop, seeded
@@ -76,3 +77,50 @@ def test_loaders_give_transformed_pixels_the_same_each_time(shards, images):
     batch = next(iter(Loader(Images(Shards(images), MultiCrop(4, 2, 5, colours=False)), 6)))
     assert batch["pixels"].shape == (6, 2, 3, 4, 4) and batch["local_pixels"].shape == (6, 5, 3, 2, 2)
     assert batch["local_pixels"][:, 0, 0, 0, 0].tolist() == batch["index"][:, 0].tolist()
+
+
+def test_a_crop_is_exactly_what_torchvision_cuts_there():
+    picture = torch.randint(0, 256, (3, 96, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    bicubic = v2.InterpolationMode.BICUBIC
+    crop = v2.RandomResizedCrop(32, scale=(0.32, 1.0), interpolation=bicubic)
+    for seed in range(10):
+        drawn = {}
+        # The same draws, taken out where the transform would use them.
+        seeded(lambda pixels, into=drawn: into.update(crop.make_params([pixels])), picture, seed)
+        box = [drawn[name] for name in ("top", "left", "height", "width")]
+        expected = functional.resized_crop(picture, *box, [32, 32], interpolation=bicubic, antialias=True)
+        assert torch.equal(seeded(crop, picture, seed), expected)
+        flips = torch.stack([expected, expected.flip(-1)])
+        view = seeded(MultiCrop(32, local_views=0, colours=False), picture, seed)["pixels"][0]
+        assert any(torch.equal(view, flip) for flip in flips)
+
+
+def test_areas_are_spread_evenly_over_their_scale():
+    crop = MultiCrop(32, local_views=0, scale=(0.3, 0.6), colours=False)
+    views = torch.cat([seeded(crop, coordinates(240, frames=1)[0], seed)["pixels"] for seed in range(300)])
+    # Interpolation takes half a pixel of the result off each side.
+    spans = (views[:, :2].float().amax((2, 3)) - views[:, :2].float().amin((2, 3))) * 32 / 31
+    areas = spans.prod(dim=1) / 240**2
+    assert abs(areas.mean() - 0.45) < 0.012 and abs(areas.std() - 0.3 / 12**0.5) < 0.012
+    assert 0.43 < (views[:, 1, :, 0] > views[:, 1, :, -1]).all(dim=1).float().mean() < 0.57
+
+
+def test_a_repr_that_a_manifest_can_hold():
+    crop = MultiCrop(32, 16, 4, scale=(0.5, 1.0))
+    assert repr(crop) == repr(eval(repr(crop))) and "0x" not in repr(crop) and "local_views=4" in repr(crop)
+
+
+def test_the_global_views_differ_in_blur_and_solarisation():
+    bright = torch.full((3, 64, 64), 250, dtype=torch.uint8)
+    noise = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    crop = MultiCrop(32, 32, 1, scale=(0.9, 1.0), local_scale=(0.9, 1.0))
+    solarised, edges = [], []
+    for seed in range(300):
+        views = torch.cat(list(seeded(crop, bright, seed).values()))
+        # Jitter leaves 250 above 128; solarisation inverts it.
+        solarised.append(views.float().mean((1, 2, 3)) < 128)
+        edges.append(torch.cat(list(seeded(crop, noise, seed).values())).float().diff(dim=-1).abs().mean((1, 2, 3)))
+    first, second, local = torch.stack(solarised).float().mean(0)
+    assert first == local == 0 and 0.12 < second < 0.28
+    first, second, local = torch.stack(edges).mean(0)
+    assert first < 0.85 * local < 0.95 * second

@@ -1,0 +1,61 @@
+"""Trajectories in a folder of npz files, one an episode."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jepa_wm.data.episodes import Episode
+from jepa_wm.data.importers.base import Importer
+from jepa_wm.data.importers.steps import episode_of
+from jepa_wm.errors import UserError
+
+
+class NpzFolder(Importer):
+    """Episodes as `.npz` files anywhere below `folder`; nothing is unpickled.
+
+    Args:
+        folder: the folder.
+        pixels: name of the frames: uint8 (T, H, W, 3) or (T, 3, H, W).
+        action: name of the actions, (T-1, …) or (T, …), of which the last leads nowhere and is dropped.
+        state: names of the state's parts, put side by side; those that a file lacks are left out.
+        reward: name of the rewards; zeros where there are none.
+
+    Raises:
+        UserError: if there is no such file.
+    """
+
+    kind = "episodes"
+
+    def __init__(
+        self,
+        folder: str,
+        pixels: str = "pixels",
+        action: str = "action",
+        state: list[str] = ["state", "proprio"],  # noqa: B006
+        reward: str = "reward",
+    ) -> None:
+        self.folder, self.pixels, self.action, self.state, self.reward = folder, pixels, action, list(state), reward
+        self._paths = sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*.npz"))
+        if not self._paths:
+            raise UserError(f"{folder} holds no .npz files")
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Episode:
+        """See `Importer`."""
+        path = Path(self.folder) / self._paths[index]
+        wanted = (self.pixels, self.action, *self.state, self.reward)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                there, columns = sorted(file), {name: file[name] for name in wanted if name in file}
+        # A file may be no zip, cut off, or hold objects.
+        except Exception as error:
+            raise UserError(f"{path} cannot be read: {error}") from error
+        if missing := [name for name in (self.pixels, self.action) if name not in columns]:
+            raise UserError(f"{path} has no {missing}; it has {there}; name them by pixels and action")
+        parts = [columns[name].reshape(len(columns[name]), -1) for name in self.state if name in columns]
+        state = np.concatenate(parts, axis=1) if parts else None
+        # Numbered, since names may differ in letters that a key may not hold.
+        name = f"{index:06d}-{Path(self._paths[index]).stem}"[:80]
+        return episode_of(str(path), name, columns[self.pixels], columns[self.action], state, columns.get(self.reward))

@@ -1,0 +1,1 @@
+"""What `jepa-wm shards` does: one verb a file."""

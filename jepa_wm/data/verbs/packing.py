@@ -1,0 +1,222 @@
+"""Write samples of any source into a folder of shards: in parallel, resumable, all or nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from tqdm import tqdm
+
+from jepa_wm.data.episodes import DEFAULT_CODEC, Episode, encode
+from jepa_wm.data.importers.base import Item
+from jepa_wm.data.moments import to_statistics
+from jepa_wm.data.verbs.facts import Facts, facts_of
+from jepa_wm.data.verbs.workers import each
+from jepa_wm.data.writer import summarise, write_shard
+from jepa_wm.errors import UserError
+from jepa_wm.files import read_json, write_json
+from jepa_wm.manifest import hash_files, is_complete, read_manifest, stage_run
+
+SHOWN = 20
+
+
+class Source(Protocol):
+    """Samples by number, of one kind."""
+
+    kind: str
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def __getitem__(self, index: int) -> Item | Episode:
+        """Read one; a `UserError` says why it cannot be read."""
+        ...
+
+
+class Shard(NamedTuple):
+    """A shard to be written: its file name, and the numbers of its samples in the source."""
+
+    name: str
+    numbers: list[int]
+
+
+class Storage(NamedTuple):
+    """How episodes that are not encoded yet are to be stored, and how much may be left out."""
+
+    codec: str = DEFAULT_CODEC
+    quality: int | None = None
+    max_skipped: float = 0.01
+
+
+DEFAULT = Storage()
+
+
+def plan(splits: Mapping[str, Sequence[int]], samples_per_shard: int) -> dict[str, list[Shard]]:
+    """The shards of each split, all full but its last.
+
+    Raises:
+        UserError: if there is not at least one sample a shard.
+    """
+    if samples_per_shard < 1:
+        raise UserError(f"samples_per_shard is {samples_per_shard}; expected at least 1")
+    return {
+        split: [
+            Shard(f"{split}-{number:06d}.tar", list(numbers[start : start + samples_per_shard]))
+            for number, start in enumerate(range(0, len(numbers), samples_per_shard))
+        ]
+        for split, numbers in splits.items()
+    }
+
+
+def write_folder(
+    out: str,
+    stage: str,
+    config: dict[str, Any],
+    source: Source,
+    splits: dict[str, list[Shard]],
+    storage: Storage = DEFAULT,
+    workers: int = 1,
+) -> None:
+    """Write the planned shards and their manifest to `out`, which appears when all of it is there.
+
+    Until then they are kept in a hidden folder beside it; the same call goes on with those that are missing.
+    The bytes do not depend on the number of workers.
+
+    Args:
+        out: the folder.
+        stage: what the manifest calls this.
+        config: what made it, for the manifest; another config does not go on with what this one began.
+        source: the samples.
+        splits: the shards of each split; see `plan`.
+        storage: how episodes are stored, and how many samples may be left out because they cannot be read.
+        workers: processes.
+
+    Raises:
+        UserError: if `out` holds something else, or too many samples cannot be read.
+    """
+    folder = Path(out).resolve()
+    if is_complete(folder):
+        _check_same(read_manifest(folder, stage)["config"], config, folder)
+        print(f"{out} is complete already")
+        return
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is no folder of shards; name another folder or delete it")
+    aside = folder.with_name(f".{folder.name}.{stage}")
+    _begin(aside, config)
+    shards = [shard for split in splits.values() for shard in split]
+    with stage_run(aside, stage, config) as fields:
+        records = _write_missing(aside, source, shards, storage, workers)
+        skipped = [skip for record in records for skip in record["skipped"]]
+        parts = {shard.name: record for shard, record in zip(shards, records, strict=True)}
+        of_train = [parts[shard.name] for shard in splits.get("train", shards)]
+        facts = Facts.merge([Facts.from_json(record["facts"]) for record in records])
+        fields.update(
+            kind=source.kind,
+            splits={
+                split: summarise([parts[shard.name]["record"] for shard in own if parts[shard.name]["record"]])
+                for split, own in splits.items()
+            },
+            members=facts.members,
+            frame_shape=facts.frame_shape,
+            statistics=_statistics(of_train),
+            skipped=skipped,
+            data_hash=hash_files(list(aside.glob("*.tar"))),
+        )
+    _finish(aside, folder)
+    print(f"{out}: {len(source) - len(skipped)} samples in {len(shards)} shards; {len(skipped)} skipped")
+
+
+def _statistics(records: list[dict[str, Any]]) -> dict[str, Any] | None:
+    moments = Facts.merge([Facts.from_json(record["facts"]) for record in records]).moments
+    return to_statistics(moments) if moments else None
+
+
+def _check_same(there: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
+    if differing := sorted(name for name in {*config, *there} if there.get(name) != config.get(name)):
+        raise UserError(
+            f"{folder} was made with other settings: {', '.join(f'{n}={there.get(n)!r}' for n in differing)}; "
+            f"got {', '.join(f'{n}={config.get(n)!r}' for n in differing)}; name another folder or delete it"
+        )
+
+
+def _begin(aside: Path, config: dict[str, Any]) -> None:
+    if (aside / "config.json").is_file():
+        _check_same(read_json(aside / "config.json"), config, aside)
+    else:
+        aside.mkdir(parents=True, exist_ok=True)
+        write_json(aside / "config.json", config)
+
+
+def _finish(aside: Path, folder: Path) -> None:
+    for path in [*aside.glob("*.record.json"), aside / "config.json"]:
+        path.unlink()
+    if folder.is_dir():
+        folder.rmdir()
+    aside.rename(folder)
+
+
+def _write_missing(
+    aside: Path, source: Source, shards: list[Shard], storage: Storage, workers: int
+) -> list[dict[str, Any]]:
+    """The records of all shards, those missing written first; see `_write_one`."""
+    missing = [shard for shard in shards if not _record_of(aside, shard).is_file()]
+    total = sum(len(shard.numbers) for shard in shards)
+    done = total - sum(len(shard.numbers) for shard in missing)
+    limit = storage.max_skipped * total
+    skipped = [
+        skip for shard in shards if shard not in missing for skip in read_json(_record_of(aside, shard))["skipped"]
+    ]
+    # Silent where nobody is watching: a log file would fill with bars.
+    with tqdm(total=total, initial=done, unit="sample", desc="shards", disable=None) as bar:
+        for record in each(_write_one, [(aside, source, shard, storage) for shard in missing], workers):
+            skipped += record["skipped"]
+            bar.update(record["samples"])
+            _check_skipped(skipped, limit, total)
+    _check_skipped(skipped, limit, total)
+    return [read_json(_record_of(aside, shard)) for shard in shards]
+
+
+def _check_skipped(skipped: list[dict[str, Any]], limit: float, total: int) -> None:
+    if len(skipped) > limit:
+        listed = "; ".join(f"{skip['index']}: {skip['why']}" for skip in skipped[:SHOWN])
+        more = f"; and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
+        raise UserError(
+            f"{len(skipped)} of {total} samples cannot be read, more than max_skipped allows: {listed}{more}"
+        )
+
+
+def _record_of(aside: Path, shard: Shard) -> Path:
+    return aside / f"{shard.name}.record.json"
+
+
+def _write_one(aside: Path, source: Source, shard: Shard, storage: Storage) -> dict[str, Any]:
+    """Write one shard and, last, what is known of it: the manifest's record, facts, and samples skipped."""
+    skipped: list[dict[str, Any]] = []
+    facts = Facts()
+
+    def samples() -> Iterator[Item]:
+        nonlocal facts
+        for number in shard.numbers:
+            try:
+                item = _item(source[number], storage)
+                own = facts_of(item.members)
+            except UserError as error:
+                skipped.append({"index": number, "why": str(error)})
+                continue
+            facts = Facts.merge([facts, own])
+            yield item
+
+    record: dict[str, Any] | None = write_shard(aside / shard.name, samples())
+    if not facts.members:
+        for path in aside.glob(f"{shard.name}*"):
+            path.unlink()
+        record = None
+    known = {"record": record, "facts": facts.to_json(), "skipped": skipped, "samples": len(shard.numbers)}
+    write_json(_record_of(aside, shard), known)
+    return known
+
+
+def _item(sample: Item | Episode, storage: Storage) -> Item:
+    if isinstance(sample, Episode):
+        return Item(sample.id, encode(sample, storage.codec, storage.quality))
+    return sample
