@@ -59,12 +59,14 @@ def test_each_verb_leads_to_a_function_that_can_be_called(verb: str) -> None:
         assert inspect.getdoc(function) and all(p.annotation is not p.empty for p in parameters.values())
 
 
-@pytest.mark.parametrize("verb", sorted(set(VERBS) - set(TRAINERS)))
+# A pack needs an importer, which its own tests give it.
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - set(TRAINERS) - {"shards pack"}))
 def test_the_config_of_a_verb_fits_its_signature(verb: str) -> None:
     path, function = config_root() / "two_rooms" / f"{verb}.yaml", cli._function(verb)
     settings = yaml.safe_load(path.read_text()) if path.is_file() else {}
     parameters = inspect.signature(function).parameters.items()
-    required = [f"--{name}=x" for name, p in parameters if p.default is p.empty and name not in settings]
+    missing = [(name, p) for name, p in parameters if p.default is p.empty and name not in settings]
+    required = [f"--{name}={'x' if p.annotation is str else '[x]'}" for name, p in missing]
     parsed = cli._parser(verb, function, [str(path)]).parse_args(required).as_dict()
     assert {key: parsed[key] for key, value in settings.items() if not isinstance(value, dict)} == {
         key: value for key, value in settings.items() if not isinstance(value, dict)

@@ -140,6 +140,9 @@ def _check_same(there: dict[str, Any], config: dict[str, Any], folder: Path) -> 
 
 
 def _begin(aside: Path, config: dict[str, Any]) -> None:
+    # What a killed process was writing.
+    for path in aside.glob(".*.partial"):
+        path.unlink()
     if (aside / "config.json").is_file():
         _check_same(read_json(aside / "config.json"), config, aside)
     else:
