@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from jepa_wm.data.canvas import Allocate, allocate
 from jepa_wm.data.footage import open_footage
 from jepa_wm.data.images import transformed
 from jepa_wm.data.randomness import generator
@@ -61,11 +62,13 @@ class Clips(Samples):
             warnings.warn(f"{short} of {len(shards)} samples of {shards} are too short and left out", stacklevel=3)
         return usable if short else None
 
-    def load(self, seed: int, epoch: int, number: int) -> list[Row]:
+    def load(self, seed: int, epoch: int, number: int, new: Allocate) -> list[Row]:
         """See `Samples.load`."""
         members = self.shards.members(number)
         try:
-            rows = self._cut(members, number, generator("clips", seed, epoch, number))
+            rows = self._cut(
+                members, number, generator("clips", seed, epoch, number), allocate if self.transform else new
+            )
         # Hostile bytes make the parsers raise nearly anything; none of it may end a run.
         except Exception as error:
             raise self.shards.broken(number, error) from error
@@ -74,15 +77,15 @@ class Clips(Samples):
                 row |= transformed(self.transform, row["pixels"], seed, epoch, number, clip)
         return rows
 
-    def _cut(self, members: dict[str, bytes], number: int, random: np.random.Generator) -> list[Row]:
+    def _cut(self, members: dict[str, bytes], number: int, random: np.random.Generator, new: Allocate) -> list[Row]:
         footage = open_footage(members, self.form)
         starts = self._starts(footage.frames, random)
         times = starts[:, None] + np.arange(0, self.span + 1, self.frame_skip)
         # Clips may overlap: each frame is decoded once.
-        at, places = np.unique(times.clip(max=footage.frames - 1), return_inverse=True)
+        at, places = np.unique(np.minimum(times, footage.frames - 1), return_inverse=True)
         pixels = footage.pixels(at.tolist())
         rows = [
-            {"pixels": pixels[place], "index": np.array([number, own[0]]), **footage.facts(own)}
+            {"pixels": _picked(pixels, place, new), "index": (number, int(own[0])), **footage.facts(own)}
             for place, own in zip(places.reshape(times.shape), times, strict=True)
         ]
         if self.pad:
@@ -97,3 +100,7 @@ class Clips(Samples):
                 raise ValueError(f"it has {length} frames; a clip takes {self.span + 1}")
             return np.zeros(self.rows, np.int64)
         return random.choice(room, self.rows, replace=room < self.rows)
+
+
+def _picked(pixels: np.ndarray, places: np.ndarray, new: Allocate) -> np.ndarray:
+    return np.take(pixels, places, axis=0, out=new((len(places), *pixels.shape[1:])), mode="clip")

@@ -52,7 +52,7 @@ class Recorded:
         actions = self.actions[start:stop]
         if missing := stop - start - len(actions):
             actions = np.concatenate([actions, np.zeros((missing, actions.shape[1]), actions.dtype)])
-        at = times.clip(max=self.frames - 1)
+        at = np.minimum(times, self.frames - 1)
         return {
             "actions": actions.reshape(len(times) - 1, -1) if len(times) > 1 else actions,
             "state": self.state[at],
@@ -74,7 +74,7 @@ class Filmed:
 
     def facts(self, times: np.ndarray) -> dict[str, Any]:
         """See `Footage`."""
-        return {"captions": [self._caption] * len(times), "labels": np.array(self._label, np.int64)}
+        return {"captions": [self._caption] * len(times), "labels": self._label}
 
 
 def open_footage(members: dict[str, bytes], form: Form) -> Footage:

@@ -10,6 +10,7 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, from_numpy
 
+from jepa_wm.data.canvas import Allocate, allocate
 from jepa_wm.data.samples import Row, Samples
 from jepa_wm.data.shards import Shards
 from jepa_wm.data.transforms import Transform, seeded
@@ -33,15 +34,15 @@ class Images(Samples):
         super().__init__(shards)
         self.transform = transform
 
-    def load(self, seed: int, epoch: int, number: int) -> list[Row]:
+    def load(self, seed: int, epoch: int, number: int, new: Allocate) -> list[Row]:
         """See `Samples.load`."""
         members = self.shards.members(number)
         try:
             row: Row = {
-                "pixels": decode_image(members),
-                "labels": np.array(int(members.get("cls", b"-1")), np.int64),
+                "pixels": decode_image(members, allocate if self.transform else new),
+                "labels": int(members.get("cls", b"-1")),
                 "captions": members.get("txt", b"").decode(),
-                "index": np.array([number]),
+                "index": (number,),
             }
         # Hostile bytes make the decoders raise nearly anything; none of it may end a run.
         except Exception as error:
@@ -49,8 +50,8 @@ class Images(Samples):
         return [row | transformed(self.transform, row["pixels"], seed, epoch, number, 0) if self.transform else row]
 
 
-def decode_image(members: dict[str, bytes]) -> np.ndarray:
-    """The image among the contents of a sample's members, by extension: uint8 (H, W, 3).
+def decode_image(members: dict[str, bytes], new: Allocate = allocate) -> np.ndarray:
+    """The image among the contents of a sample's members, by extension: uint8 (H, W, 3), in memory that `new` gives.
 
     Raises:
         ValueError, OSError, …: whatever the decoders raise on what is not an image.
@@ -61,9 +62,11 @@ def decode_image(members: dict[str, bytes]) -> np.ndarray:
         with suppress(ValueError):
             height, width, *_ = simplejpeg.decode_jpeg_header(data)
             _check_pixels(width, height)
-            return simplejpeg.decode_jpeg(data, "RGB")
+            return simplejpeg.decode_jpeg(data, "RGB", buffer=new((height, width, 3)))
     with _opened(data) as image:
-        return np.array(image.convert("RGB"))
+        out = new((image.height, image.width, 3))
+        out[:] = np.asarray(image.convert("RGB"))
+        return out
 
 
 def image_size(members: dict[str, bytes]) -> tuple[int, int]:

@@ -40,17 +40,11 @@ class Index(NamedTuple):
     frames: np.ndarray
     problems: dict[int, str]
 
-    def span(self, number: int, extension: str) -> tuple[int, int] | None:
-        """Offset and size of a member, or None if the sample has none."""
-        if extension not in self.extensions:
-            return None
-        column = self.extensions.index(extension)
-        offset = int(self.offsets[number, column])
-        return (offset, int(self.sizes[number, column])) if offset >= 0 else None
-
-    def extensions_of(self, number: int) -> list[str]:
-        """The extensions of a sample's members."""
-        return [name for name, offset in zip(self.extensions, self.offsets[number], strict=True) if offset >= 0]
+    def spans(self, number: int) -> dict[str, tuple[int, int]]:
+        """Offset and size of each of a sample's members, by extension."""
+        offsets, sizes = self.offsets[number].tolist(), self.sizes[number].tolist()
+        columns = zip(self.extensions, offsets, sizes, strict=True)
+        return {extension: (offset, size) for extension, offset, size in columns if offset >= 0}
 
 
 def load_index(shard: Path, beside: Path | None = None) -> Index:

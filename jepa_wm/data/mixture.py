@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jepa_wm.data.canvas import Allocate
 from jepa_wm.data.order import Mixed, Order
 from jepa_wm.data.samples import Row, Samples
 from jepa_wm.errors import UserError
@@ -41,6 +42,6 @@ class Mixture(Samples):
         """The order in which samples are drawn."""
         return Mixed([source.order(seed, shuffle, window) for source in self.samples], self.weights, seed)
 
-    def load(self, seed: int, epoch: int, number: int) -> list[Row]:
+    def load(self, seed: int, epoch: int, number: int, new: Allocate) -> list[Row]:
         """A mixture's samples are asked for source by source."""
         raise NotImplementedError

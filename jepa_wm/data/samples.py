@@ -1,6 +1,5 @@
 """What a loader draws from: samples by number, stacked into batches."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -8,16 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, from_numpy
-from torch.utils.data import get_worker_info
 
 from jepa_wm.contracts import Batch
 from jepa_wm.data.broken import BrokenSample
+from jepa_wm.data.canvas import Allocate, Canvas, empty
 from jepa_wm.data.order import Order, Shuffled, Stored
 from jepa_wm.data.shards import Shards
 from jepa_wm.errors import UserError
 
 Row = dict[str, Any]
-"""One row of a batch: pixels uint8 (…, H, W, 3) or a tensor (…, C, H, W), other arrays, texts."""
+"""One row of a batch: pixels uint8 (…, H, W, 3) or a tensor (…, C, H, W), other arrays, whole numbers or tuples of
+them, texts or lists of them."""
 
 SMALL = 2**17
 """Bytes below which an array is cheaper to copy than to share between processes."""
@@ -40,8 +40,14 @@ class Samples(ABC):
         self.shards, self.usable = shards, usable
 
     @abstractmethod
-    def load(self, seed: int, epoch: int, number: int) -> list[Row]:
+    def load(self, seed: int, epoch: int, number: int, new: Allocate) -> list[Row]:
         """Decode sample `number` of the shards into its rows; what is drawn is a function of the arguments.
+
+        Args:
+            seed: of the loader.
+            epoch: of the sample's source.
+            number: of the sample.
+            new: gives the memory for each row's pixels.
 
         Raises:
             BrokenSample: if it is broken.
@@ -99,25 +105,27 @@ def draw(
     """
     broken: list[tuple[int, BrokenSample]] = []
     rows: list[Row] = []
+    canvas, sources = Canvas(len(requests) * samples.rows), samples.sources
     for source, epoch, number in requests.tolist():
-        own = samples.sources[source]
+        own = sources[source]
         for candidate in _candidates(len(own), number) if replace else [number]:
             try:
-                rows += own.load(seed, epoch, own.stored(candidate))
+                rows += own.load(seed, epoch, own.stored(candidate), canvas.row)
                 break
             except BrokenSample as error:
                 broken.append((source, error))
+                canvas.used = min(canvas.used, len(rows))
         else:
             if replace:
                 raise UserError(f"every sample of {own} is broken; the last one: {broken[-1][1].why}")
-    return (collate(rows) if rows else None), broken
+    return (collate(rows, canvas) if rows else None), broken
 
 
 def _candidates(length: int, number: int) -> Iterator[int]:
     return ((number + step) % length for step in range(length))
 
 
-def collate(rows: Sequence[Row]) -> Batch:
+def collate(rows: Sequence[Row], canvas: Canvas) -> Batch:
     """Stack rows: texts into lists, the rest into tensors, but small arrays into arrays; see `as_tensors`.
 
     In a worker tensors are in shared memory from the start, which saves a copy. To hand one over takes a
@@ -126,7 +134,7 @@ def collate(rows: Sequence[Row]) -> Batch:
     Raises:
         UserError: if two rows' arrays of one name differ in size.
     """
-    return {name: _stack(name, [row[name] for row in rows]) for name in rows[0]}
+    return {name: _stack(name, [row[name] for row in rows], canvas) for name in rows[0]}
 
 
 def as_tensors(batch: Batch) -> Batch:
@@ -134,17 +142,21 @@ def as_tensors(batch: Batch) -> Batch:
     return {name: from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}
 
 
-def _stack(name: str, column: list[Any]) -> Any:
+def _stack(name: str, column: list[Any], canvas: Canvas) -> Any:
     first = column[0]
+    if isinstance(first, int | tuple):
+        return np.array(column, np.int64)
     if not isinstance(first, np.ndarray | Tensor):
         return column
     _check_shapes(name, (value.shape for value in column))
     if isinstance(first, Tensor):
-        return torch.stack(column, out=_empty((len(column), *first.shape), first.dtype))
+        return torch.stack(column, out=empty((len(column), *first.shape), first.dtype))
     if name != "pixels" and first.nbytes * len(column) < SMALL:
         return np.stack(column)
-    out = _empty((len(column), *first.shape), from_numpy(np.empty(0, first.dtype)).dtype)
-    np.stack(column, out=out.numpy())
+    out = canvas.take(column) if name == "pixels" else None
+    if out is None:
+        out = empty((len(column), *first.shape), from_numpy(np.empty(0, first.dtype)).dtype)
+        np.stack(column, out=out.numpy())
     # Decoders give channels last; the view keeps them so in memory, where moving them would cost a copy.
     return out.movedim(-1, -3) if name == "pixels" else out
 
@@ -155,11 +167,3 @@ def _check_shapes(name: str, shapes: Iterable[Sequence[int]]) -> None:
             f"'{name}' of the samples of a batch are of shape {' and '.join(map(str, sorted(different)[:2]))}; to be "
             "stacked they must be of one: give the samples a transform, such as jepa_wm.data.transforms.Resize"
         )
-
-
-def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=dtype)
-    # As torch's own collate does: share_memory_() would fill ordinary memory first and copy it.
-    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
-    return torch.empty(0, dtype=dtype).set_(storage).view(shape)  # type: ignore[call-overload]

@@ -1,8 +1,10 @@
 """Read samples from shards, in any order, from wherever they lie."""
 
+import bisect
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,7 @@ class Shards:
             self.counts = [len(self.index(shard).keys) for shard in range(len(self.addresses))]
         if not sum(self.counts):
             raise UserError(f"{self} holds no samples; make the shards again")
-        self._ends = np.cumsum(self.counts)
+        self._ends = list(accumulate(self.counts))
 
     def __str__(self) -> str:
         return f"split '{self.split}' of {self.source}" if self.manifest else f"{self.source}"
@@ -99,7 +101,7 @@ class Shards:
         return Form(height, width, actions, state)
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._ends[-1]
 
     @property
     def is_remote(self) -> bool:
@@ -114,8 +116,8 @@ class Shards:
         """The shard that holds a sample, and the sample's place in it."""
         if not 0 <= number < len(self):
             raise IndexError(f"sample {number} of {len(self)}")
-        shard = int(np.searchsorted(self._ends, number, side="right"))
-        return shard, number - int(self._ends[shard]) + self.counts[shard]
+        shard = bisect.bisect_right(self._ends, number)
+        return shard, number - self._ends[shard] + self.counts[shard]
 
     def name(self, number: int) -> str:
         """The shard and the key of a sample, for messages."""
@@ -157,7 +159,7 @@ class Shards:
                 raise ValueError(f"only {len(index.keys)} of the shard's {self.counts[shard]} samples can be found")
             if place in index.problems:
                 raise ValueError(index.problems[place])
-            return self._read(shard, index, place, extensions or index.extensions_of(place))
+            return self._read(shard, index.spans(place), extensions)
         except ValueError as error:
             raise self.broken(number, error) from error
 
@@ -165,13 +167,12 @@ class Shards:
         """The error that says of a sample that it is broken, and why."""
         return BrokenSample(self.name(number), str(error) or type(error).__name__)
 
-    def _read(self, shard: int, index: Index, place: int, extensions: Sequence[str]) -> dict[str, bytes]:
-        spans = {extension: index.span(place, extension) for extension in extensions}
-        if missing := [extension for extension, span in spans.items() if span is None]:
-            raise ValueError(f"it lacks {missing}; it has {index.extensions_of(place)}")
+    def _read(self, shard: int, spans: dict[str, tuple[int, int]], wanted: Sequence[str]) -> dict[str, bytes]:
+        if missing := [extension for extension in wanted if extension not in spans]:
+            raise ValueError(f"it lacks {missing}; it has {list(spans)}")
         file = self._file(shard)
-        found = {extension: os.pread(file, span[1], span[0]) for extension, span in spans.items() if span}
-        if short := [extension for extension, span in spans.items() if span and len(found[extension]) < span[1]]:
+        found = {name: os.pread(file, size, at) for name, (at, size) in spans.items() if not wanted or name in wanted}
+        if short := [extension for extension, data in found.items() if len(data) < spans[extension][1]]:
             raise ValueError(f"its members {short} are cut short: the shard ends before they do")
         return found
 

@@ -69,7 +69,7 @@ def test_what_others_put_into_the_folder_stays(server, tmp_path):
 
 
 def test_downloads_of_the_dead_make_room_and_those_of_the_living_do_not(server, tmp_path):
-    partials = [tmp_path / f"{_name(f'{server.url}/{name}')}.partial" for name in ("living.tar", "dead.tar")]
+    partials = [tmp_path / f"{_name(f'{server.url}/{name}', {})}.partial" for name in ("living.tar", "dead.tar")]
     for path, age in zip(partials, (0, 2 * ABANDONED), strict=True):
         path.write_bytes(OLD)
         os.utime(path, (time.time() - age,) * 2)
@@ -203,7 +203,7 @@ def test_spaces_in_a_url(server, tmp_path):
 
 @given(st.lists(st.text(min_size=1), min_size=2, max_size=2, unique=True))
 def test_names_differ_and_stay_in_the_folder(addresses):
-    one, other = map(_name, addresses)
+    one, other = (_name(address, {}) for address in addresses)
     assert one != other and all(
         Path(name).name == name and len(name) < 128 and name not in (".", "..") for name in (one, other)
     )

@@ -3,21 +3,22 @@
 import io
 import warnings
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from jepa_wm.data.images import MAX_PIXELS
 from jepa_wm.errors import UserError
 
-KEPT = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
-FORMATS = (*KEPT, "BMP", "GIF", "PPM", "TIFF")
+# MPO is a JPEG with more pictures behind it, as many cameras write them; readers take the first.
+KEPT = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
 
 
 def image_member(data: bytes, where: str) -> dict[str, bytes]:
-    """The member of an image file's bytes, checked by decoding it.
+    """The member of an image file's bytes, checked by decoding it; of several pictures the first counts.
 
     Raises:
-        UserError: if it is none of the formats of `FORMATS`, too large, or broken.
+        UserError: if it is none of the formats of `FORMATS`, too large, broken, or has more than 8 bits a channel.
     """
     try:
         with warnings.catch_warnings():
@@ -27,16 +28,28 @@ def image_member(data: bytes, where: str) -> dict[str, bytes]:
                 if image.width * image.height > MAX_PIXELS:
                     raise ValueError(f"it is {image.width} x {image.height}; at most {MAX_PIXELS} pixels are accepted")
                 image.load()
-                if image.format in KEPT:
-                    return {KEPT[image.format]: data}
-                return png(image.convert("RGB"))
+                check_depth(image)
+                return {KEPT[image.format]: data} if image.format in KEPT else png(image)
+    except UnidentifiedImageError as error:
+        raise UserError(f"{where} is no image that can be read; expected one of {', '.join(FORMATS)}") from error
     # Broken files make Pillow raise nearly anything.
     except Exception as error:
         raise UserError(f"{where} is no image that can be read: {error}") from error
 
 
 def png(image: Image.Image) -> dict[str, bytes]:
-    """An image as a PNG member."""
+    """An image as a PNG member, in red, green and blue.
+
+    Raises:
+        ValueError: if it has more than 8 bits a channel.
+    """
+    check_depth(image)
     file = io.BytesIO()
-    image.save(file, "png")
+    image.convert("RGB").save(file, "png")
     return {"png": file.getvalue()}
+
+
+def check_depth(image: Image.Image) -> None:
+    """Raise a ValueError if readers would cut off most values of an image."""
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"its pixels are of Pillow's mode {image.mode}; expected 8 bits a channel: scale them first")

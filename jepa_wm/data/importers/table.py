@@ -1,22 +1,29 @@
 """A CSV, TSV or Parquet file of images and captions."""
 
+import csv
+import io
 import json
+from bisect import bisect_right
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from jepa_wm.data.importers.base import Importer, Item
+from jepa_wm.data.importers.files import read_file, read_text
 from jepa_wm.data.importers.pictures import image_member
 from jepa_wm.errors import UserError
 
 
 class Table(Importer):
-    """Rows of an image and its caption; other columns go into `json`.
+    """Rows of an image and its caption; other columns go into `json` where JSON has their values.
+
+    Of Parquet one row group at a time is held in memory, a CSV as a whole.
 
     Args:
         path: a `.csv`, `.tsv` or `.parquet` file.
         image: column of the images: paths below `root`, or in Parquet their bytes, also as `{bytes, path}`.
-        caption: column of the captions; "" for none.
+        caption: column of the captions; "" for none. Of a list of captions the first is taken, and `json` has all.
         root: folder that paths begin from; by default the table's own.
 
     Raises:
@@ -27,83 +34,116 @@ class Table(Importer):
 
     def __init__(self, path: str, image: str = "image", caption: str = "caption", root: str | None = None) -> None:
         self.path, self.image, self.caption, self.root = path, image, caption, root
-        columns = _columns(path)
+        columns = _open(path).columns
         if missing := [name for name in (image, caption) if name and name not in columns]:
             raise UserError(f"{path} has no column {missing}; it has {columns}; name them by image and caption")
-        self._ends = _group_ends(path)
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return len(_open(self.path))
 
     def __getitem__(self, index: int) -> Item:
         """See `Importer`."""
-        group = next(number for number, end in enumerate(self._ends) if index < end)
-        rows = _group(self.path, group)
-        row = dict(rows[index - self._ends[group] + len(rows)])
-        members = image_member(self._bytes(row.pop(self.image), index), f"row {index} of {self.path}")
+        row = _open(self.path).row(index)
+        where = f"row {index} of {self.path}"
+        members = image_member(self._bytes(row.pop(self.image), where), where)
         if self.caption:
-            members["txt"] = str(row.pop(self.caption) or "").encode()
-        return Item(f"{index:08d}", {**members, "json": json.dumps(row, default=str).encode()})
+            caption = row.pop(self.caption)
+            if isinstance(caption, list):
+                row[self.caption] = caption
+                caption = caption[0] if caption else None
+            members["txt"] = ("" if caption is None else str(caption)).encode()
+        about = {name: value for name, value in row.items() if _has_json(value)}
+        return Item(f"{index:08d}", {**members, "json": json.dumps(about).encode()})
 
-    def _bytes(self, image: Any, index: int) -> bytes:
+    def _bytes(self, image: Any, where: str) -> bytes:
         if isinstance(image, dict):
             image = image.get("bytes") or image.get("path")
         if isinstance(image, bytes):
             return image
+        if not image or not isinstance(image, str) or "\0" in image:
+            raise UserError(f"{where} has {image!r} for its image; expected a path or bytes")
         root = (Path(self.root) if self.root else Path(self.path).parent).resolve()
-        path = (root / str(image)).resolve()
+        path = (root / image).resolve()
         if not path.is_relative_to(root):
-            raise UserError(f"row {index} of {self.path} names '{image}', which is outside of {root}; see root")
+            raise UserError(f"{where} names '{image}', which is outside of {root}; see root")
         try:
-            return path.read_bytes()
-        except OSError as error:
-            raise UserError(f"row {index} of {self.path}: {path} cannot be read: {error.strerror}") from error
+            return read_file(path)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
 
 
-def _columns(path: str) -> list[str]:
-    if path.endswith(".parquet"):
-        return list(_parquet(path).schema_arrow.names)
-    return list(_csv(path)[0]) if _csv(path) else []
+def read_csv(path: str) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns and the rows of a `.csv` or `.tsv` file.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    text = io.StringIO(read_text(Path(path)), newline="")
+    try:
+        rows = csv.reader(text, delimiter="\t" if path.endswith(".tsv") else ",")
+        return next(rows, []), [row for row in rows if row]
+    except csv.Error as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
 
 
-def _group_ends(path: str) -> list[int]:
-    """Rows before the end of each group of rows that are read at once: a whole CSV, a row group of Parquet."""
-    if not path.endswith(".parquet"):
-        return [len(_csv(path))]
-    file, ends = _parquet(path), [0]
-    for group in range(file.num_row_groups):
-        ends.append(ends[-1] + file.metadata.row_group(group).num_rows)
-    return ends[1:]
+class _Csv:
+    def __init__(self, path: str) -> None:
+        self.columns, self._rows = read_csv(path)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, index: int) -> dict[str, Any]:
+        values: list[str | None] = [*self._rows[index]]
+        return dict(zip(self.columns, values + [None] * len(self.columns), strict=False))
+
+
+class _Parquet:
+    def __init__(self, path: str) -> None:
+        try:
+            import pyarrow.parquet
+        except ImportError as error:
+            raise UserError("Parquet needs pyarrow: pip install 'jepa_wm[import]'") from error
+        self._path, self._broken = path, (OSError, pyarrow.ArrowException)
+        try:
+            self._file = pyarrow.parquet.ParquetFile(path)
+        except self._broken as error:
+            raise UserError(f"{path} cannot be read: {error}") from error
+        self.columns: list[str] = self._file.schema_arrow.names
+        groups = range(self._file.num_row_groups)
+        sizes = (self._file.metadata.row_group(group).num_rows for group in groups)
+        self._starts = list(accumulate(sizes, initial=0))
+        self._group, self._rows = -1, None
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def row(self, index: int) -> dict[str, Any]:
+        group = bisect_right(self._starts, index) - 1
+        if group != self._group:
+            # Let go of one before the next is read: memory holds one.
+            self._group, self._rows = -1, None
+            try:
+                self._rows = self._file.read_row_group(group)
+            except self._broken as error:
+                raise UserError(f"row {index} of {self._path} cannot be read: {error}") from error
+            self._group = group
+        row: dict[str, Any] = self._rows.slice(index - self._starts[group], 1).to_pylist()[0]
+        return row
 
 
 @lru_cache(maxsize=1)
-def _group(path: str, group: int) -> list[dict[str, Any]]:
+def _open(path: str) -> _Csv | _Parquet:
     if path.endswith(".parquet"):
-        rows: list[dict[str, Any]] = _parquet(path).read_row_group(group).to_pylist()
-        return rows
-    return _csv(path)
-
-
-@lru_cache(maxsize=1)
-def _csv(path: str) -> list[dict[str, Any]]:
-    import csv
-
+        return _Parquet(path)
     if not path.endswith((".csv", ".tsv")):
         raise UserError(f"{path} is neither .csv nor .tsv nor .parquet")
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file, delimiter="\t" if path.endswith(".tsv") else ","))
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    return _Csv(path)
 
 
-@lru_cache(maxsize=1)
-def _parquet(path: str) -> Any:
+def _has_json(value: Any) -> bool:
     try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError("Parquet needs pyarrow: pip install 'jepa_wm[import]'") from error
-    try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,27 +1,37 @@
 """Any torchvision dataset of images."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.datasets import VisionDataset
 
 from jepa_wm.data.importers.base import Importer, Item
-from jepa_wm.data.importers.pictures import png
+from jepa_wm.data.importers.files import read_file
+from jepa_wm.data.importers.pictures import SUFFIXES, image_member, png
 from jepa_wm.errors import UserError
 
 
 class TorchvisionDataset(Importer):
-    """A map-style dataset whose samples are an image and a target, stored as PNG.
+    """A map-style dataset whose samples are an image, or an image and a target.
 
-    An integer target becomes `cls`, a sentence `txt`, anything else goes into `json`. Some of torchvision's
-    datasets unpickle the files they are made of: name only those whose files you trust.
+    Images are stored as PNG; where the dataset lists its files (`samples` or `imgs`) and has no transform, these are
+    kept as `ImageFolder` keeps them. An integer target becomes `cls`, a sentence `txt`, anything else goes into
+    `json`. Some of torchvision's datasets unpickle the files they are made of: name only those whose files you trust.
 
     Args:
         dataset: the dataset, without a transform; on the command line its class and arguments, such as
             `--source.dataset torchvision.datasets.CIFAR10 --source.dataset.root data`.
+
+    Attributes:
+        about: what the dataset says of itself, so that it is told from others of its class.
+
+    Raises:
+        UserError: if it has no length.
     """
 
     kind = "images"
@@ -30,6 +40,8 @@ class TorchvisionDataset(Importer):
         self.dataset = dataset
         if not hasattr(dataset, "__len__"):
             raise UserError(f"{type(dataset).__name__} has no length; expected a map-style dataset")
+        # Others' text may hold an address in memory, which is another one in each run.
+        self.about = repr(dataset) if isinstance(dataset, VisionDataset) else f"{len(dataset)} samples"
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -38,34 +50,52 @@ class TorchvisionDataset(Importer):
         """See `Importer`."""
         name = f"sample {index} of {type(self.dataset).__name__}"
         try:
-            image, *targets = self.dataset[index]
+            sample = self.dataset[index]
+            image, target = (*sample, None)[:2] if isinstance(sample, tuple | list) else (sample, None)
+            if path := self._file(index):
+                members = image_member(read_file(path), str(path))
+            else:
+                members = png(_picture(image))
+            return Item(f"{index:08d}", members | _member(target))
+        except UserError:
+            raise
         # Whatever a dataset raises on a broken file, the others may be read.
         except Exception as error:
             raise UserError(f"{name} cannot be read: {error}") from error
-        members = png(_picture(image, name).convert("RGB"))
-        target = targets[0] if targets else None
-        if isinstance(target, int | np.integer) or (isinstance(target, Tensor) and target.ndim == 0):
-            members["cls"] = b"%d" % int(target)
-        elif isinstance(target, str):
-            members["txt"] = target.encode()
-        elif target is not None:
-            members["json"] = json.dumps({"target": target}, default=_plain).encode()
-        return Item(f"{index:08d}", members)
+
+    def _file(self, index: int) -> Path | None:
+        """The file of a sample, if it is that which the dataset gives."""
+        listed = getattr(self.dataset, "samples", None) or getattr(self.dataset, "imgs", None)
+        if not isinstance(listed, list) or getattr(self.dataset, "transforms", None) is not None:
+            return None
+        path = listed[index][0] if isinstance(listed[index], tuple) else None
+        return Path(path) if isinstance(path, str) and Path(path).suffix.lower() in SUFFIXES else None
 
 
-def _picture(image: Any, name: str) -> Image.Image:
+def _picture(image: Any) -> Image.Image:
     if isinstance(image, Image.Image):
         return image
-    array = image.numpy() if isinstance(image, Tensor) else np.asarray(image)
-    if array.ndim == 3 and array.shape[0] in (1, 3) and isinstance(image, Tensor):
-        array = array.transpose(1, 2, 0)
-    if array.dtype != np.uint8 or array.ndim not in (2, 3):
-        raise UserError(
-            f"{name} is {array.dtype} {array.shape}; expected a picture, or uint8 (C, H, W): leave out transforms "
-            "that make floats"
+    array = image.movedim(0, -1).numpy() if isinstance(image, Tensor) and image.ndim == 3 else np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
+        raise ValueError(
+            f"it is {array.dtype} {array.shape}; expected a picture, or uint8 (C, H, W) of 1, 3 or 4 channels: leave "
+            "out transforms that make floats"
         )
-    return Image.fromarray(array.squeeze(-1) if array.ndim == 3 and array.shape[2] == 1 else array)
+    return Image.fromarray(array.squeeze(-1) if array.shape[2:] == (1,) else np.ascontiguousarray(array))
+
+
+def _member(target: Any) -> dict[str, bytes]:
+    plain = target.tolist() if isinstance(target, Tensor | np.ndarray | np.generic) else target
+    if plain is None:
+        return {}
+    if isinstance(plain, int):
+        return {"cls": b"%d" % plain}
+    if isinstance(plain, str):
+        return {"txt": plain.encode()}
+    return {"json": json.dumps({"target": plain}, default=_plain, allow_nan=False).encode()}
 
 
 def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, Tensor | np.ndarray | np.generic) else str(value)
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"JSON has no {type(value).__name__}, which its target is: give the dataset a target_transform")

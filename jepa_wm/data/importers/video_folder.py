@@ -2,8 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from jepa_wm.data.importers.base import Importer, Item
+from jepa_wm.data.importers.files import Files, read_text
+from jepa_wm.data.importers.table import read_csv
 from jepa_wm.data.video import EXTENSIONS, Video
 from jepa_wm.errors import UserError
 
@@ -11,50 +14,65 @@ OTHERS = (".mov", ".avi", ".mkv")
 
 
 class VideoFolder(Importer):
-    """Videos below `folder`, mp4 or webm, kept byte for byte; `<name>.txt` beside one is its caption.
+    """Videos below `folder`, mp4 or webm, kept byte for byte.
 
-    If they lie in folders, the first folder's name is the class: `cls` is its number among the sorted names.
-    `json` says the path, the class, and the frames, height, width and frames a second.
+    A caption is in `<name>.txt` beside the video, or in `captions.csv` in the folder, with columns `video`, a path
+    below the folder, and `caption`. If videos lie in folders, the first folder's name is the class: `cls` is its
+    number among the sorted names. `json` says the path, the class, and the frames, height, width and frames a second.
+    Videos of other forms are not read, but counted, so that they are listed and not lost.
 
     Args:
         folder: the folder.
 
     Raises:
-        UserError: if it holds no mp4 or webm.
+        UserError: if it holds no videos, or captions.csv none of their names.
     """
 
     kind = "videos"
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        root = Path(folder)
-        suffixes = {f".{extension}" for extension in EXTENSIONS}
-        self._paths = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.suffix.lower() in suffixes)
-        if not self._paths:
-            others = [path.name for path in root.rglob("*") if path.suffix.lower() in OTHERS]
-            hint = f"; {others[0]} and its like must be converted, by ffmpeg for example" if others else ""
-            raise UserError(f"{folder} holds no {' or '.join(EXTENSIONS)} files{hint}")
-        self._classes = sorted({Path(path).parts[0] for path in self._paths if len(Path(path).parts) > 1})
+        self._files = Files(folder, [*(f".{extension}" for extension in EXTENSIONS), *OTHERS])
+        if not self._files.paths:
+            raise UserError(f"{folder} holds no {' or '.join(EXTENSIONS)} files")
+        self._captions = _captions(Path(folder) / "captions.csv", self._files.paths)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._files.paths)
 
     def __getitem__(self, index: int) -> Item:
         """See `Importer`."""
-        path = Path(self.folder) / self._paths[index]
-        data = path.read_bytes()
-        try:
-            video = Video(data)
-            # A header may be whole where the rest is not.
-            video.read([0])
-        except ValueError as error:
-            raise UserError(f"{path} cannot be read: {error}") from error
-        about = {"frames": video.frames, "height": video.height, "width": video.width, "fps": video.fps}
-        members = {path.suffix.lower()[1:]: data}
+        path = Path(self.folder) / self._files.paths[index]
+        if path.suffix.lower() in OTHERS:
+            raise UserError(f"{path} is neither {' nor '.join(EXTENSIONS)}; convert it, by ffmpeg for example")
+        data = self._files.read(index)
+        label, about = self._files.label(index)
+        members = {path.suffix.lower()[1:]: data, **label}
         if path.with_suffix(".txt").is_file():
-            members["txt"] = path.with_suffix(".txt").read_bytes().strip()
-        if len(parts := Path(self._paths[index]).parts) > 1:
-            members["cls"] = b"%d" % self._classes.index(parts[0])
-            about["class"] = parts[0]  # type: ignore[assignment]
-        members["json"] = json.dumps({**about, "path": self._paths[index]}).encode()
-        return Item(f"{index:08d}", members)
+            members["txt"] = read_text(path.with_suffix(".txt")).strip().encode()
+        elif caption := self._captions.get(self._files.paths[index]):
+            members["txt"] = caption.encode()
+        return Item(f"{index:08d}", {**members, "json": json.dumps(_facts(data, path) | about).encode()})
+
+
+def _facts(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        video = Video(data)
+        # A header may be whole where the rest is not: a file that was cut off shows at its end.
+        video.read(sorted({0, video.frames - 1}))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return {"frames": video.frames, "height": video.height, "width": video.width, "fps": video.fps}
+
+
+def _captions(path: Path, videos: list[str]) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    columns, rows = read_csv(str(path))
+    if missing := {"video", "caption"} - set(columns):
+        raise UserError(f"{path} has no column {sorted(missing)}; it has {columns}")
+    at = columns.index("video"), columns.index("caption")
+    captions = {row[at[0]]: row[at[1]] for row in rows if len(row) > max(at)}
+    if not captions.keys() & set(videos):
+        raise UserError(f"{path} names none of the videos; expected paths such as {videos[0]} in its column 'video'")
+    return captions

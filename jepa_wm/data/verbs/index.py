@@ -1,5 +1,6 @@
 """`jepa-wm shards index`: make tars from elsewhere readable as a folder of shards."""
 
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,18 @@ SPLITS = ("train", "val", "test")
 def index(shards: str, workers: int = 1) -> None:
     """Make tars from elsewhere readable as a folder of shards: indices and a manifest beside them.
 
-    The tars are read and not changed. Their splits are told by their names: those that begin with val or test
-    are held out, the others are for training.
+    The tars are read and not changed. Their splits are told by their names: those with a word that begins with
+    val or test, such as `cc3m-validation-0007.tar`, are held out, the others are for training.
 
     Args:
-        shards: pattern of local tars of one folder, such as `data/cc3m-{00000..00331}.tar` or `data/*.tar`.
+        shards: a local folder of tars, or a pattern of tars of one folder, such as `data/cc3m-{00000..00331}.tar`.
         workers: processes.
 
     Raises:
         UserError: if there are no such tars, they lie in several folders or elsewhere, have a manifest already,
             or hold samples of several kinds or none.
     """
-    addresses = expand([shards])
+    addresses = expand([f"{shards}/*.tar" if Path(shards).is_dir() else shards])
     if remote := [address for address in addresses if is_remote(address)]:
         raise UserError(f"'{remote[0]}' is not here; index the shards where they lie, and copy the indices along")
     paths = [local_path(address) for address in addresses]
@@ -68,7 +69,8 @@ def index(shards: str, workers: int = 1) -> None:
 
 
 def _split_of(path: Path) -> str:
-    return next((split for split in SPLITS if path.name.startswith(split)), "train")
+    words = re.findall("[a-z]+", path.name.lower())
+    return next((split for word in words for split in SPLITS if word.startswith(split)), "train")
 
 
 def _kind(found: list[dict[str, Any]], folder: Path) -> str:
@@ -80,18 +82,22 @@ def _kind(found: list[dict[str, Any]], folder: Path) -> str:
 
 def _describe(path: Path) -> dict[str, Any]:
     """What is known of one tar; broken samples are named, and no ground to stop."""
-    shards = Shards(str(path))
+    record = describe(path)
+    # An empty tar is no set of samples; it is one of a folder all the same.
+    facts, kinds, broken = _read(Shards(str(path))) if record["samples"] else (Facts(), [], [])
+    return {"path": path, "record": record, "facts": facts.to_json(), "kinds": kinds, "broken": broken}
+
+
+def _read(shards: Shards) -> tuple[Facts, list[str | None], list[dict[str, str]]]:
     facts, kinds, broken = Facts(), set(), []
     for number in range(len(shards)):
         try:
             members = shards.members(number)
             own = facts_of(members)
-        except BrokenSample as error:
-            broken.append({"index": error.name, "why": error.why})
-            continue
         except UserError as error:
-            broken.append({"index": shards.name(number), "why": str(error)})
+            why = error.why if isinstance(error, BrokenSample) else str(error)
+            broken.append({"index": shards.name(number), "why": why})
             continue
         facts = Facts.merge([facts, own])
         kinds.add(kind_of(members))
-    return {"path": path, "record": describe(path), "facts": facts.to_json(), "kinds": sorted(kinds), "broken": broken}
+    return facts, list(kinds), broken

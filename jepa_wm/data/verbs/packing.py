@@ -1,9 +1,12 @@
 """Write samples of any source into a folder of shards: in parallel, resumable, all or nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from jepa_wm.data.episodes import DEFAULT_CODEC, Episode, encode
@@ -102,7 +105,24 @@ def write_folder(
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UserError(f"{folder} exists and is no folder of shards; name another folder or delete it")
     aside = folder.with_name(f".{folder.name}.{stage}")
-    _begin(aside, config)
+    with _alone(aside):
+        skipped = _write(aside, stage, config, source, splits, storage, workers)
+        _finish(aside, folder)
+    count = sum(map(len, splits.values()))
+    print(f"{out}: {len(source) - skipped} samples in {count} shards; {skipped} skipped")
+
+
+def _write(
+    aside: Path,
+    stage: str,
+    config: dict[str, Any],
+    source: Source,
+    splits: dict[str, list[Shard]],
+    storage: Storage,
+    workers: int,
+) -> int:
+    """Write the shards that are missing, and the manifest; how many samples were skipped."""
+    _begin(aside, config | {"samples": len(source)})
     shards = [shard for split in splits.values() for shard in split]
     with stage_run(aside, stage, config) as fields:
         records = _write_missing(aside, source, shards, storage, workers)
@@ -122,8 +142,7 @@ def write_folder(
             skipped=skipped,
             data_hash=hash_files(list(aside.glob("*.tar"))),
         )
-    _finish(aside, folder)
-    print(f"{out}: {len(source) - len(skipped)} samples in {len(shards)} shards; {len(skipped)} skipped")
+    return len(skipped)
 
 
 def _statistics(records: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -137,6 +156,19 @@ def _check_same(there: dict[str, Any], config: dict[str, Any], folder: Path) -> 
             f"{folder} was made with other settings: {', '.join(f'{n}={there.get(n)!r}' for n in differing)}; "
             f"got {', '.join(f'{n}={config.get(n)!r}' for n in differing)}; name another folder or delete it"
         )
+
+
+@contextmanager
+def _alone(aside: Path) -> Iterator[None]:
+    """Keep other processes from writing the same folder."""
+    lock = aside.with_name(f"{aside.name}.lock")
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+            lock.unlink(missing_ok=True)
+    except Timeout:
+        raise UserError(f"another process is writing {aside}; wait for it, or name another folder") from None
 
 
 def _begin(aside: Path, config: dict[str, Any]) -> None:
@@ -169,9 +201,10 @@ def _write_missing(
     skipped = [
         skip for shard in shards if shard not in missing for skip in read_json(_record_of(aside, shard))["skipped"]
     ]
+    work = partial(_write_one, aside=aside, source=source, storage=storage)
     # Silent where nobody is watching: a log file would fill with bars.
     with tqdm(total=total, initial=done, unit="sample", desc="shards", disable=None) as bar:
-        for record in each(_write_one, [(aside, source, shard, storage) for shard in missing], workers):
+        for record in each(work, [(shard,) for shard in missing], workers):
             skipped += record["skipped"]
             bar.update(record["samples"])
             _check_skipped(skipped, limit, total)
@@ -192,7 +225,7 @@ def _record_of(aside: Path, shard: Shard) -> Path:
     return aside / f"{shard.name}.record.json"
 
 
-def _write_one(aside: Path, source: Source, shard: Shard, storage: Storage) -> dict[str, Any]:
+def _write_one(shard: Shard, aside: Path, source: Source, storage: Storage) -> dict[str, Any]:
     """Write one shard and, last, what is known of it: the manifest's record, facts, and samples skipped."""
     skipped: list[dict[str, Any]] = []
     facts = Facts()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jepa_wm.data.broken import BrokenSample
 from jepa_wm.data.randomness import generator
 from jepa_wm.data.shards import STAGES
 from jepa_wm.data.verbs.pack import PER_SHARD, divide
@@ -67,8 +68,13 @@ def _groups(source: StoredSamples, field: str) -> np.ndarray:
     """The number of each sample's group."""
     values: list[Any] = []
     for number in range(len(source)):
-        record = json.loads(source[number].members.get("json", b"{}"))
-        if field not in record:
-            raise UserError(f"sample {source[number].key} has no '{field}' in its json; it has {sorted(record)}")
+        try:
+            record = json.loads(source.members(number, "json")["json"])
+        # A sample that cannot be read is a group of its own: it will be skipped.
+        except (BrokenSample, ValueError):
+            record = {field: ["broken", number]}
+        if not isinstance(record, dict) or field not in record:
+            has = sorted(record) if isinstance(record, dict) else type(record).__name__
+            raise UserError(f"sample {source.keys[number]} has no '{field}' in its json; it has {has}")
         values.append(json.dumps(record[field], sort_keys=True))
     return np.unique(values, return_inverse=True)[1]

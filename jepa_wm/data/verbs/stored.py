@@ -1,5 +1,11 @@
 """Samples that are in shards already, as a source of others: copied, not decoded."""
 
+import re
+from bisect import bisect
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+
 from jepa_wm.data.cache import Cache
 from jepa_wm.data.importers.base import Item
 from jepa_wm.data.shards import Shards
@@ -7,7 +13,7 @@ from jepa_wm.errors import UserError
 
 
 class StoredSamples:
-    """All samples of some splits of folders of shards, one split after another.
+    """All samples of some splits of folders of shards, one split after another, under keys of their own.
 
     Args:
         parts: folders, each with one of its splits.
@@ -23,22 +29,51 @@ class StoredSamples:
 
     def __init__(self, parts: list[tuple[str, str]], prefixes: list[str], cache: Cache | None = None) -> None:
         self.shards = [Shards(folder, split, cache) for folder, split in parts]
-        self.prefixes = prefixes
         kinds = {(shards.manifest or {}).get("kind") for shards in self.shards}
         if len(kinds) != 1 or None in kinds:
             raise UserError(f"the folders hold {' and '.join(sorted(map(str, kinds)))}; expected samples of one kind")
         self.kind = str(kinds.pop())
-        self._ends = [sum(map(len, self.shards[: number + 1])) for number in range(len(self.shards))]
+        self._ends = list(accumulate(map(len, self.shards)))
+        self.keys = unique_keys(
+            f"{prefix}{key}" for shards, prefix in zip(self.shards, prefixes, strict=True) for key in _keys(shards)
+        )
 
     def __len__(self) -> int:
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Item:
-        part = next(number for number, end in enumerate(self._ends) if index < end)
-        shards, number = self.shards[part], index - self._ends[part] + len(self.shards[part])
-        members = shards.members(number)
-        return Item(self.prefixes[part] + shards.name(number).partition(":")[2], members)
+        return Item(self.keys[index], self.members(index))
+
+    def members(self, index: int, *extensions: str) -> dict[str, bytes]:
+        """See `Shards.members`."""
+        shards = self.shards[part := bisect(self._ends, index)]
+        return shards.members(index - self._ends[part] + len(shards), *extensions)
 
     def range_of(self, part: int) -> list[int]:
         """The numbers of a part's samples."""
         return list(range(self._ends[part] - len(self.shards[part]), self._ends[part]))
+
+
+def unique_keys(keys: Iterable[str]) -> list[str]:
+    """Keys that may be written, no two alike, from keys as they are found in tars from elsewhere.
+
+    What may not be in a key becomes `-`; of those that are the same the first stays, the others get a number.
+    """
+    clean = [re.sub(r"[^A-Za-z0-9_-]", "-", key)[:80] or "-" for key in keys]
+    taken, met, unique = set(clean), Counter[str](), []
+    for key in clean:
+        met[key] += 1
+        new = key
+        while met[key] > 1 and new in taken:
+            new = f"{key[:68]}-{met[key]}"
+            met[key] += new in taken
+        taken.add(new)
+        unique.append(new)
+    return unique
+
+
+def _keys(shards: Shards) -> Iterator[str]:
+    for shard, count in enumerate(shards.counts):
+        keys = shards.index(shard).keys.tolist()[:count]
+        # The manifest may count samples that the shard, cut short, has no more.
+        yield from keys + ["lost"] * (count - len(keys))
