@@ -37,7 +37,9 @@ TRAINERS = ("pretrain", "forecast")
 """Verbs whose function reads the argument list itself; the others' signatures are their options."""
 
 LONGEST = 500
-"""Characters of an error message that are shown; jsonargparse lists every class that it tried."""
+"""Characters of a parser's error that are shown: jsonargparse lists every class that it tried."""
+LONGEST_OF_OURS = 4000
+"""Characters of an error of this package: some list twenty broken samples."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     except (UserError, argparse.ArgumentError) as error:
         if debug:
             traceback.print_exc()
-        _complain(verb, _one_line(str(error)) + _hint(verb, rest, error))
+        _complain(verb, _one_line(error) + _hint(verb, rest, error))
         return 2
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning answers Ctrl-C by shutting down and raising SystemExit.
@@ -154,9 +156,10 @@ def _complain(verb: str, message: str, kind: str = "error: ") -> None:
     print(f"jepa-wm {verb}: {kind}{message}", file=sys.stderr)
 
 
-def _one_line(message: str) -> str:
-    line = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(message.split()))
-    return line if len(line) <= LONGEST else line[:LONGEST] + " … (--debug shows all)"
+def _one_line(error: Exception) -> str:
+    line = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(str(error).split()))
+    longest = LONGEST_OF_OURS if isinstance(error, UserError) else LONGEST
+    return line if len(line) <= longest else line[:longest] + " … (--debug shows all)"
 
 
 def _hint(verb: str, argv: list[str], error: Exception) -> str:

@@ -93,13 +93,13 @@ def _version(package: str) -> str | None:
         return None
 
 
-def hash_files(paths: list[Path]) -> str:
-    """SHA-256 over the names and contents of `paths`, in sorted order."""
+def hash_shards(splits: dict[str, dict[str, Any]]) -> str:
+    """SHA-256 over the names and checksums of the shards of all splits, sorted by name."""
+    records = [record for split in splits.values() for record in split["shards"]]
     digest = hashlib.sha256()
-    for path in sorted(paths):
-        digest.update(path.name.encode())
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    for record in sorted(records, key=lambda record: record["name"]):
+        digest.update(record["name"].encode())
+        digest.update(bytes.fromhex(record["sha256"]))
     return digest.hexdigest()
 
 

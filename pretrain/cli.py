@@ -19,6 +19,9 @@ from pretrain.data import ClipDataModule
 from pretrain.logger import JsonLogger
 from pretrain.module import Training
 
+OF_THE_MACHINE = {"data.workers", "data.cache", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"}
+"""Settings that a run may be continued with others of: the data come in the same order."""
+
 
 class Command(LightningCLI):
     """The command line of training: `model`, `data`, `trainer`, and the run folder."""
@@ -134,4 +137,12 @@ def plain_config(command: Command) -> dict[str, Any]:
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    return [key for key in sorted(set(old) | set(new)) if old.get(key) != new.get(key)]
+    """The sections in which two configurations differ, settings of the machine aside."""
+    return [key for key in sorted(set(old) | set(new)) if _of_the_run(key, old) != _of_the_run(key, new)]
+
+
+def _of_the_run(section: str, config: dict[str, Any]) -> Any:
+    value = config.get(section)
+    if not isinstance(value, dict):
+        return value
+    return {name: setting for name, setting in value.items() if f"{section}.{name}" not in OF_THE_MACHINE}

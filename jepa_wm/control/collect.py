@@ -16,7 +16,7 @@ from jepa_wm.data.writer import ShardWriter
 from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
-from jepa_wm.manifest import hash_files, is_complete, read_manifest, stage_run
+from jepa_wm.manifest import hash_shards, is_complete, read_manifest, stage_run
 
 PARALLEL = 64
 
@@ -83,14 +83,15 @@ def collect(
                     for episode, members in zip(played, pool.map(writer.encode, played), strict=True):
                         writer.write_encoded(episode, members)
                         bar.update()
+        splits = {split: writer.summary() for split, writer in writers.items()}
         fields.update(
             kind="episodes",
             environment=environment,
             action_space=_described(player.action_space),
             frame_shape=[3, size, size],
-            splits={split: writer.summary() for split, writer in writers.items()},
+            splits=splits,
             statistics=writers["train"].statistics(),
-            data_hash=hash_files(list(aside.glob("*.tar"))),
+            data_hash=hash_shards(splits),
         )
 
 

@@ -121,7 +121,7 @@ def test_an_interrupted_collection_leaves_nothing_and_can_be_begun_again(tmp_pat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("jepa_wm.control.collect.hash_files", interrupt)
+        patched.setattr("jepa_wm.control.collect.hash_shards", interrupt)
         with pytest.raises(KeyboardInterrupt):
             collect(str(tmp_path / "out"), episodes=4, steps=2, size=16)
     assert list(tmp_path.iterdir()) == []

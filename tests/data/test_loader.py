@@ -158,7 +158,7 @@ def test_broken_samples_are_missing_from_batches_that_need_not_be_full(images, w
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_too_many_broken_samples_stop_with_a_list(images):
     damage(images, {"i3", "i8"})
-    with pytest.raises(UserError, match=r"2 of the 50 .* 3\.0% .*tar:i8: .*tar:i3: .*verify"):
+    with pytest.raises(UserError, match=r"2 of the 50 .* 3\.0% .*tar:i3: .*tar:i8: .*verify"):
         list(pictures(images, max_broken=0.03))
 
 

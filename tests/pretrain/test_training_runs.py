@@ -88,6 +88,40 @@ def test_an_interrupted_run_continues_bit_for_bit(
     assert all(torch.equal(resumed[name], straight[name]) for name in straight)
 
 
+def test_a_run_goes_on_with_other_workers(
+    pretrained: Path, recipes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Training.training_step
+
+    def interrupted(self: Training, batch: dict, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 3:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    usual = Resumable.__init__
+    monkeypatch.setattr(Resumable, "__init__", lambda self, run: usual(self, run, every=3))
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "training_step", interrupted)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train(recipes["pretrain"], tmp_path / "run")
+    resumed, straight = weights(train(recipes["pretrain"], tmp_path / "run", "--data.workers=2")), weights(pretrained)
+    assert all(torch.equal(resumed[name], straight[name]) for name in straight)
+
+
+def test_a_mixture_is_drawn_by_weight_and_counted(recipes: dict[str, Path], shards: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(shards, other)
+    mixture = f"--data.folder={{{shards}: 3, {other}: 1}}"
+    run = train(recipes["pretrain"], tmp_path / "run", mixture, "--trainer.max_steps=4")
+    data = read_manifest(run)["data"]
+    # Four steps of eight clips, four of each episode.
+    counts = [data[str(folder)]["train_samples"] for folder in (shards, other)]
+    assert sum(counts) == 8 and counts[0] > counts[1]
+    assert data[str(shards)]["data_hash"] == data[str(other)]["data_hash"] == read_manifest(shards)["data_hash"]
+    assert not data[str(shards)]["train_broken"]
+    assert f"data/{shards}/samples" in metrics(run)[3]
+
+
 def test_the_seed_decides(pretrained: Path, recipes: dict[str, Path], tmp_path: Path) -> None:
     other = weights(train(recipes["pretrain"], tmp_path / "run", "--data.seed=7"))
     assert not torch.equal(other["encoder.embed.weight"], weights(pretrained)["encoder.embed.weight"])

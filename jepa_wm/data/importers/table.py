@@ -113,7 +113,8 @@ class _Parquet:
         groups = range(self._file.num_row_groups)
         sizes = (self._file.metadata.row_group(group).num_rows for group in groups)
         self._starts = list(accumulate(sizes, initial=0))
-        self._group, self._rows = -1, None
+        self._group = -1
+        self._rows: Any = None
 
     def __len__(self) -> int:
         return self._starts[-1]

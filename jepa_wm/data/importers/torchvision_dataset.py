@@ -1,6 +1,7 @@
 """Any torchvision dataset of images."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ class TorchvisionDataset(Importer):
         self.dataset = dataset
         if not hasattr(dataset, "__len__"):
             raise UserError(f"{type(dataset).__name__} has no length; expected a map-style dataset")
-        # Others' text may hold an address in memory, which is another one in each run.
-        self.about = repr(dataset) if isinstance(dataset, VisionDataset) else f"{len(dataset)} samples"
+        text = repr(dataset) if isinstance(dataset, VisionDataset) else f"{len(dataset)} samples"
+        # Where a function is in memory changes from run to run.
+        self.about = re.sub(r" at 0x\w+", "", text)
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -52,10 +54,7 @@ class TorchvisionDataset(Importer):
         try:
             sample = self.dataset[index]
             image, target = (*sample, None)[:2] if isinstance(sample, tuple | list) else (sample, None)
-            if path := self._file(index):
-                members = image_member(read_file(path), str(path))
-            else:
-                members = png(_picture(image))
+            members = self._kept(index) or png(_picture(image))
             return Item(f"{index:08d}", members | _member(target))
         except UserError:
             raise
@@ -63,13 +62,15 @@ class TorchvisionDataset(Importer):
         except Exception as error:
             raise UserError(f"{name} cannot be read: {error}") from error
 
-    def _file(self, index: int) -> Path | None:
-        """The file of a sample, if it is that which the dataset gives."""
+    def _kept(self, index: int) -> dict[str, bytes]:
+        """The member of the file of a sample, if the dataset lists it, and gives what is in it."""
         listed = getattr(self.dataset, "samples", None) or getattr(self.dataset, "imgs", None)
         if not isinstance(listed, list) or getattr(self.dataset, "transforms", None) is not None:
-            return None
+            return {}
         path = listed[index][0] if isinstance(listed[index], tuple) else None
-        return Path(path) if isinstance(path, str) and Path(path).suffix.lower() in SUFFIXES else None
+        if not isinstance(path, str) or Path(path).suffix.lower() not in SUFFIXES:
+            return {}
+        return image_member(read_file(Path(path)), path)
 
 
 def _picture(image: Any) -> Image.Image:

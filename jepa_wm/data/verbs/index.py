@@ -15,7 +15,7 @@ from jepa_wm.data.verbs.facts import Facts, facts_of, kind_of
 from jepa_wm.data.verbs.workers import each
 from jepa_wm.data.writer import describe, summarise
 from jepa_wm.errors import UserError
-from jepa_wm.manifest import NAME, hash_files, stage_run
+from jepa_wm.manifest import NAME, hash_shards, stage_run
 
 SPLITS = ("train", "val", "test")
 
@@ -55,14 +55,15 @@ def index(shards: str, workers: int = 1) -> None:
             by_split[_split_of(one["path"])].append((one["record"], own))
         whole = Facts.merge(facts)
         moments = Facts.merge([own for _, own in by_split.get("train", [])]).moments
+        splits = {split: summarise([record for record, _ in by_split[split]]) for split in SPLITS if by_split[split]}
         fields.update(
             kind=_kind(found, folder),
-            splits={split: summarise([record for record, _ in by_split[split]]) for split in SPLITS if by_split[split]},
+            splits=splits,
             members=whole.members,
             frame_shape=whole.frame_shape,
             statistics=to_statistics(moments) if moments else None,
             skipped=[skip for one in found for skip in one["broken"]],
-            data_hash=hash_files(paths),
+            data_hash=hash_shards(splits),
         )
     samples = sum(one["record"]["samples"] for one in found)
     print(f"{folder}: {samples} samples in {len(paths)} shards; {sum(len(one['broken']) for one in found)} broken")

@@ -5,7 +5,7 @@ from typing import Any
 from jepa_wm.data.randomness import generator
 from jepa_wm.data.shards import STAGES
 from jepa_wm.data.verbs.pack import PER_SHARD
-from jepa_wm.data.verbs.packing import Storage, plan, write_folder
+from jepa_wm.data.verbs.packing import Making, Storage, plan, write_folder
 from jepa_wm.data.verbs.stored import StoredSamples
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
@@ -59,8 +59,7 @@ def merge(
     }
     write_folder(
         out,
-        "merge",
-        config,
+        Making("merge", config, source.kept),
         source,
         plan(mixed, config["samples_per_shard"]),
         Storage(max_skipped=max_skipped),

@@ -8,7 +8,7 @@ import numpy as np
 from jepa_wm.data.episodes import DEFAULT_CODEC
 from jepa_wm.data.importers import Importer
 from jepa_wm.data.randomness import generator
-from jepa_wm.data.verbs.packing import Storage, plan, write_folder
+from jepa_wm.data.verbs.packing import Making, Storage, plan, write_folder
 from jepa_wm.errors import UserError
 
 PER_SHARD = {"images": 1000, "videos": 100, "episodes": 256}
@@ -59,7 +59,7 @@ def pack(
     }
     splits = divide(generator("pack", seed).permutation(len(source)), held_out)
     shards = plan(splits, config["samples_per_shard"])
-    write_folder(out, "pack", config, source, shards, Storage(codec, quality, max_skipped), workers)
+    write_folder(out, Making("pack", config), source, shards, Storage(codec, quality, max_skipped), workers)
 
 
 def divide(order: np.ndarray, held_out: float) -> dict[str, list[int]]:

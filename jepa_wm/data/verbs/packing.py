@@ -4,54 +4,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from jepa_wm.data.episodes import DEFAULT_CODEC, Episode, encode
-from jepa_wm.data.importers.base import Item
 from jepa_wm.data.moments import to_statistics
-from jepa_wm.data.verbs.facts import Facts, facts_of
+from jepa_wm.data.verbs.facts import Facts
+from jepa_wm.data.verbs.jobs import Shard, Source, Storage, record_of, write_one
 from jepa_wm.data.verbs.workers import each
-from jepa_wm.data.writer import summarise, write_shard
+from jepa_wm.data.writer import summarise
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json, write_json
-from jepa_wm.manifest import hash_files, is_complete, read_manifest, stage_run
+from jepa_wm.manifest import hash_shards, is_complete, read_manifest, stage_run
 
 SHOWN = 20
 
 
-class Source(Protocol):
-    """Samples by number, of one kind."""
-
-    kind: str
-
-    def __len__(self) -> int:
-        """How many there are."""
-        ...
-
-    def __getitem__(self, index: int) -> Item | Episode:
-        """Read one; a `UserError` says why it cannot be read."""
-        ...
-
-
-class Shard(NamedTuple):
-    """A shard to be written: its file name, and the numbers of its samples in the source."""
-
-    name: str
-    numbers: list[int]
-
-
-class Storage(NamedTuple):
-    """How episodes that are not encoded yet are to be stored, and how much may be left out."""
-
-    codec: str = DEFAULT_CODEC
-    quality: int | None = None
-    max_skipped: float = 0.01
-
-
 DEFAULT = Storage()
+
+
+class Making(NamedTuple):
+    """What the manifest says of how a folder is made: the stage, its config, and what is kept of its sources'."""
+
+    stage: str
+    config: dict[str, Any]
+    kept: dict[str, Any] = {}  # noqa: RUF012
 
 
 def plan(splits: Mapping[str, Sequence[int]], samples_per_shard: int) -> dict[str, list[Shard]]:
@@ -73,8 +51,7 @@ def plan(splits: Mapping[str, Sequence[int]], samples_per_shard: int) -> dict[st
 
 def write_folder(
     out: str,
-    stage: str,
-    config: dict[str, Any],
+    making: Making,
     source: Source,
     splits: dict[str, list[Shard]],
     storage: Storage = DEFAULT,
@@ -87,8 +64,7 @@ def write_folder(
 
     Args:
         out: the folder.
-        stage: what the manifest calls this.
-        config: what made it, for the manifest; another config does not go on with what this one began.
+        making: what makes it, for the manifest; another config does not go on with what this one began.
         source: the samples.
         splits: the shards of each split; see `plan`.
         storage: how episodes are stored, and how many samples may be left out because they cannot be read.
@@ -99,14 +75,14 @@ def write_folder(
     """
     folder = Path(out).resolve()
     if is_complete(folder):
-        _check_same(read_manifest(folder, stage)["config"], config, folder)
+        _check_same(read_manifest(folder, making.stage)["config"], making.config, folder)
         print(f"{out} is complete already")
         return
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UserError(f"{folder} exists and is no folder of shards; name another folder or delete it")
-    aside = folder.with_name(f".{folder.name}.{stage}")
+    aside = folder.with_name(f".{folder.name}.{making.stage}")
     with _alone(aside):
-        skipped = _write(aside, stage, config, source, splits, storage, workers)
+        skipped = _write(aside, making, source, splits, storage, workers)
         _finish(aside, folder)
     count = sum(map(len, splits.values()))
     print(f"{out}: {len(source) - skipped} samples in {count} shards; {skipped} skipped")
@@ -114,33 +90,34 @@ def write_folder(
 
 def _write(
     aside: Path,
-    stage: str,
-    config: dict[str, Any],
+    making: Making,
     source: Source,
     splits: dict[str, list[Shard]],
     storage: Storage,
     workers: int,
 ) -> int:
     """Write the shards that are missing, and the manifest; how many samples were skipped."""
-    _begin(aside, config | {"samples": len(source)})
+    _begin(aside, making.config | {"samples": len(source)})
     shards = [shard for split in splits.values() for shard in split]
-    with stage_run(aside, stage, config) as fields:
+    with stage_run(aside, making.stage, making.config) as fields:
         records = _write_missing(aside, source, shards, storage, workers)
         skipped = [skip for record in records for skip in record["skipped"]]
         parts = {shard.name: record for shard, record in zip(shards, records, strict=True)}
         of_train = [parts[shard.name] for shard in splits.get("train", shards)]
         facts = Facts.merge([Facts.from_json(record["facts"]) for record in records])
+        written = {
+            split: summarise([parts[shard.name]["record"] for shard in own if parts[shard.name]["record"]])
+            for split, own in splits.items()
+        }
         fields.update(
+            **making.kept,
             kind=source.kind,
-            splits={
-                split: summarise([parts[shard.name]["record"] for shard in own if parts[shard.name]["record"]])
-                for split, own in splits.items()
-            },
+            splits=written,
             members=facts.members,
             frame_shape=facts.frame_shape,
             statistics=_statistics(of_train),
             skipped=skipped,
-            data_hash=hash_files(list(aside.glob("*.tar"))),
+            data_hash=hash_shards(written),
         )
     return len(skipped)
 
@@ -193,15 +170,15 @@ def _finish(aside: Path, folder: Path) -> None:
 def _write_missing(
     aside: Path, source: Source, shards: list[Shard], storage: Storage, workers: int
 ) -> list[dict[str, Any]]:
-    """The records of all shards, those missing written first; see `_write_one`."""
-    missing = [shard for shard in shards if not _record_of(aside, shard).is_file()]
+    """The records of all shards, those missing written first; see `write_one`."""
+    missing = [shard for shard in shards if not record_of(aside, shard).is_file()]
     total = sum(len(shard.numbers) for shard in shards)
     done = total - sum(len(shard.numbers) for shard in missing)
     limit = storage.max_skipped * total
     skipped = [
-        skip for shard in shards if shard not in missing for skip in read_json(_record_of(aside, shard))["skipped"]
+        skip for shard in shards if shard not in missing for skip in read_json(record_of(aside, shard))["skipped"]
     ]
-    work = partial(_write_one, aside=aside, source=source, storage=storage)
+    work = partial(write_one, aside=aside, source=source, storage=storage)
     # Silent where nobody is watching: a log file would fill with bars.
     with tqdm(total=total, initial=done, unit="sample", desc="shards", disable=None) as bar:
         for record in each(work, [(shard,) for shard in missing], workers):
@@ -209,7 +186,7 @@ def _write_missing(
             bar.update(record["samples"])
             _check_skipped(skipped, limit, total)
     _check_skipped(skipped, limit, total)
-    return [read_json(_record_of(aside, shard)) for shard in shards]
+    return [read_json(record_of(aside, shard)) for shard in shards]
 
 
 def _check_skipped(skipped: list[dict[str, Any]], limit: float, total: int) -> None:
@@ -219,40 +196,3 @@ def _check_skipped(skipped: list[dict[str, Any]], limit: float, total: int) -> N
         raise UserError(
             f"{len(skipped)} of {total} samples cannot be read, more than max_skipped allows: {listed}{more}"
         )
-
-
-def _record_of(aside: Path, shard: Shard) -> Path:
-    return aside / f"{shard.name}.record.json"
-
-
-def _write_one(shard: Shard, aside: Path, source: Source, storage: Storage) -> dict[str, Any]:
-    """Write one shard and, last, what is known of it: the manifest's record, facts, and samples skipped."""
-    skipped: list[dict[str, Any]] = []
-    facts = Facts()
-
-    def samples() -> Iterator[Item]:
-        nonlocal facts
-        for number in shard.numbers:
-            try:
-                item = _item(source[number], storage)
-                own = facts_of(item.members)
-            except UserError as error:
-                skipped.append({"index": number, "why": str(error)})
-                continue
-            facts = Facts.merge([facts, own])
-            yield item
-
-    record: dict[str, Any] | None = write_shard(aside / shard.name, samples())
-    if not facts.members:
-        for path in aside.glob(f"{shard.name}*"):
-            path.unlink()
-        record = None
-    known = {"record": record, "facts": facts.to_json(), "skipped": skipped, "samples": len(shard.numbers)}
-    write_json(_record_of(aside, shard), known)
-    return known
-
-
-def _item(sample: Item | Episode, storage: Storage) -> Item:
-    if isinstance(sample, Episode):
-        return Item(sample.id, encode(sample, storage.codec, storage.quality))
-    return sample

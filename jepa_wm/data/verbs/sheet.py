@@ -1,5 +1,6 @@
 """A contact sheet: some samples of shards on one picture."""
 
+import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,8 +53,7 @@ def _tiles(shards: Shards, number: int) -> list[tuple[np.ndarray, str]]:
     name = shards.name(number).partition(":")[2]
     try:
         if kind_of(members) == "images":
-            label = members.get("txt") or (b"class " + members["cls"] if "cls" in members else name.encode())
-            return [(decode_image(members), label.decode())]
+            return [(decode_image(members), _label(members) or name)]
         footage = open_footage(members, shards.form)
         times = np.unique(np.linspace(0, footage.frames - 1, FRAMES).astype(np.int64))
         captions = [footage.facts(np.array([time]))["captions"][0] for time in times]
@@ -62,6 +62,14 @@ def _tiles(shards: Shards, number: int) -> list[tuple[np.ndarray, str]]:
     # Hostile bytes make the decoders raise nearly anything.
     except Exception as error:
         raise shards.broken(number, error) from error
+
+
+def _label(members: dict[str, bytes]) -> str:
+    """An image's caption, else the name or the number of its class."""
+    if "txt" in members:
+        return members["txt"].decode()
+    name = json.loads(members.get("json", b"{}")).get("class")
+    return str(name) if name else f"class {members['cls'].decode()}" if "cls" in members else ""
 
 
 def _rows_of(rows: list[list[tuple[np.ndarray, str]]]) -> Iterator[list[tuple[np.ndarray, str]]]:

@@ -9,7 +9,7 @@ from jepa_wm.data.broken import BrokenSample
 from jepa_wm.data.randomness import generator
 from jepa_wm.data.shards import STAGES
 from jepa_wm.data.verbs.pack import PER_SHARD, divide
-from jepa_wm.data.verbs.packing import Storage, plan, write_folder
+from jepa_wm.data.verbs.packing import Making, Storage, plan, write_folder
 from jepa_wm.data.verbs.stored import StoredSamples
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
@@ -61,7 +61,7 @@ def split(
         name: random.permutation(np.flatnonzero(np.isin(groups, members))).tolist() for name, members in divided.items()
     }
     shards = plan(splits, config["samples_per_shard"])
-    write_folder(out, "split", config, source, shards, Storage(max_skipped=max_skipped), workers)
+    write_folder(out, Making("split", config, source.kept), source, shards, Storage(max_skipped=max_skipped), workers)
 
 
 def _groups(source: StoredSamples, field: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
+from typing import Any
 
 from jepa_wm.data.cache import Cache
 from jepa_wm.data.importers.base import Item
@@ -22,6 +23,7 @@ class StoredSamples:
 
     Attributes:
         kind: of the samples.
+        kept: what the folders' manifests agree in and others need: the environment and its actions.
 
     Raises:
         UserError: if the folders hold samples of different kinds.
@@ -33,6 +35,12 @@ class StoredSamples:
         if len(kinds) != 1 or None in kinds:
             raise UserError(f"the folders hold {' and '.join(sorted(map(str, kinds)))}; expected samples of one kind")
         self.kind = str(kinds.pop())
+        manifests = [shards.manifest or {} for shards in self.shards]
+        self.kept: dict[str, Any] = {
+            name: manifests[0][name]
+            for name in ("environment", "action_space")
+            if name in manifests[0] and all(manifest.get(name) == manifests[0][name] for manifest in manifests)
+        }
         self._ends = list(accumulate(map(len, self.shards)))
         self.keys = unique_keys(
             f"{prefix}{key}" for shards, prefix in zip(self.shards, prefixes, strict=True) for key in _keys(shards)

@@ -31,7 +31,7 @@ def verify(folder: str, decode: bool = True, workers: int = 1, allow_pipe: bool 
         allow_pipe: whether `pipe:` addresses are run, as shell commands.
 
     Raises:
-        UserError: if anything is wrong, with a list.
+        UserError: if anything is wrong; what, is printed, a line each.
     """
     cache = Cache(allow_pipe=allow_pipe)
     splits = _open(folder, cache)
@@ -40,8 +40,10 @@ def verify(folder: str, decode: bool = True, workers: int = 1, allow_pipe: bool 
     for found in tqdm(each(_check, tasks, workers), total=len(tasks), unit="shard", desc="verify", disable=None):
         wrong += found
     samples = sum(map(len, splits))
+    for fault in sorted(wrong):
+        print(fault)
     if wrong:
-        raise UserError(f"{len(wrong)} faults in {samples} samples of {folder}:\n" + "\n".join(sorted(wrong)))
+        raise UserError(f"{len(wrong)} faults in {samples} samples of {folder}")
     print(f"{folder}: {samples} samples in {len(tasks)} shards are {'whole' if decode else 'unchanged'}")
 
 

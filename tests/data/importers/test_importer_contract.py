@@ -15,7 +15,7 @@ from jepa_wm.data.verbs.facts import kind_of
 from jepa_wm.data.verbs.pack import pack
 from jepa_wm.errors import UserError
 
-SHARED = {"base", "pictures", "steps"}
+SHARED = {"base", "files", "pictures", "steps"}
 NAMES = sorted({module.name for module in iter_modules(importers.__path__)} - SHARED)
 CLASSES = {
     value.__module__.rpartition(".")[2]: value

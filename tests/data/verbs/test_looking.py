@@ -90,30 +90,37 @@ def test_verify_finds_nothing_in_good_shards(shards_of_episodes, capsys, workers
     assert "3 samples in 2 shards are whole" in capsys.readouterr().out
 
 
-def test_verify_names_what_is_wrong(shards_of_episodes):
+def test_verify_names_what_is_wrong(shards_of_episodes, capsys):
     shard = shards_of_episodes / "train-000000.tar"
     with tarfile.open(shard) as tar:
         at = next(member.offset_data for member in tar if member.name.endswith("frames.mjpeg"))
     with open(shard, "r+b") as file:
         file.seek(at)
         file.write(b"rubbish")
-    with pytest.raises(UserError, match=r"(?s)2 faults in 3 samples.*its checksum.*train-000000\.tar:\S+: .*JPEG"):
+    capsys.readouterr()
+    with pytest.raises(UserError, match="2 faults in 3 samples"):
         verify(str(shards_of_episodes))
-    with pytest.raises(UserError, match=r"1 faults in 3 samples.*\n.*its checksum"):
+    checksum, sample = capsys.readouterr().out.splitlines()
+    assert "train-000000.tar: its checksum" in checksum
+    assert sample.startswith("train-000000.tar:00000") and "JPEG" in sample
+    with pytest.raises(UserError, match="1 faults in 3 samples"):
         verify(str(shards_of_episodes), decode=False)
+    assert "its checksum" in capsys.readouterr().out
     shard.unlink()
-    with pytest.raises(UserError, match=r"train-000000\.tar: .*(missing|No such file)"):
+    with pytest.raises(UserError, match="1 faults"):
         verify(str(shards_of_episodes))
+    assert "train-000000.tar: " in capsys.readouterr().out
 
 
-def test_verify_decodes_videos_and_single_tars(tmp_path, sources):
+def test_verify_decodes_videos_and_single_tars(tmp_path, sources, capsys):
     source = sources.video_folder(tmp_path / "source")
     pack(source, str(tmp_path / "out"), held_out=0)
     verify(str(tmp_path / "out"))
     verify(str(tmp_path / "out" / "train-000000.tar"))
     foreign_tar(tmp_path / "a.tar", [("a.webp", b"no picture"), ("b.png", sources.file_of(sources.grey(3), "png"))])
-    with pytest.raises(UserError, match=r"1 faults in 2 samples .*\n.*a\.tar:a: its image is neither"):
+    with pytest.raises(UserError, match="1 faults in 2 samples"):
         verify(str(tmp_path / "a.tar"))
+    assert "a.tar:a: its image is neither" in capsys.readouterr().out
 
 
 def test_inspect_prints_a_table_and_draws_a_sheet(shards_of_episodes, tmp_path, capsys):

@@ -173,6 +173,17 @@ def test_merged_statistics_are_those_of_all(sources, tmp_path):
     np.testing.assert_allclose(both["state_std"], one["state_std"], atol=1e-12)
 
 
+def test_the_environment_stays_known(sources, tmp_path):
+    from jepa_wm.control.collect import collect
+
+    for name, environment in (("a", "jepa_wm/TwoRooms-v0"), ("b", "jepa_wm/TwoRooms-v0")):
+        collect(str(tmp_path / name), 4, 3, 16, environment, seed=ord(name))
+    split(str(tmp_path / "a"), str(tmp_path / "s"), held_out=0.5)
+    merge([str(tmp_path / "s"), str(tmp_path / "b")], str(tmp_path / "m"))
+    manifest = read_manifest(tmp_path / "m")
+    assert manifest["environment"] == "jepa_wm/TwoRooms-v0" and manifest["action_space"]["type"] == "Box"
+
+
 def test_episodes_of_unlike_actions_do_not_merge(sources, tmp_path):
     pack(sources.npz(tmp_path / "source"), str(tmp_path / "a"), held_out=0, codec="png")
     (tmp_path / "wide").mkdir()
