@@ -16,6 +16,9 @@ from jepa_wm.data.samples import Samples, as_tensors, draw
 from jepa_wm.data.share import steps_of
 from jepa_wm.errors import UserError
 
+Drawn = tuple[Batch | None, list[tuple[int, BrokenSample]]]
+"""What `draw` gives."""
+
 
 class Loader:
     """An iterable of batches, one epoch at a time; its state can be saved.
@@ -92,7 +95,10 @@ class Loader:
         self._resumed = False
         steps = self._steps(self.position)
         self._requests.epoch, self._requests.steps = self._epoch, steps
-        for (*_, end), (batch, broken) in zip(steps, self._decoded, strict=True):
+        for (*_, end), drawn in zip(steps, self._decoded, strict=True):
+            if isinstance(drawn, UserError):
+                raise drawn
+            batch, broken = drawn
             for source, error in broken:
                 self.broken[source].add(error)
             self.position = end
@@ -174,11 +180,15 @@ class _Drawn(Dataset[Any]):
     def __init__(self, samples: Samples, seed: int, full: bool, in_step: bool) -> None:
         self.samples, self.seed, self.full, self.in_step = samples, seed, full, in_step
 
-    def __getitem__(self, requests: np.ndarray) -> tuple[Batch | None, list[tuple[int, BrokenSample]]]:
-        batch, broken = draw(self.samples, requests, self.seed, self.full)
-        if batch is None and self.in_step:
-            # A rank without a batch would keep the others waiting for ever.
-            batch, _ = draw(self.samples, requests, self.seed, replace=True)
+    def __getitem__(self, requests: np.ndarray) -> Drawn | UserError:
+        try:
+            batch, broken = draw(self.samples, requests, self.seed, self.full)
+            if batch is None and self.in_step:
+                # A rank without a batch would keep the others waiting for ever.
+                batch, _ = draw(self.samples, requests, self.seed, replace=True)
+        # Given back and not raised: what a worker raises arrives wrapped in its traceback.
+        except UserError as error:
+            return error
         return batch, broken
 
 

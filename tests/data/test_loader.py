@@ -121,8 +121,9 @@ def test_resuming_over_other_data_is_refused(images, tmp_path, write_images):
         other.load_state_dict(pictures(images).state_dict())
 
 
-def test_a_loop_that_was_left_begins_the_next_epoch(shards):
-    left, whole = loader(shards), loader(shards)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loop_that_was_left_begins_the_next_epoch(shards, workers):
+    left, whole = loader(shards, workers=workers), loader(shards)
     next(iter(left))
     list(whole)
     assert_same(list(left), list(whole))
@@ -163,10 +164,11 @@ def test_too_many_broken_samples_stop_with_a_list(images):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_nothing_but_broken_samples(shards):
-    stream = loader(shards, full=True, max_broken=1)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nothing_but_broken_samples(shards, workers):
+    stream = loader(shards, full=True, max_broken=1, workers=workers)
     damage(shards, {f"e{number}" for number in range(10)})
-    with pytest.raises(UserError, match="every sample of"):
+    with pytest.raises(UserError, match=r"^every sample of"):
         list(stream)
 
 

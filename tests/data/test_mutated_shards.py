@@ -1,14 +1,17 @@
 """Whatever happens to the bytes of a shard: no hang, no crash without a message, no good sample lost."""
 
 import io
+import re
 import tarfile
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from jepa_wm.data import BrokenSample, EpisodeShards, Images, Loader, Shards
 from jepa_wm.data.clips import Clips
@@ -204,3 +207,49 @@ def test_clips_of_broken_footage_are_broken_samples(whole):
         stream = Loader(Clips(EpisodeShards(whole), frames=3, clips=1), 4, max_broken=1, shuffle=False)
         numbers = [number for batch in stream for number in batch["index"][:, 0].tolist()]
     assert numbers == [1, 2, 3, 4, 5, 6, 7]
+
+
+def picture(side=4, form="png"):
+    data = io.BytesIO()
+    Image.fromarray(np.full((side, side, 3), 9, np.uint8)).save(data, form)
+    return data.getvalue()
+
+
+def huge_png(side=40_000):
+    """A small file that claims to be a picture of more than a billion pixels."""
+    data = io.BytesIO()
+    Image.new("1", (side, 1)).save(data, "png")
+    header = data.getvalue()[12:16] + side.to_bytes(4, "big") * 2 + data.getvalue()[24:29]
+    return data.getvalue()[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data.getvalue()[33:]
+
+
+BAD = {
+    "a picture of a billion pixels": ({"png": huge_png()}, "40000 x 40000|exceeds limit"),
+    "a JPEG cut short": ({"jpg": picture(64, "jpeg")[:-200]}, "Truncated|truncated|broken"),
+    "a PNG cut short": ({"png": picture(64)[:-30]}, "truncated|broken"),
+    "no bytes": ({"png": b""}, "neither JPEG"),
+    "another format": ({"png": picture(form="bmp")}, "neither JPEG"),
+    "a text that is not UTF-8": ({"png": picture(), "txt": b"\xff\xfe\xfd"}, "utf-8"),
+    "a class that is no number": ({"png": picture(), "cls": b"cat"}, "cat"),
+    "no picture": ({"txt": b"alone"}, "no image"),
+    "a pickle": ({"pyd": b"cos\nsystem\n(S'touch pickled'\ntR."}, "no image"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bad_pictures_are_skipped_and_named_and_the_good_ones_come(tmp_path, monkeypatch, name, workers):
+    monkeypatch.chdir(tmp_path)
+    members, why = BAD[name]
+    good = [(f"g{number}.png", picture()) for number in range(4)]
+    bad = [(f"bad.{extension}", data) for extension, data in members.items()]
+    stream = Loader(
+        Images(Shards(str(write_tar(tmp_path / "a.tar", *good[:2], *bad, *good[2:])))),
+        2,
+        workers=workers,
+        max_broken=0.2,
+    )
+    assert sum(len(batch["pixels"]) for batch in stream) == 4
+    assert list(stream.broken[0].why) == ["a.tar:bad"] and re.search(why, stream.broken[0].why["a.tar:bad"])
+    assert not (tmp_path / "pickled").exists()
