@@ -64,6 +64,7 @@ def decode_image(members: dict[str, bytes], new: Allocate = allocate) -> np.ndar
             _check_pixels(width, height)
             return simplejpeg.decode_jpeg(data, "RGB", buffer=new((height, width, 3)))
     with _opened(data) as image:
+        check_depth(image)
         out = new((image.height, image.width, 3))
         out[:] = np.asarray(image.convert("RGB"))
         return out
@@ -99,6 +100,12 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         with image:
             _check_pixels(*image.size)
             yield image
+
+
+def check_depth(image: Image.Image) -> None:
+    """Raise a ValueError if readers would cut off most values of an image."""
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"its pixels are of Pillow's mode {image.mode}; expected 8 bits a channel: scale them first")
 
 
 def transformed(transform: Transform, pixels: np.ndarray, *seeds: int) -> Row:

@@ -107,14 +107,14 @@ def draw(
     rows: list[Row] = []
     canvas, sources = Canvas(len(requests) * samples.rows), samples.sources
     for source, epoch, number in requests.tolist():
-        own = sources[source]
+        own, used = sources[source], canvas.used
         for candidate in _candidates(len(own), number) if replace else [number]:
             try:
                 rows += own.load(seed, epoch, own.stored(candidate), canvas.row)
                 break
             except BrokenSample as error:
                 broken.append((source, error))
-                canvas.used = min(canvas.used, len(rows))
+                canvas.used = used
         else:
             if replace:
                 raise UserError(f"every sample of {own} is broken; the last one: {broken[-1][1].why}")

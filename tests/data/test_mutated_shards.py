@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jepa_wm.data import BrokenSample, EpisodeShards, Images, Loader, Shards
+from jepa_wm.data.canvas import allocate
 from jepa_wm.data.clips import Clips
 
 SHARD = "train-000000.tar"
@@ -253,3 +254,35 @@ def test_bad_pictures_are_skipped_and_named_and_the_good_ones_come(tmp_path, mon
     assert sum(len(batch["pixels"]) for batch in stream) == 4
     assert list(stream.broken[0].why) == ["a.tar:bad"] and re.search(why, stream.broken[0].why["a.tar:bad"])
     assert not (tmp_path / "pickled").exists()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_pictures_that_take_a_second_decoder_keep_their_pixels_beside_broken_ones(tmp_path):
+    """A CMYK JPEG is tried twice, and leaves a row of the batch unused."""
+    cmyk = io.BytesIO()
+    Image.new("CMYK", (4, 4), (0, 200, 200, 0)).save(cmyk, "jpeg")
+    tar = write_tar(
+        tmp_path / "a.tar",
+        ("a.jpg", cmyk.getvalue()),
+        ("b.png", b"broken"),
+        ("c.png", picture()),
+        ("d.jpg", cmyk.getvalue()),
+        ("e.png", picture()),
+    )
+    alone, together = (
+        [
+            row
+            for batch in Loader(Images(Shards(str(tar))), size, shuffle=False, max_broken=1)
+            for row in batch["pixels"]
+        ]
+        for size in (1, 5)
+    )
+    assert len(alone) == len(together) == 4 and alone[0][0, 0, 0] != alone[1][0, 0, 0]
+    assert all((one == other).all() for one, other in zip(alone, together, strict=True))
+
+
+def test_pictures_of_more_than_eight_bits_are_refused(tmp_path):
+    deep = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(deep, "png")
+    with pytest.raises(BrokenSample, match="8 bits a channel"):
+        Images(Shards(str(write_tar(tmp_path / "a.tar", ("a.png", deep.getvalue()))))).load(0, 0, 0, allocate)

@@ -5,7 +5,7 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
-from jepa_wm.data.images import MAX_PIXELS
+from jepa_wm.data.images import MAX_PIXELS, check_depth
 from jepa_wm.errors import UserError
 
 # MPO is a JPEG with more pictures behind it, as many cameras write them; readers take the first.
@@ -47,9 +47,3 @@ def png(image: Image.Image) -> dict[str, bytes]:
     file = io.BytesIO()
     image.convert("RGB").save(file, "png")
     return {"png": file.getvalue()}
-
-
-def check_depth(image: Image.Image) -> None:
-    """Raise a ValueError if readers would cut off most values of an image."""
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"its pixels are of Pillow's mode {image.mode}; expected 8 bits a channel: scale them first")

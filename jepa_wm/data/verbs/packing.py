@@ -35,6 +35,9 @@ class Making(NamedTuple):
 def plan(splits: Mapping[str, Sequence[int]], samples_per_shard: int) -> dict[str, list[Shard]]:
     """The shards of each split, all full but its last.
 
+    In a shard samples are in the order of the source: a row group, or a file of several episodes, is then read
+    once a shard and not once a sample. Readers shuffle anyway.
+
     Raises:
         UserError: if there is not at least one sample a shard.
     """
@@ -42,7 +45,7 @@ def plan(splits: Mapping[str, Sequence[int]], samples_per_shard: int) -> dict[st
         raise UserError(f"samples_per_shard is {samples_per_shard}; expected at least 1")
     return {
         split: [
-            Shard(f"{split}-{number:06d}.tar", list(numbers[start : start + samples_per_shard]))
+            Shard(f"{split}-{number:06d}.tar", sorted(numbers[start : start + samples_per_shard]))
             for number, start in enumerate(range(0, len(numbers), samples_per_shard))
         ]
         for split, numbers in splits.items()
