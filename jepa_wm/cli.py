@@ -169,9 +169,14 @@ def _hint(verb: str, argv: list[str], error: Exception) -> str:
     configs = ", ".join(arg.partition("=")[2] for arg in _resolve_configs(argv)[0] if arg.startswith("--config="))
     where = f" (with the config {configs})" if configs else ""
     unknown = re.search(r"Option '([\w.]+)' is not accepted|[Uu]nrecognized arguments: --([\w.]+)", str(error))
-    known = list(_known_names(verb)) if unknown else []
-    close = difflib.get_close_matches(unknown[1] or unknown[2], known, n=1) if unknown else []
-    return where + (f"; did you mean '{close[0]}'?" if close else "")
+    if wanted := re.search(r"Expected a dot import path string: (\w+)", str(error)):
+        return where + _nearest(wanted[1], import_module("jepa_wm.data.importers").__all__)
+    return where + (_nearest(unknown[1] or unknown[2], list(_known_names(verb))) if unknown else "")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def _known_names(verb: str) -> Iterator[str]:

@@ -10,16 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from jepa_wm.data.addresses import expand, is_pipe, is_remote, join, local_path
+from jepa_wm.data.addresses import expand, is_pipe, is_remote, join
 from jepa_wm.data.broken import BrokenSample
 from jepa_wm.data.cache import Cache
-from jepa_wm.data.episodes import Episode, Form, decode
+from jepa_wm.data.episodes import Form
+from jepa_wm.data.folder import manifest_of, records_of
 from jepa_wm.data.index import SUFFIX, Index, load_index
 from jepa_wm.errors import UserError
-from jepa_wm.manifest import NAME, check_manifest, read_manifest
 
-STAGES = ("collect", "pack", "index", "split", "merge")
-"""Stages whose run folder holds shards."""
 OPEN_FILES = 64
 
 
@@ -50,8 +48,8 @@ class Shards:
         self._files: dict[int, int] = {}
         self.manifest: dict[str, Any] | None = None
         if isinstance(source, str | Path) and not str(source).endswith(".tar") and not is_pipe(str(source)):
-            self.manifest = self.manifest_of(str(source), self.cache)
-            records = _split_of(self.manifest, split, str(source))
+            self.manifest = manifest_of(str(source), self.cache)
+            records = records_of(self.manifest, split, str(source))
             self.addresses = [join(str(source), record["name"]) for record in records]
             self.counts = [record["samples"] for record in records]
         else:
@@ -63,17 +61,6 @@ class Shards:
 
     def __str__(self) -> str:
         return f"split '{self.split}' of {self.source}" if self.manifest else f"{self.source}"
-
-    @staticmethod
-    def manifest_of(folder: str, cache: Cache) -> dict[str, Any]:
-        """The manifest of a folder of shards, local or remote.
-
-        Raises:
-            UserError: if there is none, or it is that of something else.
-        """
-        if not is_remote(folder):
-            return read_manifest(local_path(folder), *STAGES)
-        return check_manifest(cache.json(join(folder, NAME)), folder, *STAGES)
 
     @property
     def statistics(self) -> dict[str, Any]:
@@ -197,61 +184,3 @@ class Shards:
     def __del__(self) -> None:
         for file in self.__dict__.get("_files", {}).values():
             os.close(file)
-
-
-class EpisodeShards(Shards):
-    """Shards of episodes: `shards[number] -> Episode`, decoded whole.
-
-    Args:
-        source: as of `Shards`.
-        split: as of `Shards`.
-        cache: as of `Shards`.
-
-    Raises:
-        UserError: as of `Shards`, or if the shards hold something else.
-    """
-
-    def __init__(self, source: str | Path | Sequence[str], split: str = "train", cache: Cache | None = None) -> None:
-        super().__init__(source, split, cache)
-        if self.manifest and self.manifest.get("kind") != "episodes":
-            raise UserError(f"{self} holds {self.manifest.get('kind')}; expected episodes")
-
-    def __getitem__(self, number: int) -> Episode:
-        """Decode one episode.
-
-        Raises:
-            BrokenSample: if it is not what `jepa_wm.data.episodes` writes.
-        """
-        members = self.members(number)
-        try:
-            return decode(members, self.name(number).partition(":")[2], self.form)
-        # Hostile bytes make the parsers raise nearly anything; none of it may end a run.
-        except Exception as error:
-            raise self.broken(number, error) from error
-
-
-def _split_of(manifest: dict[str, Any], split: str, folder: str) -> list[dict[str, Any]]:
-    """The records of a split's shards, checked: manifests come with the shards."""
-    splits = manifest.get("splits")
-    if not isinstance(splits, dict) or not splits:
-        raise UserError(f"the manifest of {folder} has no splits; make the shards again")
-    if split not in splits:
-        raise UserError(f"{folder} has no split '{split}'; it has {sorted(splits)}")
-    records = splits[split].get("shards") if isinstance(splits[split], dict) else None
-    if not isinstance(records, list) or not all(map(_is_record, records)):
-        raise UserError(
-            f"the manifest of {folder} does not say which shards split '{split}' has: expected a list of file names "
-            "of that folder with their samples; make the shards again"
-        )
-    return records
-
-
-def _is_record(record: Any) -> bool:
-    return (
-        isinstance(record, dict)
-        and isinstance(name := record.get("name"), str)
-        and Path(name).name == name
-        and name.endswith(".tar")
-        and isinstance(samples := record.get("samples"), int)
-        and 0 <= samples < 2**31
-    )

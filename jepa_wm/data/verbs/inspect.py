@@ -5,6 +5,7 @@ from typing import Any
 
 from jepa_wm.data.addresses import is_pipe, is_remote, local_path
 from jepa_wm.data.cache import Cache
+from jepa_wm.data.folder import manifest_of
 from jepa_wm.data.shards import Shards
 from jepa_wm.data.verbs.sheet import draw_sheet
 
@@ -34,7 +35,7 @@ def inspect(folder: str, out: str | None = None, samples: int = 12, allow_pipe: 
 
 
 def _splits(folder: str, cache: Cache) -> list[Shards]:
-    return [Shards(folder, split, cache) for split in Shards.manifest_of(folder, cache)["splits"]]
+    return [Shards(folder, split, cache) for split in manifest_of(folder, cache)["splits"]]
 
 
 def _table(splits: list[Shards]) -> list[str]:
@@ -44,7 +45,7 @@ def _table(splits: list[Shards]) -> list[str]:
         "kind": manifest.get("kind", "not known: no manifest"),
         "made by": f"{manifest.get('stage', '?')} from {config.get('source') or config.get('environment') or '?'}",
         "pictures": _size(manifest.get("frame_shape")),
-        "members": ", ".join(f"{name} ({count})" for name, count in (manifest.get("members") or {}).items()) or "?",
+        "members": _members(manifest) or ", ".join(splits[0].index(0).extensions),
         "skipped": len(manifest.get("skipped") or []),
         **_moments(manifest.get("statistics")),
     }
@@ -53,6 +54,10 @@ def _table(splits: list[Shards]) -> list[str]:
     for shards in splits:
         lines.append(_row(shards))
     return lines
+
+
+def _members(manifest: dict[str, Any]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in (manifest.get("members") or {}).items())
 
 
 def _row(shards: Shards) -> str:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from jepa_wm.data.folder import STAGES
 from jepa_wm.data.randomness import generator
-from jepa_wm.data.shards import STAGES
 from jepa_wm.data.verbs.pack import PER_SHARD
 from jepa_wm.data.verbs.packing import Making, Storage, plan, write_folder
 from jepa_wm.data.verbs.stored import StoredSamples

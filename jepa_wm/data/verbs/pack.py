@@ -72,7 +72,7 @@ def divide(order: np.ndarray, held_out: float) -> dict[str, list[int]]:
         return {"train": order.tolist()}
     half = max(1, round(len(order) * held_out / 2))
     if len(order) < 2 * half + 1:
-        raise UserError(f"{len(order)} samples are too few to hold {held_out:.0%} out; use held_out=0")
+        raise UserError(f"{len(order)} samples (or groups) are too few to hold {held_out:.0%} out; use held_out=0")
     test, val, train = order[:half], order[half : 2 * half], order[2 * half :]
     return {"train": train.tolist(), "val": val.tolist(), "test": test.tolist()}
 

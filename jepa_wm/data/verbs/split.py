@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from jepa_wm.data.broken import BrokenSample
+from jepa_wm.data.folder import STAGES
 from jepa_wm.data.randomness import generator
-from jepa_wm.data.shards import STAGES
 from jepa_wm.data.verbs.pack import PER_SHARD, divide
 from jepa_wm.data.verbs.packing import Making, Storage, plan, write_folder
 from jepa_wm.data.verbs.stored import StoredSamples

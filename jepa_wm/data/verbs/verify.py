@@ -9,6 +9,7 @@ from jepa_wm.data.addresses import is_pipe
 from jepa_wm.data.broken import BrokenSample
 from jepa_wm.data.cache import Cache
 from jepa_wm.data.episodes import decode
+from jepa_wm.data.folder import manifest_of
 from jepa_wm.data.images import decode_image
 from jepa_wm.data.shards import Shards
 from jepa_wm.data.verbs.facts import kind_of
@@ -50,7 +51,7 @@ def verify(folder: str, decode: bool = True, workers: int = 1, allow_pipe: bool 
 def _open(folder: str, cache: Cache) -> list[Shards]:
     if folder.endswith(".tar") or is_pipe(folder):
         return [Shards([folder], cache=cache)]
-    manifest = Shards.manifest_of(folder, cache)
+    manifest = manifest_of(folder, cache)
     return [Shards(folder, split, cache) for split in manifest["splits"]]
 
 

@@ -207,6 +207,8 @@ def test_from_the_command_line(sources, tmp_path, capsys):
     assert "9 samples in 1 shards; 0 skipped" in capsys.readouterr().out
     assert main(["shards", "pack", "--source", "ImageFolder", "--source.foldr=x", "--out=y"]) == 2
     assert "foldr" in capsys.readouterr().err
+    assert main(["shards", "pack", "--source", "ImagFolder", "--out=y"]) == 2
+    assert "did you mean 'ImageFolder'" in capsys.readouterr().err
     assert main(["shards", "pakc"]) == 2 and "did you mean 'shards pack'" in capsys.readouterr().err
     for words in (["shards"], ["shards", "--help"]):
         assert main(words) == 0 and "shards merge" in capsys.readouterr().out
