@@ -224,8 +224,19 @@ def huge_png(side=40_000):
     return data.getvalue()[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data.getvalue()[33:]
 
 
+def huge_jpeg(side=9000):
+    """A small file that claims to be a picture of 81 million pixels."""
+    data = picture(8, "jpeg")
+    size = (8).to_bytes(2, "big") * 2
+    at = data.index(b"\xff\xc0") + 5
+    assert data[at : at + 4] == size
+    return data[:at] + side.to_bytes(2, "big") * 2 + data[at + 4 :]
+
+
 BAD = {
     "a picture of a billion pixels": ({"png": huge_png()}, "40000 x 40000|exceeds limit"),
+    "a PNG just too large": ({"png": huge_png(9000)}, "9000 x 9000; at most 67108864"),
+    "a JPEG just too large": ({"jpg": huge_jpeg()}, "9000 x 9000; at most 67108864"),
     "a JPEG cut short": ({"jpg": picture(64, "jpeg")[:-200]}, "Truncated|truncated|broken"),
     "a PNG cut short": ({"png": picture(64)[:-30]}, "truncated|broken"),
     "no bytes": ({"png": b""}, "neither JPEG"),

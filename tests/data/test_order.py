@@ -41,6 +41,13 @@ def test_epochs_and_seeds_differ_and_calls_do_not():
     np.testing.assert_array_equal(whole(Shuffled([50] * 4, seed=1, window=64), 1)[:, 2], second)
 
 
+def test_a_single_shard_comes_in_another_order_in_each_epoch_and_window():
+    order = Shuffled([64], seed=1, window=32)
+    first, second = whole(order, 0)[:, 2], whole(order, 1)[:, 2]
+    assert (first != second).any() and sorted(first[:32]) == list(range(32))
+    assert (first[:32] + 32 != first[32:]).any()
+
+
 def test_a_window_holds_few_shards_which_change_with_the_epoch():
     counts, window = [100] * 50, 400
     order = Shuffled(counts, seed=0, window=window)
