@@ -104,6 +104,6 @@ def _mixed(moments: dict[str, Moments], weights: dict[str, float]) -> Moments:
     rows = sum(part.rows for part in moments.values())
     total = Moments()
     for source, part in moments.items():
-        share = round(rows * weights[source] / sum(weights.values()))
+        share = rows * weights[source] / sum(weights.values())
         total = total.merge(Moments(share, part.mean, part.std**2 * share))
     return total

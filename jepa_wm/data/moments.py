@@ -8,10 +8,12 @@ import numpy as np
 class Moments(NamedTuple):
     """Count, mean and summed squared deviation of rows (n, D), in float64; parts add up.
 
+    Counts need not be whole: in a mixture rows have weights.
+
     Source: Chan, Golub and LeVeque, 1979; unlike a sum of squares it keeps its digits where the mean is large.
     """
 
-    rows: int = 0
+    rows: float = 0
     mean: Any = 0.0
     deviation: Any = 0.0
 
@@ -37,7 +39,7 @@ class Moments(NamedTuple):
     @property
     def std(self) -> np.ndarray:
         """Standard deviation of each column (D,), of the population."""
-        return np.sqrt(np.asarray(self.deviation) / max(self.rows, 1))
+        return np.sqrt(np.asarray(self.deviation) / (self.rows or 1))
 
 
 def to_statistics(moments: dict[str, Moments]) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def to_statistics(moments: dict[str, Moments]) -> dict[str, Any]:
         key: value
         for name, part in moments.items()
         for key, value in (
-            (f"{name}_rows", part.rows),
+            (f"{name}_rows", round(part.rows)),
             (f"{name}_mean", np.asarray(part.mean).tolist()),
             (f"{name}_std", part.std.tolist()),
         )
