@@ -58,7 +58,7 @@ def decode_image(members: dict[str, bytes], new: Allocate = allocate) -> np.ndar
     """
     data = _image(members)
     if data[:2] == b"\xff\xd8":
-        # What it finds fault with, CMYK or stray bytes, Pillow may still read.
+        # What it finds fault with, stray bytes for one, Pillow may still read.
         with suppress(ValueError):
             height, width, *_ = simplejpeg.decode_jpeg_header(data)
             _check_pixels(width, height)

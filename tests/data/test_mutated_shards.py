@@ -268,8 +268,8 @@ def test_bad_pictures_are_skipped_and_named_and_the_good_ones_come(tmp_path, mon
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_pictures_that_take_a_second_decoder_keep_their_pixels_beside_broken_ones(tmp_path):
-    """A CMYK JPEG is tried twice, and leaves a row of the batch unused."""
+def test_good_pictures_keep_their_pixels_beside_broken_ones(tmp_path):
+    """CMYK JPEGs and PNGs, which are decoded by different libraries, with a broken one between."""
     cmyk = io.BytesIO()
     Image.new("CMYK", (4, 4), (0, 200, 200, 0)).save(cmyk, "jpeg")
     tar = write_tar(
