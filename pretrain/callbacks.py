@@ -122,7 +122,7 @@ class Health(L.Callback):
         """Measure and log."""
         encoder: Any = _training(pl_module).encoder
         chunks = self.pixels.split(256)
-        latents = torch.cat([encoder.pool(encoder(chunk.to(pl_module.device))).float().cpu() for chunk in chunks])
+        latents = torch.cat([encoder.pooled(chunk.to(pl_module.device)).float().cpu() for chunk in chunks])
         health = {"rankme": rankme(latents), **{f"spread_{k}": v for k, v in spread(latents).items()}}
         if float(latents.std(dim=0).max()) > 0:
             health["position_r2"] = self._state_probe(latents)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.errors import UserError
 from jepa_wm.optim import adamw
-from jepa_wm.schedules import warmup_cosine
+from jepa_wm.schedules import WarmupCosine
 
 ObjectiveFactory = Callable[[nn.Module], Objective]
 """From the encoder to an objective on it: a class path with the other arguments."""
@@ -97,7 +97,7 @@ class Training(L.LightningModule):
         optimizer = adamw(self, self.lr, self.weight_decay, self.betas)
         steps = self.trainer.max_steps
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine((step + 1) / steps, self.warmup)
+            optimizer, lambda step: WarmupCosine(1.0, self.warmup)((step + 1) / steps)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -105,7 +105,7 @@ class Training(L.LightningModule):
         return [objective for objective in self.objectives.values() if isinstance(objective, Objective)]
 
     def _loss(self, batch: Batch, step: int, split: str) -> Tensor:
-        batch = {**batch, "step": step}
+        batch = {**batch, "step": step, "progress": self.progress}
         total = torch.zeros((), device=self.device)
         size = len(batch["pixels"])
         for name, objective in self.objectives.items():

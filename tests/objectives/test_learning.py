@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jepa_wm.contracts import Batch
 from jepa_wm.data.masks import TubeMask
 from jepa_wm.dynamics import TransformerDynamics
-from jepa_wm.encoders import TextAlignment, ViT, encode_frames
+from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT, encode_frames
 from jepa_wm.errors import UserError
 from jepa_wm.objectives import ContrastiveText, Forecasting, MaskedLatentPrediction
 
@@ -17,7 +17,7 @@ from jepa_wm.objectives import ContrastiveText, Forecasting, MaskedLatentPredict
 @pytest.fixture
 def encoder() -> ViT:
     torch.manual_seed(0)
-    return ViT(patch=8, dim=24, depth=1, heads=2, latent_dim=6, pool_grid=2)
+    return ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2))
 
 
 def batch(step: int = 0, clips: int = 4) -> Batch:
@@ -102,7 +102,7 @@ class TestTubeMask:
 
 class TestContrastive:
     def test_it_is_the_symmetric_cross_entropy_of_one_frame(self, encoder: ViT) -> None:
-        text = TextAlignment(6, 8, 16, 1, 2)
+        text = TextAlignment(6, ClipText(8, 16, 1, 2))
         objective, data = ContrastiveText(encoder, text), batch(4)
         with torch.no_grad():
             images = text.image(encoder.pool(encoder(data["pixels"][:, 1]))[:, None])
@@ -112,7 +112,7 @@ class TestContrastive:
         torch.testing.assert_close(objective(data)["loss"], expected, rtol=1e-4, atol=1e-4)
 
     def test_sigreg_is_added_with_its_weight(self, encoder: ViT) -> None:
-        terms = ContrastiveText(encoder, TextAlignment(6, 8, 16, 1, 2), sigreg=0.3)(batch())
+        terms = ContrastiveText(encoder, TextAlignment(6, ClipText(8, 16, 1, 2)), sigreg=0.3)(batch())
         torch.testing.assert_close(terms["loss"], terms["contrast"] + 0.3 * terms["sigreg"])
 
 
@@ -143,7 +143,7 @@ def test_parts_that_do_not_fit_are_refused_with_both_sides(encoder: ViT) -> None
     with pytest.raises(UserError, match="2 blocks and 1 scales"):
         MaskedLatentPrediction(encoder, (8, 2), (0.15,))
     with pytest.raises(UserError, match="latent_dim is 6, the text's is 5"):
-        ContrastiveText(encoder, TextAlignment(5, 8, 16, 1, 2))
+        ContrastiveText(encoder, TextAlignment(5, ClipText(8, 16, 1, 2)))
     with pytest.raises(UserError, match="latent_dim is 6, the dynamics' is 5"):
         Forecasting(encoder, TransformerDynamics(5))
     with pytest.raises(UserError, match="blocks are 6 wide; expected 10"):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from jepa_wm.contracts import Batch, Objective
-from jepa_wm.encoders import TextAlignment, ViT
+from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
 from jepa_wm.objectives import ContrastiveText, MaskedLatentPrediction
 from pretrain.callbacks import Health
 from pretrain.data import ClipDataModule
@@ -50,7 +50,7 @@ class Dropped(Objective):
 
 def vit() -> ViT:
     torch.manual_seed(0)
-    return ViT(patch=8, dim=24, depth=1, heads=3, latent_dim=6)
+    return ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6))
 
 
 def fit(training: Training, shards: Path, folder: Path, *callbacks: L.Callback) -> ClipDataModule:
@@ -82,7 +82,7 @@ def records(folder: Path, name: str) -> list[float]:
 def test_validation_is_the_weighted_sum_in_eval_mode(shards: Path, tmp_path: Path) -> None:
     objectives: dict[str, Any] = {
         "masked": MaskedLatentPrediction,
-        "text": partial(ContrastiveText, text=TextAlignment(6, 8, 16, 1, 2)),
+        "text": partial(ContrastiveText, text=TextAlignment(6, ClipText(8, 16, 1, 2))),
         "dropped": Dropped,
     }
     weights = {"text": 0.25, "dropped": 3.0}
