@@ -21,7 +21,7 @@ is beside them: `views` uint8 (B, V, …, C, H, W), `local_views` (B, V, …, C,
 of the batch, seeds everything random; `progress` is the share of the training that is done."""
 
 
-class Encoder(Protocol):
+class Encoder(nn.Module):
     """Pixels to tokens; `keep` names the patches to encode, the others are dropped before block 1.
 
     Attributes:
@@ -34,17 +34,21 @@ class Encoder(Protocol):
     latent_dim: int
     preprocessing: Callable[[Tensor], Tensor]
 
-    def __call__(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Pixels uint8 (B, T, C, H, W) or (B, C, H, W), keep (B, K) -> tokens (B, N or K, D)."""
-        ...
+        raise NotImplementedError
 
     def pooled(self, pixels: Tensor) -> Tensor:
         """Pixels, images or clips, -> one latent each (B, latent_dim)."""
-        ...
+        raise NotImplementedError
 
     def grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
         """Tokens in time, height and width of a clip of `frames` frames of `height` x `width` pixels."""
-        ...
+        raise NotImplementedError
+
+    def grid_of(self, pixels: Tensor) -> tuple[int, int, int]:
+        """Tokens in time, height and width of pixels, images or clips."""
+        return self.grid(pixels.shape[1] if pixels.ndim == 5 else 1, *pixels.shape[-2:])
 
 
 class Objective(nn.Module):

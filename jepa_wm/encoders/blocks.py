@@ -91,10 +91,10 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=options.eps)
         self.attn = Attention(dim, heads, options)
         self.norm2 = nn.LayerNorm(dim, eps=options.eps)
-        self.mlp = _mlp(dim, options)
-        scaled = options.layer_scale is not None
-        self.ls1 = LayerScale(dim, options.layer_scale) if scaled else nn.Identity()
-        self.ls2 = LayerScale(dim, options.layer_scale) if scaled else nn.Identity()
+        self.mlp: Mlp | SwiGLU = _mlp(dim, options)
+        scale = options.layer_scale
+        self.ls1 = nn.Identity() if scale is None else LayerScale(dim, scale)
+        self.ls2 = nn.Identity() if scale is None else LayerScale(dim, scale)
         self.drop_path = DropPath(options.drop_path * depth) if options.drop_path else nn.Identity()
 
     def forward(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
@@ -137,6 +137,7 @@ class Blocks(nn.ModuleList):
         self.apply(initialise)
         with torch.no_grad():
             for number, block in enumerate(self, start=1):
+                assert isinstance(block, Block)
                 block.attn.proj.weight.div_(math.sqrt(2 * number))
                 block.mlp.fc2.weight.div_(math.sqrt(2 * number))
 
@@ -149,7 +150,7 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _mlp(dim: int, options: BlockOptions) -> nn.Module:
+def _mlp(dim: int, options: BlockOptions) -> Mlp | SwiGLU:
     hidden = round(dim * options.mlp_ratio)
     if options.mlp == "swiglu":
         return SwiGLU(dim, hidden)

@@ -27,7 +27,7 @@ SIZES = {
     "huge": Size(1280, 32, 16),
     "giant": Size(1408, 40, 22, 48 / 11),
 }
-"""Tiny: DeiT (arXiv 2012.12877); small to large: ViT; huge and giant: I-JEPA and V-JEPA 2 (I-JEPA's giant has 16 heads)."""
+"""Tiny: DeiT (arXiv 2012.12877); to large: ViT; huge and giant: I-JEPA, V-JEPA 2 (I-JEPA's giant has 16 heads)."""
 
 
 def vit(

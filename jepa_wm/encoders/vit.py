@@ -27,7 +27,7 @@ class Encoded(NamedTuple):
     levels: tuple[Tensor, ...]
 
 
-class ViT(nn.Module):
+class ViT(Encoder):
     """A pre-norm vision transformer over patches or tubelets.
 
     An image goes through the same weights as a clip: as one tubelet that repeats it, or, with `modalities`, through
@@ -74,7 +74,8 @@ class ViT(nn.Module):
         super().__init__()
         self.patch, self.tubelet, self.dim, self.depth, self.heads = patch, tubelet, dim, depth, heads
         self.block, self.positions = block or BlockOptions(), positions or SinCos()
-        self.pooling, self.preprocessing = pooling or MeanPool(), preprocessing or Preprocessing()
+        self.pooling = pooling or MeanPool()
+        self.preprocessing: Preprocessing = preprocessing or Preprocessing()
         self.prefix, self.modalities, self.levels = prefix, modalities, tuple(levels)
         self._check()
         self.latent_dim = self.pooling.latent_dim(dim)
@@ -116,10 +117,6 @@ class ViT(nn.Module):
     def grid(self, frames: int, height: int, width: int) -> Grid:
         """Tokens in time, height and width of a clip of `frames` frames of `height` x `width` pixels."""
         return max(frames // self.tubelet, 1), height // self.patch, width // self.patch
-
-    def grid_of(self, pixels: Tensor) -> Grid:
-        """Tokens in time, height and width of pixels, images or clips."""
-        return self.grid(pixels.shape[1] if pixels.ndim == 5 else 1, *pixels.shape[-2:])
 
     def embedded(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """The first half of `encode`: patches embedded, without positions (B, N or K, D)."""

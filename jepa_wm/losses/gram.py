@@ -16,10 +16,11 @@ def gram(tokens: Tensor, anchor: Tensor, negative: bool = True) -> Tensor:
     Source: DINOv3 (arXiv 2508.10104), official code.
     """
     with torch.autocast(tokens.device.type, enabled=False):
-        similarities = []
-        for patches in (tokens, anchor):
-            patches = patches.float() if patches.dtype in (torch.bfloat16, torch.float16) else patches
-            unit = F.normalize(patches, dim=-1)
-            cosine = unit @ unit.mT
-            similarities.append(cosine if negative else cosine.clamp(min=0.0))
-        return F.mse_loss(*similarities)
+        return F.mse_loss(_cosines(tokens, negative), _cosines(anchor, negative))
+
+
+def _cosines(patches: Tensor, negative: bool) -> Tensor:
+    patches = patches.float() if patches.dtype in (torch.bfloat16, torch.float16) else patches
+    unit = F.normalize(patches, dim=-1)
+    cosine = unit @ unit.mT
+    return cosine if negative else cosine.clamp(min=0.0)

@@ -36,7 +36,6 @@ class TeacherAlignment(Objective):
         super().__init__()
         if not patches and not pooled:
             raise UserError("TeacherAlignment: got weights patches 0 and pooled 0; expected one above 0")
-        assert isinstance(teacher, nn.Module)
         self.encoder, self.patches, self.pooled, self.resize = encoder, patches, pooled, resize
         self.teacher = teacher.requires_grad_(False).eval()
         self.patch_head = _head(encoder.dim, teacher.dim)

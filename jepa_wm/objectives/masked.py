@@ -77,7 +77,7 @@ class MaskedLatentPrediction(Objective):
         return terms
 
     def _errors(self, pixels: Tensor, targets: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-        """Errors of the hidden and, weighted by distance, of the visible tokens under one mask; targets (B, N, L * D)."""
+        """Errors of hidden and, weighted by distance, of visible tokens under one mask; targets (B, N, L * D)."""
         grid = self.encoder.grid_of(pixels)
         seen = levels_of(self.encoder, pixels, mask.keep)
         filled, context = self.predictor(seen, mask.keep, mask.predict, grid, image=grid[0] == 1)
@@ -85,7 +85,9 @@ class MaskedLatentPrediction(Objective):
         if context is None:
             return error, torch.zeros_like(error)
         away = distances(mask, grid).to(targets.dtype).sqrt()
-        apart = self.error(context.to(targets.dtype), at(targets, mask.keep)[:, None].expand_as(context), reduction="none")
+        apart = self.error(
+            context.to(targets.dtype), at(targets, mask.keep)[:, None].expand_as(context), reduction="none"
+        )
         return error, (apart / away[..., None]).mean()
 
     def after_step(self, progress: float) -> None:

@@ -49,10 +49,9 @@ class MaskPredictor(nn.Module):
         self.options, self.modalities = options, encoder.modalities
         self.positions = options.positions or (encoder.positions if encoder.position_table is None else SinCos())
         dim, levels = encoder.dim, len(encoder.levels) + 1
-        enter = nn.Linear(dim, options.width)
+        self.enter: nn.Module = nn.Linear(dim, options.width)
         if levels > 1:
-            enter = nn.Sequential(nn.Linear(levels * dim, dim), nn.GELU(), nn.Linear(dim, options.width))
-        self.enter = enter
+            self.enter = nn.Sequential(nn.Linear(levels * dim, dim), nn.GELU(), nn.Linear(dim, options.width))
         self.mask_token = nn.Parameter(torch.randn(options.width) * 0.02)
         self.modality = nn.Parameter(torch.zeros(2, options.width)) if encoder.modalities else None
         block = BlockOptions(eps=encoder.block.eps, recompute=options.recompute)

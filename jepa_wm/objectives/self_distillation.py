@@ -89,6 +89,8 @@ class SelfDistillation(Objective):
     KoLeo looks for neighbours on all ranks; works without a process group.
     """
 
+    anchored: Tensor
+
     def __init__(
         self,
         encoder: ViT,

@@ -47,7 +47,9 @@ class Scripted:
 def model() -> WorldModel:
     torch.manual_seed(0)
     encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
-    return WorldModel(encoder, TransformerDynamics(6, width=12, depth=1, heads=2), TextAlignment(6, ClipText(8, 16, 1, 2))).eval()
+    return WorldModel(
+        encoder, TransformerDynamics(6, width=12, depth=1, heads=2), TextAlignment(6, ClipText(8, 16, 1, 2))
+    ).eval()
 
 
 class TestController:

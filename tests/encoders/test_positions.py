@@ -66,7 +66,9 @@ def test_rope_turns_each_pair_of_channels_by_its_angle() -> None:
         for pair in range(2):
             angle, at = place * 10000 ** -(pair / 2), 4 * axis + 2 * pair
             a, b = x[0, token, 0, 0, at : at + 2]
-            expected = torch.stack([a * math.cos(angle) - b * math.sin(angle), b * math.cos(angle) + a * math.sin(angle)])
+            expected = torch.stack(
+                [a * math.cos(angle) - b * math.sin(angle), b * math.cos(angle) + a * math.sin(angle)]
+            )
             torch.testing.assert_close(turned[token, at : at + 2], expected)
     torch.testing.assert_close(turned[:, 12:], x[0, :, 0, 0, 12:])
 
