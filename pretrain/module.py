@@ -60,7 +60,9 @@ class Training(L.LightningModule):
         return self.global_step / self.trainer.max_steps
 
     def on_fit_start(self) -> None:
-        """Show the data's statistics to the objectives."""
+        """Show the data's statistics to the objectives, and the objectives' views to the data."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        data.views = [objective.transform for objective in self._each() if objective.transform is not None]
         for objective in self._each():
             objective.prepare(self.trainer.datamodule.statistics)  # type: ignore[attr-defined]
 
