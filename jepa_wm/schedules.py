@@ -31,6 +31,23 @@ class Linear:
         return self.start + (self.end - self.start) * min(max(progress, 0.0), 1.0)
 
 
+class Ramp:
+    """`start` up to the share `begin` of the training, then linearly to `end`, which it has from `until` on.
+
+    Raises:
+        UserError: if `begin` is not before `until`.
+    """
+
+    def __init__(self, start: float, end: float, begin: float, until: float) -> None:
+        if not begin < until:
+            raise UserError(f"Ramp: got begin {begin:g} and until {until:g}; expected the first before the second")
+        self.start, self.end, self.begin, self.until = start, end, begin, until
+
+    def __call__(self, progress: float) -> float:
+        """The value at `progress`."""
+        return Linear(self.start, self.end)((progress - self.begin) / (self.until - self.begin))
+
+
 class Cosine:
     """From `start` to `end` along half a cosine."""
 
