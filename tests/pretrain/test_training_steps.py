@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.encoders import TextAlignment, ViT
 from jepa_wm.objectives import ContrastiveText, MaskedLatentPrediction
-from pretrain.callbacks import Health
+from pretrain.callbacks.health import Alarm, Health
 from pretrain.data import ClipDataModule
-from pretrain.logger import JsonLogger
+from pretrain.loggers import JsonLines
 from pretrain.module import Training
 
 pytestmark = [
@@ -59,7 +59,7 @@ def fit(training: Training, shards: Path, folder: Path, *callbacks: L.Callback) 
     trainer = L.Trainer(
         max_steps=4,
         accelerator="cpu",
-        logger=JsonLogger(folder),
+        logger=JsonLines(folder),
         callbacks=list(callbacks),
         val_check_interval=2,
         check_val_every_n_epoch=None,
@@ -140,7 +140,7 @@ def test_constant_latents_are_called_a_collapse_after_half_of_the_steps(
     training = Training(encoder, {"dropped": Dropped}, lr=0.0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit(training, shards, tmp_path, Health(str(shards), alarm=1.0001))
+        fit(training, shards, tmp_path, Health(str(shards), alarm=Alarm(rankme=1.0001, spread=0.0)))
     said = [str(warning.message) for warning in caught if "collapse" in str(warning.message)]
     assert len(said) == constant and all("at step 4" in message for message in said)
     assert (records(tmp_path, "health/rankme")[-1] == pytest.approx(1, abs=1e-4)) == constant
