@@ -91,6 +91,7 @@ def _stacked(rows: list[Row], folder: str) -> HeldOut:
     if len(sizes := {tuple(frames.shape) for frames in pixels}) > 1:
         raise UserError(f"health: the frames of {folder} are of sizes {sorted(sizes)[:3]}; set health.size")
     numbers, labels = {}, {}
+    samples = len({row["sample"] for row in rows})
     if all("state" in row for row in rows):
         numbers["position"] = torch.tensor(np.stack([row["state"][0] for row in rows]))
     if all(row.get("labels", -1) >= 0 for row in rows):
@@ -98,7 +99,7 @@ def _stacked(rows: list[Row], folder: str) -> HeldOut:
     for name in sorted(set.intersection(*(set(row["factors"]) for row in rows))):
         values = torch.tensor(np.stack([np.atleast_1d(row["factors"][name]) for row in rows]).astype(np.float32))
         kinds, own = values.unique(dim=0, return_inverse=True)
-        if len(kinds) <= CLASSES:
+        if len(kinds) <= min(CLASSES, samples // 2):
             labels[name] = own
         else:
             numbers[name] = values
