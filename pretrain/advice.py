@@ -136,14 +136,12 @@ def _frozen(config: Config) -> Iterator[str]:
         )
 
 
-def _sanity(config: Config) -> Iterator[str]:
-    if not _get(config, "trainer.gradient_clip_val") and len(_objectives(config)) > 1:
-        yield "trainer.gradient_clip_val is not set and there are several objectives: one bad batch can end a run"
+def _start(config: Config) -> Iterator[str]:
     if _get(config, "start_from") and _get(config, "source"):
         yield "start_from loads the whole of another run, so what source brought is overwritten; give one of them"
 
 
-CHECKS = (_warmup, _steps, _batch, _precision, _teachers, _accumulation, _frozen, _sanity)
+CHECKS = (_warmup, _steps, _batch, _precision, _teachers, _accumulation, _frozen, _start)
 
 
 def _get(config: Any, path: str, default: Any = None) -> Any:

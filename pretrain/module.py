@@ -97,7 +97,7 @@ class Training(L.LightningModule):
         """AdamW; `optimizer_step` sets its rates."""
         if self.trainer.gradient_clip_algorithm not in (None, "norm"):
             raise UserError(
-                f"trainer.gradient_clip_algorithm: got {self.trainer.gradient_clip_algorithm}; expected norm"
+                f"trainer.gradient_clip_algorithm: got {self.trainer.gradient_clip_algorithm.value}; expected norm"
             )
         return adamw(self, self.lr(0.0), self.weight_decay(0.0), self.betas, self.layer_decay)
 

@@ -1,12 +1,21 @@
 """A small collection and a small recipe, for training tests."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import lightning as L
 import pytest
+import torch
 import yaml
+from torch import Tensor, nn
 
+from jepa_wm.contracts import Batch, Objective
 from jepa_wm.control.collect import collect
+from jepa_wm.encoders import ViT
 from jepa_wm.paths import find_config
+from pretrain.data import ClipDataModule
+from pretrain.loggers import JsonLines
+from pretrain.module import Training
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +45,75 @@ def recipes(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
             objectives["forecast"]["init_args"]["dynamics"]["init_args"] |= sizes
         (folder / f"{stage}.yaml").write_text(yaml.safe_dump(config))
     return {stage: folder / f"{stage}.yaml" for stage in ("pretrain", "forecast")}
+
+
+class Dropped(Objective):
+    """A loss that differs between training and evaluation, and remembers how it was called."""
+
+    def __init__(self, encoder: ViT, share: float = 0.5) -> None:
+        super().__init__()
+        self.encoder, self.drop = encoder, nn.Dropout(share)
+        self.calls: list[tuple[bool, int]] = []
+        self.progress: list[float] = []
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        self.calls.append((self.training, batch["step"]))
+        return {"loss": self.drop(self.encoder.pool(self.encoder(batch["pixels"][:, 0]))).square().mean()}
+
+    def after_step(self, progress: float) -> None:
+        self.progress.append(progress)
+
+    def exported(self) -> dict[str, nn.Module]:
+        return {"encoder": self.encoder}
+
+
+@pytest.fixture
+def dropped() -> type[Dropped]:
+    return Dropped
+
+
+@pytest.fixture
+def vit() -> Callable[[], ViT]:
+    def build() -> ViT:
+        torch.manual_seed(0)
+        return ViT(patch=8, dim=24, depth=1, heads=3, latent_dim=6)
+
+    return build
+
+
+Fit = Callable[..., ClipDataModule]
+
+
+@pytest.fixture
+def fit(shards: Path) -> Fit:
+    """Four steps with a validation on two batches after the second and the last."""
+
+    def run(
+        training: Training,
+        folder: Path,
+        *callbacks: L.Callback,
+        batch_size: int = 8,
+        accumulate: int = 1,
+        steps: int = 4,
+        resume: Path | None = None,
+    ) -> ClipDataModule:
+        data = ClipDataModule(str(shards), frames=3, batch_size=batch_size)
+        trainer = L.Trainer(
+            max_steps=steps,
+            accelerator="cpu",
+            logger=JsonLines(folder),
+            callbacks=list(callbacks),
+            accumulate_grad_batches=accumulate,
+            val_check_interval=2,
+            check_val_every_n_epoch=None,
+            limit_val_batches=2,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(training, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+        return data
+
+    return run
