@@ -1,5 +1,6 @@
 """A small collection and a small recipe, for training tests."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,7 +114,11 @@ def fit(shards: Path) -> Fit:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(training, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+        with warnings.catch_warnings():
+            # The last: Lightning looks for a cluster's variables.
+            for message in ("does not have many workers", r"isinstance\(treespec", "Found .* in eval mode", "srun"):
+                warnings.filterwarnings("ignore", message=f".*{message}")
+            trainer.fit(training, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
         return data
 
     return run
