@@ -19,6 +19,7 @@ from jepa_wm.paths import config_root, find_config
 VERBS = {
     "collect": ("jepa_wm.control.collect:collect", "play episodes in an environment and write them to shards"),
     "pretrain": ("pretrain.cli:main", "train an encoder by masked latent prediction and text alignment"),
+    "check": ("pretrain.cli:check", "say what is likely to be wrong with a config of pretrain or forecast"),
     "forecast": ("pretrain.cli:main", "train an action-conditioned latent predictor on an encoder"),
     "plan": ("jepa_wm.control.plan:plan", "plan towards image goals and sentences, and count the successes"),
     "probe": ("probes.run:probe", "measure what the latents know, over training steps"),
@@ -33,7 +34,7 @@ VERBS = {
 }
 """What each verb runs, `module:function`, and what it is for."""
 
-TRAINERS = ("pretrain", "forecast")
+TRAINERS = ("pretrain", "forecast", "check")
 """Verbs whose function reads the argument list itself; the others' signatures are their options."""
 
 LONGEST = 500

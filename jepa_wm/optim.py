@@ -1,20 +1,84 @@
-"""Optimisation: parameter groups and moving averages."""
+"""Optimisation: parameter groups, their rates, and moving averages."""
+
+from typing import Any
 
 import torch
 from torch import nn
 
+from jepa_wm.errors import UserError
 
-def adamw(module: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
-    """AdamW, fused, over the trainable parameters; vectors and scalars (biases, norms) do not decay."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+EMBEDDINGS = ("embed", "image_embed", "patch_embed")
+"""What turns patches into tokens, below an encoder's first block."""
+
+TOKENS = (
+    *("mask_token", "mask_tokens", "cls_token", "registers", "prefix_tokens", "modality"),
+    *("positions.table", "position_table"),
+    *("logit_scale", "logit_bias"),
+)
+"""Parameters that are tokens, tables of them, or temperatures: decay would only pull them towards nothing."""
+
+
+def adamw(
+    module: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float], layer_decay: float = 1.0
+) -> torch.optim.AdamW:
+    """AdamW, fused, over the trainable parameters; vectors, scalars (biases, norms) and `TOKENS` do not decay.
+
+    Args:
+        module: what is trained; `module.encoder`, or itself where it has none, is what `layer_decay` is for.
+        lr: learning rate.
+        weight_decay: decay of matrices.
+        betas: decay of both moments.
+        layer_decay: factor on the rate from block to block downwards: block i of n learns at
+            `lr * layer_decay ** (n - i)`, what lies below the blocks at `lr * layer_decay ** (n + 1)`.
+
+    Raises:
+        UserError: if `layer_decay` is not in (0, 1].
+
+    Source: layer decay as BEiT (arXiv 2106.08254) and DINOv2 (arXiv 2304.07193).
+    """
+    if not 0.0 < layer_decay <= 1.0:
+        raise UserError(f"layer_decay: got {layer_decay}; expected more than 0 and at most 1, which is no decay")
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            decays, scale = parameter.ndim > 1 and not _is_token(name), _scale(module, name, layer_decay)
+            group = groups.setdefault((decays, scale), {"params": [], "decays": decays, "lr_scale": scale})
+            group["params"].append((name, parameter))
+    if not groups:
+        raise UserError("there is nothing to train: every parameter is frozen")
+    optimizer = torch.optim.AdamW(list(groups.values()), betas=betas, fused=True)
+    set_rates(optimizer, lr, weight_decay)
+    return optimizer
+
+
+def set_rates(optimizer: torch.optim.Optimizer, lr: float, weight_decay: float) -> None:
+    """Give each of `adamw`'s groups its share of the learning rate, and the weight decay if it decays."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+        group["weight_decay"] = weight_decay if group["decays"] else 0.0
+
+
+def _is_token(name: str) -> bool:
+    return f".{name}".endswith(tuple(f".{token}" for token in TOKENS))
+
+
+def _scale(module: nn.Module, name: str, layer_decay: float) -> float:
+    """The share of the learning rate that the parameter of this name gets."""
+    encoder = getattr(module, "encoder", None)
+    prefix = "encoder." if isinstance(encoder, nn.Module) else ""
+    blocks = getattr(encoder if prefix else module, "blocks", None)
+    if blocks is None or not name.startswith(prefix):
+        return 1.0
+    part, _, rest = name.removeprefix(prefix).partition(".")
+    if part == "blocks":
+        return float(layer_decay ** (len(blocks) - int(rest.partition(".")[0])))
+    below = part in EMBEDDINGS or _is_token(name.removeprefix(prefix))
+    return float(layer_decay ** (len(blocks) + 1)) if below else 1.0
 
 
 @torch.no_grad()
 def ema_update(average: nn.Module, module: nn.Module, decay: float) -> None:
-    """Move `average` towards `module`: average = decay * average + (1 - decay) * module."""
+    """Move `average` towards `module`: average = decay * average + (1 - decay) * module; buffers are copied."""
     torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1.0 - decay)
+    if buffers := list(average.buffers()):
+        torch._foreach_copy_(buffers, list(module.buffers()))

@@ -108,7 +108,8 @@ class WarmupConstantCooldown:
     ) -> None:
         _check_share("WarmupConstantCooldown.warmup", warmup)
         _check_share("WarmupConstantCooldown.cooldown", cooldown)
-        _check_share("WarmupConstantCooldown.warmup + cooldown", warmup + cooldown - 1e-9)
+        if warmup + cooldown > 1.0 + 1e-9:
+            raise UserError(f"WarmupConstantCooldown: warmup + cooldown is {warmup + cooldown:g}; expected 1 at most")
         self.peak, self.warmup, self.cooldown, self.start, self.final = peak, warmup, cooldown, start, final
 
     def __call__(self, progress: float) -> float:

@@ -1,6 +1,7 @@
 """`jepa-wm pretrain` and `jepa-wm forecast`: LightningCLI on a run folder."""
 
 import logging
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +15,15 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
 from jepa_wm.manifest import is_complete, read_manifest, stage_run
 from jepa_wm.precision import has_bf16
-from pretrain.callbacks import Beginning, Counts, Health, Resumable, Snapshots
+from pretrain.advice import Recipe, advice
+from pretrain.callbacks import Beginning, Counts, Final, Health, NanGuard, Resumable, Snapshots, StartFrom
+from pretrain.callbacks.resumable import resume_path
 from pretrain.data import ClipDataModule
-from pretrain.logger import JsonLogger
+from pretrain.loggers import CsvTable, JsonLines, TensorBoard, WeightsAndBiases
 from pretrain.module import Training
 
 OF_THE_MACHINE = {"data.workers", "data.cache", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"}
+OF_THE_MACHINE |= {"resume.steps", "resume.minutes", "wandb"}
 """Settings that a run may be continued with others of: the data come in the same order."""
 
 
@@ -31,7 +35,12 @@ class Command(LightningCLI):
         parser.add_argument("--stage", type=Literal["pretrain", "forecast"], help="what the run is called")
         parser.add_argument("--run", type=str, help="run folder; one that was interrupted is continued")
         parser.add_argument("--source", type=str | None, default=None, help="run folder to start from (${source})")
+        parser.add_argument("--start_from", type=str | None, default=None, help="run whose end this one begins with")
         parser.add_argument("--snapshots", type=int, default=5, help="checkpoints of the model over training")
+        parser.add_argument("--wandb", type=str | None, default=None, help="Weights & Biases project to log to, too")
+        parser.add_argument("--recipe", type=Recipe | None, default=None, help="what the settings were found for")
+        parser.add_class_arguments(Resumable, "resume", skip={"run"}, instantiate=False)
+        parser.add_class_arguments(Health, "health", skip={"folder"}, instantiate=False)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse what the verb was given; Lightning's own warns when the command line holds anything."""
@@ -56,21 +65,40 @@ class Command(LightningCLI):
         """The trainer, with this package's callbacks and log."""
         run = Path(self.config.run)
         precision = self.config.trainer.precision or ("bf16-mixed" if has_bf16(_device()) else "32-true")
+        # The guard is before those that save.
         callbacks = [
             Beginning(run, plain_config(self)),
+            NanGuard(run),
             Snapshots(run, self.config.snapshots),
-            Resumable(run),
+            Resumable(run, **vars(self.config_init.resume)),
             Counts(),
-            Health(_first_folder(self.config.data.folder)),
+            Health(_first_folder(self.config.data.folder), **vars(self.config_init.health)),
+            Final(run),
         ]
+        if self.config.start_from and not resume_path(run).is_file():
+            callbacks.append(StartFrom(self.config.start_from))
+        # The table is made of the JSON lines, so it is after them.
+        loggers = [JsonLines(run), CsvTable(run), TensorBoard(run)]
+        if self.config.wandb:
+            loggers.append(WeightsAndBiases(run, self.config.wandb))
         return super().instantiate_trainer(
             default_root_dir=run,
             precision=precision,
-            logger=JsonLogger(run),
+            logger=loggers,
             callbacks=callbacks,
             enable_checkpointing=False,
             **kwargs,
         )
+
+
+class Check(Command):
+    """The same command line, read and not acted upon."""
+
+    def before_instantiate_classes(self) -> None:
+        """Look at no folder."""
+
+    def instantiate_classes(self) -> None:
+        """Build nothing."""
 
 
 def main(args: list[str]) -> None:
@@ -84,20 +112,15 @@ def main(args: list[str]) -> None:
         argparse.ArgumentError: if a key is unknown or a value of the wrong type.
     """
     _quieten()
-    command = Command(
-        Training,
-        ClipDataModule,
-        args=args,
-        run=False,
-        seed_everything_default=0,
-        save_config_callback=None,
-        parser_kwargs={"exit_on_error": False, "parser_mode": "omegaconf+", "allow_abbrev": False},
-    )
+    command = _parsed(Command, args)
     config, run = plain_config(command), Path(command.config.run)
     if is_complete(run):
         print(f"{run} is complete already")
         return
-    resume = run / "resume.ckpt"
+    if command.trainer.is_global_zero:
+        for warning in advice(config):
+            print(f"warning: {warning}", file=sys.stderr)
+    resume = resume_path(run)
     with stage_run(run, command.config.stage, config) as fields:
         command.trainer.fit(
             command.model,
@@ -110,6 +133,36 @@ def main(args: list[str]) -> None:
         fields["steps"] = command.trainer.global_step
         fields["data"] = command.datamodule.report()
         resume.unlink(missing_ok=True)
+
+
+def check(args: list[str]) -> None:
+    """Print what is likely to be wrong with a config, a line each, and end with code 1 if there is anything.
+
+    Args:
+        args: as of `main`.
+
+    Raises:
+        argparse.ArgumentError: if a key is unknown or a value of the wrong type.
+    """
+    _quieten()
+    found = advice(plain_config(_parsed(Check, args)))
+    for warning in found:
+        print(f"warning: {warning}")
+    if found:
+        raise SystemExit(1)
+    print("nothing to warn of")
+
+
+def _parsed(command: type[Command], args: list[str]) -> Command:
+    return command(
+        Training,
+        ClipDataModule,
+        args=args,
+        run=False,
+        seed_everything_default=0,
+        save_config_callback=None,
+        parser_kwargs={"exit_on_error": False, "parser_mode": "omegaconf+", "allow_abbrev": False},
+    )
 
 
 def _first_folder(folder: Any) -> str:
@@ -144,5 +197,5 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 def _of_the_run(section: str, config: dict[str, Any]) -> Any:
     value = config.get(section)
     if not isinstance(value, dict):
-        return value
+        return None if section in OF_THE_MACHINE else value
     return {name: setting for name, setting in value.items() if f"{section}.{name}" not in OF_THE_MACHINE}

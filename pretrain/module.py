@@ -5,13 +5,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from jepa_wm import distributed
 from jepa_wm.contracts import Batch, Objective
+from jepa_wm.data.randomness import generator
 from jepa_wm.errors import UserError
-from jepa_wm.optim import adamw
-from jepa_wm.schedules import WarmupCosine
+from jepa_wm.optim import adamw, set_rates
+from jepa_wm.schedules import Constant, Schedule, WarmupCosine
 
 ObjectiveFactory = Callable[[nn.Module], Objective]
 """From the encoder to an objective on it: a class path with the other arguments."""
@@ -20,17 +21,24 @@ ObjectiveFactory = Callable[[nn.Module], Objective]
 class Training(L.LightningModule):
     """Train an encoder by the weighted sum of objectives on it.
 
-    Everything random in a step is a function of the step's number, so a resumed run repeats the
-    uninterrupted one.
+    Everything random in a step is a function of the step's number, dropout too, and so are learning rate and
+    weight decay; so a resumed run repeats the uninterrupted one. With `trainer.accumulate_grad_batches` the
+    `step` that a batch carries counts batches, so that each has masks of its own; all else counts optimiser steps.
 
     Args:
         encoder: the encoder that all objectives share.
         objectives: objectives by name, each a class path and its arguments but for the encoder.
         weights: weight of each objective's loss by name; 1 where none is given.
-        lr: peak learning rate.
-        weight_decay: decay of matrices; vectors do not decay.
+        lr: learning rate, a schedule over the training; a number is the peak of a warm-up and a cosine to 0.
+        weight_decay: decay of matrices, constant or a schedule; see `jepa_wm.optim.adamw` for what does not decay.
         betas: AdamW's betas.
-        warmup: share of the steps in which the rate rises; it falls to 0 along a cosine after.
+        warmup: share of the steps in which an `lr` that is a number rises; a schedule brings its own.
+        layer_decay: factor on the learning rate from block to block of the encoder, downwards.
+        compile: whether the blocks of encoder, teachers and predictors are compiled, each for itself.
+
+    Attributes:
+        terms: what the objectives said of the last training batch, by "objective/term".
+        gradient_norm: of the last optimiser step, before clipping.
 
     Raises:
         UserError: if a weight names no objective.
@@ -41,26 +49,35 @@ class Training(L.LightningModule):
         encoder: nn.Module,
         objectives: dict[str, ObjectiveFactory],
         weights: dict[str, float] | None = None,
-        lr: float = 1e-3,
-        weight_decay: float = 0.05,
+        lr: float | Schedule = 1e-3,
+        weight_decay: float | Schedule = 0.05,
         betas: tuple[float, float] = (0.9, 0.95),
         warmup: float = 0.05,
+        layer_decay: float = 1.0,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.weights = weights or {}
         if unknown := sorted(set(self.weights) - set(objectives)):
             raise UserError(f"model.weights: got {unknown}; expected names among the objectives {sorted(objectives)}")
-        self.lr, self.weight_decay, self.betas, self.warmup = lr, weight_decay, betas, warmup
+        self.lr = lr if callable(lr) else WarmupCosine(lr, warmup)
+        self.weight_decay = weight_decay if callable(weight_decay) else Constant(weight_decay)
+        self.betas, self.layer_decay = betas, layer_decay
         self.encoder = encoder
         self.objectives = nn.ModuleDict({name: factory(encoder) for name, factory in objectives.items()})
+        self.terms: dict[str, Tensor] = {}
+        self.gradient_norm: Tensor | None = None
+        if compile:
+            compile_blocks(self)
 
     @property
     def progress(self) -> float:
-        """Share of the steps that are done."""
+        """Share of the optimiser steps that are done."""
         return self.global_step / self.trainer.max_steps
 
     def on_fit_start(self) -> None:
         """Show the data's statistics to the objectives, and the objectives' views to the data."""
+        self._seed = torch.initial_seed()
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         data.views = [objective.transform for objective in self._each() if objective.transform is not None]
         for objective in self._each():
@@ -68,7 +85,23 @@ class Training(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch."""
-        return self._loss(batch, self.global_step, "train")
+        accumulated = self.trainer.accumulate_grad_batches
+        step = self.global_step * accumulated + batch_idx % accumulated
+        torch.manual_seed(int(generator("step", self._seed, step, distributed.rank()).integers(2**63)))
+        loss, self.terms = self._loss(batch, step, "train")
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same loss on held-out clips, in eval mode and with the same masks and slices each time."""
+        self._loss(batch, batch_idx, "val")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; `optimizer_step` sets its rates."""
+        if self.trainer.gradient_clip_algorithm not in (None, "norm"):
+            raise UserError(
+                f"trainer.gradient_clip_algorithm: got {self.trainer.gradient_clip_algorithm.value}; expected norm"
+            )
+        return adamw(self, self.lr(0.0), self.weight_decay(0.0), self.betas, self.layer_decay)
 
     def configure_gradient_clipping(
         self,
@@ -77,16 +110,19 @@ class Training(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip by norm; Lightning's own refuses a fused optimiser under bf16, where nothing is scaled."""
+        parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
+        self.gradient_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if gradient_clip_val:
-            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, self.gradient_norm)
+        self.log("optimizer/gradient_norm", self.gradient_norm)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same loss on held-out clips, in eval mode and with the same masks and slices each time."""
-        self._loss(batch, batch_idx, "val")
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         """Step, and let teachers follow before anybody looks: a checkpoint holds both or neither."""
-        super().optimizer_step(*args, **kwargs)
+        ahead = (self.global_step + 1) / self.trainer.max_steps
+        lr, weight_decay = self.lr(ahead), self.weight_decay(ahead)
+        set_rates(optimizer, lr, weight_decay)
+        self.log_dict({"optimizer/lr": lr, "optimizer/weight_decay": weight_decay})
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         for objective in self._each():
             objective.after_step(self.progress)
 
@@ -94,26 +130,27 @@ class Training(L.LightningModule):
         """What the objectives export, by name; where two export one name, the later objective's counts."""
         return {name: part for objective in self._each() for name, part in objective.exported().items()}
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW under a warmed-up cosine over `trainer.max_steps`."""
-        optimizer = adamw(self, self.lr, self.weight_decay, self.betas)
-        steps = self.trainer.max_steps
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: WarmupCosine(1.0, self.warmup)((step + 1) / steps)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
     def _each(self) -> list[Objective]:
         return [objective for objective in self.objectives.values() if isinstance(objective, Objective)]
 
-    def _loss(self, batch: Batch, step: int, split: str) -> Tensor:
+    def _loss(self, batch: Batch, step: int, split: str) -> tuple[Tensor, dict[str, Tensor]]:
         batch = {**batch, "step": step, "progress": self.progress}
         total = torch.zeros((), device=self.device)
+        found: dict[str, Tensor] = {}
         size = len(batch["pixels"])
         for name, objective in self.objectives.items():
             terms = objective(batch)
             total = total + self.weights.get(name, 1.0) * terms["loss"]
-            for term, value in terms.items():
-                self.log(f"{split}/{name}/{term}", value.detach(), batch_size=size)
+            found |= {f"{name}/{term}": value.detach() for term, value in terms.items()}
+        for term, value in found.items():
+            self.log(f"{split}/{term}", value, batch_size=size)
         self.log(f"{split}/loss", total.detach(), prog_bar=True, batch_size=size)
-        return total
+        return total, found
+
+
+def compile_blocks(module: nn.Module) -> None:
+    """Compile every block of every stack of `blocks` in `module`, in place: no parameter gets another name."""
+    stacks = [stack for part in module.modules() if isinstance(stack := getattr(part, "blocks", None), nn.Module)]
+    for stack in stacks:
+        for block in stack.children():
+            block.compile()

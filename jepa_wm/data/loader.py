@@ -1,5 +1,8 @@
 """Batches of samples, in an order that is a function of seed and epoch alone."""
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -117,6 +120,7 @@ class Loader:
             # Without one of its own, DataLoader draws from the global generator, and a resumed run differs.
             generator=torch.Generator(),
             persistent_workers=self.workers > 0,
+            worker_init_fn=_heed_only_the_trainer,
         )
 
     @property
@@ -190,6 +194,19 @@ class _Drawn(Dataset[Any]):
         except UserError as error:
             return error
         return batch, broken
+
+
+def _heed_only_the_trainer(worker: int) -> None:
+    """Ignore SIGTERM from elsewhere: a cluster sends it to all of a job, and the trainer finishes its step."""
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_told(trainer: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:
+        pass
+    os._exit(0)
 
 
 def _as_is(value: Any) -> Any:

@@ -14,7 +14,6 @@ from jepa_wm.encoders import encode_frames, load_encoder
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
 from jepa_wm.world_model import WorldModel
-from pretrain.callbacks import Health, Resumable
 from pretrain.cli import main
 from pretrain.module import Training
 
@@ -69,8 +68,6 @@ def test_a_run_leaves_models_snapshots_metrics_and_a_manifest(pretrained: Path) 
 def test_an_interrupted_run_continues_bit_for_bit(
     pretrained: Path, recipes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
-    every_two = Resumable.__init__
-    monkeypatch.setattr(Resumable, "__init__", lambda self, run, every=2: every_two(self, run, every))
     step = Training.training_step
 
     def interrupted(self: Training, batch: dict, batch_idx: int) -> torch.Tensor:
@@ -81,7 +78,7 @@ def test_an_interrupted_run_continues_bit_for_bit(
     with monkeypatch.context() as patch:
         patch.setattr(Training, "training_step", interrupted)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
-            train(recipes["pretrain"], tmp_path / "run")
+            train(recipes["pretrain"], tmp_path / "run", "--resume.steps=2")
     assert (tmp_path / "run" / "resume.ckpt").is_file() and not (tmp_path / "run" / "manifest.json").exists()
     resumed, straight = weights(train(recipes["pretrain"], tmp_path / "run")), weights(pretrained)
     assert resumed.keys() == straight.keys()
@@ -98,12 +95,10 @@ def test_a_run_goes_on_with_other_workers(
             raise KeyboardInterrupt
         return step(self, batch, batch_idx)
 
-    usual = Resumable.__init__
-    monkeypatch.setattr(Resumable, "__init__", lambda self, run: usual(self, run, every=3))
     with monkeypatch.context() as patch:
         patch.setattr(Training, "training_step", interrupted)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
-            train(recipes["pretrain"], tmp_path / "run")
+            train(recipes["pretrain"], tmp_path / "run", "--resume.steps=3")
     resumed, straight = weights(train(recipes["pretrain"], tmp_path / "run", "--data.workers=2")), weights(pretrained)
     assert all(torch.equal(resumed[name], straight[name]) for name in straight)
 
@@ -128,15 +123,18 @@ def test_the_seed_decides(pretrained: Path, recipes: dict[str, Path], tmp_path: 
 
 
 @pytest.mark.parametrize("alarm", [0.0, 100.0])
-def test_collapse_is_said_aloud(
-    recipes: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alarm: float
-) -> None:
-    usual = Health.__init__
-    monkeypatch.setattr(Health, "__init__", lambda self, folder: usual(self, folder, alarm=alarm))
+def test_collapse_is_said_aloud(recipes: dict[str, Path], tmp_path: Path, alarm: float) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        train(recipes["pretrain"], tmp_path / "run")
+        train(recipes["pretrain"], tmp_path / "run", f"--health.alarm.rankme={alarm}")
     assert any("collapse: RankMe" in str(warning.message) for warning in caught) == (alarm > 0)
+
+
+def test_a_collapse_stops_the_run_if_that_is_asked_for(recipes: dict[str, Path], tmp_path: Path) -> None:
+    options = ("--health.alarm.rankme=100", "--health.alarm.after=0", "--health.alarm.stop=true")
+    with pytest.raises(UserError, match=r"RankMe of held-out latents is .* at step 3; lower the learning rate"):
+        train(recipes["pretrain"], tmp_path / "run", *options)
+    assert not (tmp_path / "run" / "manifest.json").exists()
 
 
 def test_forecasting_starts_from_the_pretrained_parts(

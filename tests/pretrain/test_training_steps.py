@@ -1,7 +1,9 @@
 """What a step of training, a validation and a health check compute, held against a computation by hand."""
 
 import json
+import shutil
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,69 +11,20 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from jepa_wm.contracts import Batch, Objective
-from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
-from jepa_wm.objectives import ContrastiveText, MaskedLatentPrediction
-from pretrain.callbacks import Health
+from jepa_wm.checkpoint import save_modules
+from jepa_wm.encoders import ClipText, TextAlignment, load_encoder
+from jepa_wm.errors import UserError
+from jepa_wm.objectives import ContrastiveText, MaskedLatentPrediction, PredictorOptions
+from jepa_wm.schedules import Linear, WarmupConstantCooldown
+from pretrain.callbacks.health import Alarm, Health
+from pretrain.callbacks.resumable import Resumable
 from pretrain.data import ClipDataModule
-from pretrain.logger import JsonLogger
 from pretrain.module import Training
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
-    pytest.mark.filterwarnings(r"ignore:.*isinstance\(treespec:"),
-    pytest.mark.filterwarnings("ignore:Found .* in eval mode"),
-    # Lightning looks for a cluster's variables.
-    pytest.mark.filterwarnings("ignore:.*srun"),
-]
-
-
-class Dropped(Objective):
-    """A loss that differs between training and evaluation, and remembers how it was called."""
-
-    def __init__(self, encoder: ViT) -> None:
-        super().__init__()
-        self.encoder, self.drop = encoder, nn.Dropout(0.5)
-        self.calls: list[tuple[bool, int]] = []
-        self.progress: list[float] = []
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        self.calls.append((self.training, batch["step"]))
-        return {"loss": self.drop(self.encoder.pool(self.encoder(batch["pixels"][:, 0]))).square().mean()}
-
-    def after_step(self, progress: float) -> None:
-        self.progress.append(progress)
-
-    def exported(self) -> dict[str, nn.Module]:
-        return {"encoder": self.encoder}
-
-
-def vit() -> ViT:
-    torch.manual_seed(0)
-    return ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6))
-
-
-def fit(training: Training, shards: Path, folder: Path, *callbacks: L.Callback) -> ClipDataModule:
-    """Four steps with a validation on two batches after the second and the last."""
-    data = ClipDataModule(str(shards), frames=3, batch_size=8)
-    trainer = L.Trainer(
-        max_steps=4,
-        accelerator="cpu",
-        logger=JsonLogger(folder),
-        callbacks=list(callbacks),
-        val_check_interval=2,
-        check_val_every_n_epoch=None,
-        limit_val_batches=2,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(training, datamodule=data)
-    return data
+Fit = Callable[..., ClipDataModule]
+Masked = partial(MaskedLatentPrediction, predictor=PredictorOptions(12, 1, 2))
 
 
 def records(folder: Path, name: str) -> list[float]:
@@ -79,15 +32,15 @@ def records(folder: Path, name: str) -> list[float]:
     return [line[name] for line in lines if name in line]
 
 
-def test_validation_is_the_weighted_sum_in_eval_mode(shards: Path, tmp_path: Path) -> None:
+def test_validation_is_the_weighted_sum_in_eval_mode(fit: Fit, vit: Any, dropped: Any, tmp_path: Path) -> None:
     objectives: dict[str, Any] = {
-        "masked": MaskedLatentPrediction,
+        "masked": Masked,
         "text": partial(ContrastiveText, text=TextAlignment(6, ClipText(8, 16, 1, 2))),
-        "dropped": Dropped,
+        "dropped": dropped,
     }
     weights = {"text": 0.25, "dropped": 3.0}
     training = Training(vit(), objectives, weights, lr=1e-2)
-    batches = list(fit(training, shards, tmp_path).val_dataloader())[:2]
+    batches = list(fit(training, tmp_path).val_dataloader())[:2]
     training.eval()
     total, size = 0.0, 0
     with torch.no_grad():
@@ -99,24 +52,24 @@ def test_validation_is_the_weighted_sum_in_eval_mode(shards: Path, tmp_path: Pat
     assert last == pytest.approx(total / size, rel=1e-5) and first != pytest.approx(last, rel=1e-4)
 
 
-def test_objectives_learn_the_step_and_follow_each_step_once(shards: Path, tmp_path: Path) -> None:
-    training = Training(vit(), {"dropped": Dropped})
-    fit(training, shards, tmp_path)
+def test_objectives_learn_the_step_and_follow_each_step_once(fit: Fit, vit: Any, dropped: Any, tmp_path: Path) -> None:
+    training = Training(vit(), {"dropped": dropped})
+    fit(training, tmp_path)
     watched: Any = training.objectives["dropped"]
     train, val = [(True, i) for i in range(4)], [(False, i) for i in range(2)]
     assert watched.calls == train[:2] + val + train[2:] + val
     assert watched.progress == [0, 0.25, 0.5, 0.75]
 
 
-def test_the_teacher_is_the_moving_average_of_the_encoder_after_each_step(shards: Path, tmp_path: Path) -> None:
+def test_the_teacher_is_the_moving_average_of_the_encoder_after_each_step(fit: Fit, vit: Any, tmp_path: Path) -> None:
     class Follow(L.Callback):
         def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
             seen.append(encoder.embed.weight.detach().clone())
 
     encoder = vit()
     seen: list[Tensor] = [encoder.embed.weight.detach().clone()]
-    training = Training(encoder, {"masked": partial(MaskedLatentPrediction, decay=(0.9, 0.5))}, lr=1e-2)
-    fit(training, shards, tmp_path, Follow())
+    training = Training(encoder, {"masked": partial(Masked, decay=Linear(0.9, 0.5))}, lr=1e-2)
+    fit(training, tmp_path, Follow())
     expected = seen[0]
     for decay, weight in zip((0.9, 0.8, 0.7, 0.6), seen[1:], strict=True):
         expected = decay * expected + (1 - decay) * weight
@@ -127,7 +80,7 @@ def test_the_teacher_is_the_moving_average_of_the_encoder_after_each_step(shards
 
 @pytest.mark.parametrize("constant", [True, False])
 def test_constant_latents_are_called_a_collapse_after_half_of_the_steps(
-    shards: Path, tmp_path: Path, constant: bool
+    fit: Fit, vit: Any, dropped: Any, shards: Path, tmp_path: Path, constant: bool
 ) -> None:
     encoder = vit()
     with torch.no_grad():
@@ -137,13 +90,126 @@ def test_constant_latents_are_called_a_collapse_after_half_of_the_steps(
             # Latents of an untrained encoder share a large mean; without it they fill their dimensions.
             encoder.neck[-1].weight.mul_(0.0).add_(torch.randn_like(encoder.neck[-1].weight))
     # At a rate of zero nothing moves: what is measured is the encoder above.
-    training = Training(encoder, {"dropped": Dropped}, lr=0.0)
+    training = Training(encoder, {"dropped": dropped}, lr=0.0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit(training, shards, tmp_path, Health(str(shards), alarm=1.0001))
+        fit(training, tmp_path, Health(str(shards), alarm=Alarm(rankme=1.0001, spread=0.0)))
     said = [str(warning.message) for warning in caught if "collapse" in str(warning.message)]
     assert len(said) == constant and all("at step 4" in message for message in said)
     assert (records(tmp_path, "health/rankme")[-1] == pytest.approx(1, abs=1e-4)) == constant
     assert (records(tmp_path, "health/spread_max")[-1] < 1e-6) == constant
     # A probe of latents that do not vary would be a probe of rounding errors.
     assert bool(records(tmp_path, "health/position_r2")) != constant
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_rates_follow_their_schedules(fit: Fit, vit: Any, dropped: Any, tmp_path: Path, constant: bool) -> None:
+    seen: list[tuple[float, float, float]] = []
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+            groups = trainer.optimizers[0].param_groups
+            decays = {group["weight_decay"] for group in groups if not group["decays"]}
+            seen.append((groups[0]["lr"], max(group["weight_decay"] for group in groups), *decays))
+
+    if constant:
+        training = Training(vit(), {"dropped": dropped}, lr=0.1, weight_decay=0.3, warmup=0.5)
+        # Half a warm-up, its top, and half a cosine down to nothing.
+        expected = [(0.05, 0.3, 0.0), (0.1, 0.3, 0.0), (0.05, 0.3, 0.0), (0.0, 0.3, 0.0)]
+    else:
+        lr, decay = WarmupConstantCooldown(1.0, 0.5, 0.25, final=0.1), Linear(0.0, 0.4)
+        training = Training(vit(), {"dropped": dropped}, lr=lr, weight_decay=decay)
+        expected = [(0.5, 0.1, 0.0), (1.0, 0.2, 0.0), (1.0, 0.3, 0.0), (0.1, 0.4, 0.0)]
+    fit(training, tmp_path, Watch())
+    for found, wanted in zip(seen, expected, strict=True):
+        assert found == pytest.approx(wanted)
+    assert records(tmp_path, "optimizer/lr") == pytest.approx([lr for lr, *_ in expected])
+
+
+class Gradients(L.Callback):
+    """Keep the first optimiser step's gradient, before it is clipped."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Tensor] = {}
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
+        if not self.found:
+            self.found = {name: p.grad.clone() for name, p in pl_module.named_parameters() if p.grad is not None}
+
+
+def test_two_half_batches_give_the_gradient_of_the_whole(fit: Fit, vit: Any, dropped: Any, tmp_path: Path) -> None:
+    whole, halves = Gradients(), Gradients()
+    plain = partial(dropped, share=0.0)
+    fit(Training(vit(), {"plain": plain}), tmp_path / "whole", whole, batch_size=8)
+    fit(Training(vit(), {"plain": plain}), tmp_path / "halves", halves, batch_size=4, accumulate=2)
+    assert whole.found.keys() == halves.found.keys() and whole.found
+    for name, gradient in whole.found.items():
+        torch.testing.assert_close(halves.found[name], gradient)
+    total = torch.stack([gradient.square().sum() for gradient in whole.found.values()]).sum().sqrt()
+    assert records(tmp_path / "whole", "optimizer/gradient_norm")[0] == pytest.approx(float(total), rel=1e-5)
+
+
+def test_batches_that_are_accumulated_differ_and_teachers_follow_steps(
+    fit: Fit, vit: Any, dropped: Any, tmp_path: Path
+) -> None:
+    training = Training(vit(), {"dropped": dropped})
+    # An epoch has five batches of four, so every third step is made of one.
+    fit(training, tmp_path, batch_size=4, accumulate=2)
+    watched: Any = training.objectives["dropped"]
+    steps = [step for training_mode, step in watched.calls if training_mode]
+    assert len(set(steps)) == len(steps) and steps == sorted(steps) and steps[:4] == [0, 1, 2, 3]
+    assert watched.progress == [0, 0.25, 0.5, 0.75]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_dropout_too_is_a_function_of_the_step(
+    fit: Fit, vit: Any, dropped: Any, tmp_path: Path, accumulate: int
+) -> None:
+    def train(folder: Path, *callbacks: L.Callback, resume: Path | None = None) -> Tensor:
+        torch.manual_seed(3)
+        training = Training(vit(), {"dropped": dropped}, lr=1e-2)
+        options = {"batch_size": 4, "accumulate": accumulate, "steps": 7}
+        fit(training, folder, *callbacks, resume=resume, **options)
+        return torch.cat([parameter.detach().flatten() for parameter in training.parameters()])
+
+    class Copy(L.Callback):
+        def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+            if trainer.global_step == 5:
+                shutil.copy(tmp_path / "resume.ckpt", tmp_path / "five.ckpt")
+
+    straight = train(tmp_path / "one", Copy(), Resumable(tmp_path, steps=1))
+    assert torch.equal(train(tmp_path / "two", resume=tmp_path / "five.ckpt"), straight)
+
+
+def test_every_stack_of_blocks_is_compiled_and_keeps_its_names(vit: Any) -> None:
+    objectives: dict[str, Any] = {"masked": Masked}
+    plain, compiled = Training(vit(), objectives), Training(vit(), objectives, compile=True)
+    assert list(plain.state_dict()) == list(compiled.state_dict())
+    masked: Any = compiled.objectives["masked"]
+    for stack in (compiled.encoder.blocks, masked.teacher.blocks, masked.predictor.blocks):  # type: ignore[union-attr]
+        assert all(block._compiled_call_impl is not None for block in stack)  # type: ignore[union-attr]
+    assert all(getattr(part, "_compiled_call_impl", None) is None for part in plain.modules())
+
+
+# The compiler looks at gradients that are not there, and warns of it.
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_blocks_learn_the_same(fit: Fit, vit: Any, dropped: Any, tmp_path: Path) -> None:
+    if shutil.which("g++") is None and shutil.which("c++") is None:
+        pytest.skip("compiling for a CPU needs a C++ compiler")
+    plain, compiled = (Training(vit(), {"plain": partial(dropped, share=0.0)}, compile=c) for c in (False, True))
+    for name, training in (("plain", plain), ("compiled", compiled)):
+        fit(training, tmp_path / name, steps=1)
+    assert records(tmp_path / "compiled", "train/loss") == pytest.approx(records(tmp_path / "plain", "train/loss"))
+    weights = [training.encoder.embed.weight for training in (plain, compiled)]
+    torch.testing.assert_close(*weights)  # type: ignore[arg-type]
+    save_modules(tmp_path / "model", compiled.exported())
+    assert torch.equal(load_encoder(str(tmp_path), "encoder").embed.weight, weights[1])  # type: ignore
+
+
+def test_clipping_by_value_is_refused(fit: Fit, vit: Any, dropped: Any, shards: Path) -> None:
+    trainer = L.Trainer(
+        max_steps=1, accelerator="cpu", logger=False, gradient_clip_val=1.0, gradient_clip_algorithm="value",
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    with pytest.raises(UserError, match="gradient_clip_algorithm: got value"):
+        trainer.fit(Training(vit(), {"dropped": dropped}), datamodule=ClipDataModule(str(shards), 3, batch_size=8))

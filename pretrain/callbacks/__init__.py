@@ -1,0 +1,11 @@
+"""What happens beside a training step, one thing a file."""
+
+from pretrain.callbacks.beginning import Beginning
+from pretrain.callbacks.counts import Counts
+from pretrain.callbacks.health import Health
+from pretrain.callbacks.nan_guard import NanGuard
+from pretrain.callbacks.resumable import Resumable
+from pretrain.callbacks.snapshots import Snapshots
+from pretrain.callbacks.start_from import Final, StartFrom
+
+__all__ = ["Beginning", "Counts", "Final", "Health", "NanGuard", "Resumable", "Snapshots", "StartFrom"]
