@@ -85,10 +85,10 @@ def test_constant_latents_are_called_a_collapse_after_half_of_the_steps(
     encoder = vit()
     with torch.no_grad():
         if constant:
-            encoder.neck[-1].weight.zero_()
+            encoder.pool.neck[-1].weight.zero_()
         else:
             # Latents of an untrained encoder share a large mean; without it they fill their dimensions.
-            encoder.neck[-1].weight.mul_(0.0).add_(torch.randn_like(encoder.neck[-1].weight))
+            encoder.pool.neck[-1].weight.mul_(0.0).add_(torch.randn_like(encoder.pool.neck[-1].weight))
     # At a rate of zero nothing moves: what is measured is the encoder above.
     training = Training(encoder, {"dropped": dropped}, lr=0.0)
     with warnings.catch_warnings(record=True) as caught:
