@@ -197,7 +197,7 @@ class _Drawn(Dataset[Any]):
 
 
 def _heed_only_the_trainer(worker: int) -> None:
-    """Ignore SIGTERM from elsewhere: a cluster sends it to all processes of a job, and the trainer finishes its step."""
+    """Ignore SIGTERM from elsewhere: a cluster sends it to all of a job, and the trainer finishes its step."""
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_told, args=(os.getppid(),), daemon=True).start()

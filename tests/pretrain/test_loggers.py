@@ -96,3 +96,17 @@ def test_weights_and_biases_names_the_extra_it_needs(tmp_path: Path, monkeypatch
     monkeypatch.setattr("pretrain.loggers.weights_and_biases.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'jepa_wm\[wandb\]'"):
         WeightsAndBiases(tmp_path, "project")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_that_is_resumed_goes_on_in_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for step in range(2):
+        logger = WeightsAndBiases(tmp_path / "run", "project")
+        assert (tmp_path / "run").exists() == (step > 0)
+        logger.log_metrics({"train/loss": 1.0}, step)
+        logger.finalize("success")
+    name = json.loads((tmp_path / "run" / "wandb.json").read_text())["id"]
+    assert {path.name for path in (tmp_path / "run").rglob("run-*.wandb")} == {f"run-{name}.wandb"}
