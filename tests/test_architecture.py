@@ -31,6 +31,8 @@ OWNERS = {
     "gymnasium": ("jepa_wm/envs/", "jepa_wm/control/"),
     "open_clip": ("jepa_wm/encoders/", "jepa_wm/objectives/contrastive.py"),
     "faiss": ("probes/",),
+    "tensorboardX": ("pretrain/",),
+    "wandb": ("pretrain/",),
     "torch.distributed": ("jepa_wm/distributed.py",),
 }
 HEAVY = ("lightning", "open_clip", "timm", "gymnasium", "webdataset", "faiss", "matplotlib")

@@ -20,7 +20,7 @@ class Alarm:
 
     Args:
         rankme: RankMe below which they have collapsed.
-        lidar: LiDAR below which they have; it is 1 or more.
+        lidar: LiDAR below which they have; it is 1 or more, so a bound of 1 is none.
         spread: median standard deviation of a dimension below which they have.
         after: share of the training before which nothing is a collapse; many begin with one.
         stop: whether the run is stopped; else it is warned of.

@@ -39,4 +39,5 @@ class TensorBoard(RunLogger):
     def _writer(self) -> Any:
         from tensorboardX import SummaryWriter
 
-        return SummaryWriter(str(self.folder), purge_step=self._first)
+        # Files are named by the second, and a run may be resumed within one.
+        return SummaryWriter(str(self.folder), purge_step=self._first, filename_suffix=f".{self._first}")
