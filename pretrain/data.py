@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
-from torch import Tensor
+from torch import Tensor, nn
 
 from jepa_wm import distributed
 from jepa_wm.data import Clips, EpisodeShards, Images, Loader, Mixture, Shards
@@ -43,7 +43,7 @@ class ClipDataModule(L.LightningDataModule):
         frame_skip: int = 5,
         batch_size: int = 64,
         clips_per_episode: int = 4,
-        transform: Callable[[Tensor], Tensor] | None = None,
+        transform: nn.Module | None = None,
         seed: int = 0,
         workers: int = 0,
         window: int = 8192,

@@ -95,7 +95,8 @@ def open_clip_model(name: str) -> Any:
         close = get_close_matches(name, open_clip.list_models(), n=1)
         hint = f"; did you mean '{close[0]}'?" if close else "; open_clip.list_models() names them all"
         raise UserError(f"open_clip knows no model '{name}'{hint}")
-    return open_clip.create_model(name, pretrained=None, load_weights=False, force_custom_text=True)
+    device = torch.get_default_device()
+    return open_clip.create_model(name, device=device, pretrained=None, load_weights=False, force_custom_text=True)
 
 
 class HFText(TextTower):
