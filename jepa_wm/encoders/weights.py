@@ -9,7 +9,6 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -49,11 +48,15 @@ def read_weights(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except UnpicklingError as error:
         raise UserError(
-            f"{path} is not a file of weights, or holds Python objects, which could run code and are not read; "
-            f"save it again as tensors alone ({str(error).splitlines()[0]})"
+            f"{path} holds more than tensors and plain values, which could run code and is not read, or is no file of "
+            f"weights; save it again as tensors alone ({_first_line(error)})"
         ) from error
-    except (RuntimeError, EOFError, SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable file of weights: {error}") from error
+    except Exception as error:  # what a broken file raises is anyone's guess
+        raise UserError(f"{path} is not a file of weights: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def read_folder(folder: Path) -> State:

@@ -13,6 +13,7 @@ from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.encoders.renaming import activation, block_options, depth, embedding, fill, fused, heads, renamed, square
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.encoders.weights import State
+from jepa_wm.errors import UserError
 
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 """By width, tiny to giant; V-JEPA 2's giant has 22."""
@@ -42,7 +43,6 @@ def recognises(state: State, config: dict[str, Any]) -> bool:
     return {"pos_embed", "blocks.0.attn.qkv.weight"} <= state.keys()
 
 
-
 def convert(state: State, config: dict[str, Any]) -> ViT:
     """Our `ViT` with I-JEPA's weights."""
     state = fused(renamed(state, HUGGING_FACE)) if "model_type" in config else dict(state)
@@ -51,6 +51,8 @@ def convert(state: State, config: dict[str, Any]) -> ViT:
     dim, grid = kernel.shape[0], square(len(table))
     positions: Positions = SinCos(axes=2)
     if not torch.allclose(SinCos(axes=2).additive(grid, dim), table.float(), atol=1e-3):
+        if "model_type" not in config:
+            raise UserError("pos_embed is not I-JEPA's table of sines and cosines; of a timm model? 'timm:NAME@FILE'")
         positions, state["position_table"] = Learned(grid, antialias=False), table
     eps = config.get("layer_norm_eps", 1e-12) if "model_type" in config else 1e-6
     patch = kernel.shape[-1]
