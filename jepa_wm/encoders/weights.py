@@ -46,6 +46,8 @@ def read_weights(path: Path) -> Any:
             zipped = file.read(2) == b"PK"
         # What is mapped into memory is read when it is used, so the optimizer's state never is.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
     except UnpicklingError as error:
         raise UserError(
             f"{path} holds more than tensors and plain values, which could run code and is not read, or is no file of "
