@@ -93,9 +93,7 @@ def _open_clip_name(name: str) -> tuple[str, str, str]:
     if tag and tag not in tags:
         raise UserError(f"open_clip has no weights '{tag}' for '{name}'; it has {', '.join(tags) or 'none'}")
     if not tag and not file and len(tags) != 1:
-        raise UserError(
-            f"say which weights: 'open_clip:{name}:TAG' with TAG one of {', '.join(tags) or '(none known)'}"
-        )
+        raise UserError(f"say which weights: 'open_clip:{name}:TAG', TAG one of {', '.join(tags) or '(none known)'}")
     return name, tag or (tags[0] if not file else ""), file
 
 

@@ -227,4 +227,7 @@ def _simple_tokenizer(context_length: int) -> SimpleTokenizer:
 def _open_clip_tokenizer(name: str) -> Any:
     from open_clip import get_tokenizer
 
-    return get_tokenizer(name)
+    try:
+        return get_tokenizer(name)
+    except (OSError, ValueError, ImportError, AssertionError) as error:
+        raise UserError(f"open_clip's tokenizer of '{name}' needs transformers and the hub's files: {error}") from error
