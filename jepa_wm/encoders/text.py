@@ -148,9 +148,10 @@ class HFText(TextTower):
             self.tokenizer = library.AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise UserError(f"HFText: cannot read '{name}': {error}") from error
-        tower = library.AutoModel.from_config(getattr(config, "text_config", config))
-        self.tower = tower.get_encoder() if getattr(config, "is_encoder_decoder", False) else tower
-        self.dim = self.tower.config.hidden_size
+        model = library.AutoModel.from_config(getattr(config, "text_config", config))
+        self._kind, self._config = type(model), model.config
+        self.tower = _reader(model)
+        self.dim = self._config.hidden_size
 
     def load_weights(self) -> None:
         """Take in the weights that were published under its name.
@@ -159,15 +160,15 @@ class HFText(TextTower):
             UserError: if they cannot be read, or some are missing.
         """
         try:
-            model, report = type(self.tower).from_pretrained(
-                self.name, config=self.tower.config, output_loading_info=True, use_safetensors=True
+            model, report = self._kind.from_pretrained(
+                self.name, config=self._config, output_loading_info=True, use_safetensors=True
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"HFText: cannot read the weights of '{self.name}': {error}") from error
         missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
         if missing:
             raise UserError(f"HFText: '{self.name}' lacks {', '.join(missing[:5])}")
-        self.tower.load_state_dict(model.state_dict())
+        self.tower.load_state_dict(_reader(model).state_dict())
 
     def forward(self, sentences: list[str]) -> Tensor:
         tokens = self.tokenizer(sentences, padding=True, truncation=True, return_tensors="pt")
@@ -179,6 +180,11 @@ class HFText(TextTower):
             return states[:, 0]
         places = torch.arange(states.shape[1], device=states.device)[:, None] * mask
         return states[torch.arange(len(states)), places.amax(dim=(1, 2))]
+
+
+def _reader(model: Any) -> nn.Module:
+    """The half of a model that reads; of most it is the whole."""
+    return model.get_encoder() if model.config.is_encoder_decoder else model
 
 
 class TextAlignment(nn.Module):
