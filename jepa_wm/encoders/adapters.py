@@ -55,7 +55,7 @@ class Adapter(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessing.std)[:, None, None], persistent=False)
 
     def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images (B, C, H, W) -> all tokens (B, R + N, D), and what `latents` reads."""
+        """Normalised images (B, C, H, W) -> patches (B, N or K, D), and what `latents` reads."""
         raise NotImplementedError
 
     def latents(self, features: Tensor) -> Tensor:

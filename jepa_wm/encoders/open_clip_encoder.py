@@ -41,6 +41,7 @@ class OpenClipEncoder(Adapter):
         self.name, self.tag, self.visual = name, tag, visual
 
     def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images (B, C, H, W) -> patches (B, N or K, D), and all tokens."""
         visual = self.visual
         if tuple(images.shape[-2:]) != tuple(visual.image_size):
             got = tuple(images.shape[-2:])
@@ -53,6 +54,7 @@ class OpenClipEncoder(Adapter):
         return (features if plain else visual.ln_post(features))[:, 1:], features
 
     def latents(self, features: Tensor) -> Tensor:
+        """All tokens -> latents (B, latent_dim)."""
         if hasattr(self.visual, "trunk"):
             return self.visual.head(self.visual.trunk.forward_head(features))
         return self.visual._pool(features)[0] @ self.visual.proj

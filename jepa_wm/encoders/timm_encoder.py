@@ -35,10 +35,12 @@ class TimmEncoder(Adapter):
         self.name, self.model = name, model
 
     def tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images (B, C, H, W) -> patches (B, N or K, D), and all tokens."""
         features = self.model.forward_features(images)
         return features[:, self.model.num_prefix_tokens :], features
 
     def latents(self, features: Tensor) -> Tensor:
+        """All tokens -> latents (B, latent_dim)."""
         return self.model.forward_head(features, pre_logits=True)
 
 

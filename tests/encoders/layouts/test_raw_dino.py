@@ -11,7 +11,7 @@ from torch import Tensor
 from jepa_wm.encoders import CentredRope, ViT, load_encoder
 from jepa_wm.errors import UserError
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "backbones.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "backbones.json").read_text())
 
 
 def published(name: str) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from jepa_wm.encoders import Rope, SinCos, load_encoder
 from jepa_wm.errors import UserError
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def golden(name: str) -> dict[str, Any]:
