@@ -128,7 +128,8 @@ def _target(run: Path) -> Path:
 def _from_hub(folder: Path, name: str) -> nn.Module:
     config = read_json(folder / "config.json")
     if "model_type" not in config:
-        raise UserError(f"{folder / 'config.json'} names no model_type; is '{name}' a model in the hub's layout?")
+        hint = f"; as a timm model it is 'timm:{config['architecture']}'" if "architecture" in config else ""
+        raise UserError(f"{folder / 'config.json'} names no model_type, so '{name}' is no model of transformers{hint}")
     encoder, layout = convert(read_folder(folder), config | {"preprocessing": preprocessing_of(folder)}, name)
     encoder.source = f"{name}: the encoder that was published ({layout} layout)"
     return encoder

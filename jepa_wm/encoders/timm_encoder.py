@@ -41,7 +41,7 @@ class TimmEncoder(Adapter):
 
     def latents(self, features: Tensor) -> Tensor:
         """All tokens -> latents (B, latent_dim)."""
-        return self.model.forward_head(features, pre_logits=True)
+        return self.model.forward_head(features)
 
 
 def load_timm(name: str, part: str = "target") -> TimmEncoder:

@@ -44,10 +44,11 @@ def convert(state: State, config: dict[str, Any]) -> ViT:
     """Our `ViT` with SigLIP's weights; one latent is made by attention, where the model has that head."""
     tower = {"num_attention_heads": 12, "patch_size": 16} | config.get("vision_config", config)
     state = fused(renamed(state, HUGGING_FACE))
-    dim, patch = len(state["embed.weight"]), tower["patch_size"]
+    dim = len(state["embed.weight"])
     grid, number = square(len(state["position_table"])), heads(tower, dim, {})
     any_size = config["model_type"] in ANY_SIZE
     kernel = state["embed.weight"]
+    patch = tower["patch_size"] if any_size else kernel.shape[-1]
     state["embed.weight"] = embedding(kernel.unflatten(1, (patch, patch, 3)).movedim(-1, 1) if any_size else kernel)
     pooling: Pooling = MeanPool()
     if "pool.latent" in state:

@@ -1,5 +1,6 @@
 """Models of transformers, with random weights, saved in the hub's layout: they give the same numbers when loaded."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from jepa_wm.checkpoint import save_modules
 from jepa_wm.encoders import ViT, load_encoder
 from jepa_wm.errors import UserError
 
@@ -30,8 +32,14 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def loaded(model: nn.Module, folder: Path) -> ViT:
+    """What is loaded, after it was also saved and loaded as one of ours."""
     model.save_pretrained(folder)
-    return load_encoder(f"hf:{folder}")
+    vit = load_encoder(f"hf:{folder}")
+    save_modules(folder / "ours", {"encoder": vit})
+    again = load_encoder(str(folder / "ours"))
+    assert again.preprocessing.__dict__ == vit.preprocessing.__dict__
+    assert torch.equal(again.pooled(picture(64)), copy.deepcopy(vit).float().pooled(picture(64)))
+    return vit
 
 
 def normalised(pixels: Tensor, vit: ViT) -> Tensor:
@@ -175,6 +183,39 @@ def test_siglip_2_of_any_size(tmp_path: Path) -> None:
         torch.testing.assert_close(vit.pooled(pixels), theirs.pooler_output, rtol=1e-5, atol=1e-6)
 
 
+DEFAULTS = {
+    "dinov2": (lambda: transformers.Dinov2Model(transformers.Dinov2Config(**WIDE)), {}),
+    "dinov3": (lambda: transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**HALF)), {}),
+    "ijepa": (lambda: transformers.IJepaModel(transformers.IJepaConfig(**WIDE)), {}),
+    "siglip": (lambda: transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**WIDE)), {}),
+    "vjepa2": (lambda: transformers.VJEPA2Model(transformers.VJEPA2Config(**WIDER)), {"skip_predictor": True}),
+}
+WIDE = {"hidden_size": 48, "num_hidden_layers": 1, "image_size": 32, "patch_size": 16}
+HALF = {"hidden_size": 24, "num_hidden_layers": 1, "image_size": 32, "patch_size": 16}
+WIDER = {
+    "hidden_size": 96,
+    "num_hidden_layers": 1,
+    "crop_size": 256,
+    "pred_hidden_size": 24,
+    "pred_num_hidden_layers": 1,
+}
+
+
+@pytest.mark.parametrize("kind", DEFAULTS)
+@torch.no_grad()
+def test_what_a_config_leaves_out_is_the_default_of_its_type(kind: str, tmp_path: Path) -> None:
+    """Published configs name only what differs; numbers of heads, epsilons and activations are often not there."""
+    build, options = DEFAULTS[kind]
+    model = randomised(build())
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": config["model_type"]}))
+    vit = load_encoder(str(tmp_path))
+    pixels = picture(256, 2) if kind == "vjepa2" else picture(32)
+    theirs = model(normalised(pixels, vit), **options).last_hidden_state
+    torch.testing.assert_close(vit(pixels), theirs[:, vit.prefix :], rtol=1e-5, atol=1e-6)
+
+
 @torch.no_grad()
 def test_shards_and_half_precision(tmp_path: Path) -> None:
     model = randomised(transformers.Dinov2Model(transformers.Dinov2Config(**IMAGE)))
@@ -188,10 +229,6 @@ def test_shards_and_half_precision(tmp_path: Path) -> None:
     next((tmp_path / "shards").glob("*-00002-*.safetensors")).unlink()
     with pytest.raises(UserError, match="lacks model-00002"):
         load_encoder(str(tmp_path / "shards"))
-
-
-def preprocessor(**values: object) -> str:
-    return json.dumps(values)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +253,12 @@ def test_the_preprocessor_config_is_read(config: dict, expected: tuple, tmp_path
 def test_a_model_of_another_type_is_refused_with_what_it_is(tmp_path: Path) -> None:
     transformers.ViTModel(transformers.ViTConfig(**IMAGE)).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"type 'vit' that no layout of .*DINOv2"):
+        load_encoder(f"hf:{tmp_path}")
+
+
+def test_a_model_of_timm_on_the_hub_says_how_it_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "vit_tiny_patch16_224"}))
+    with pytest.raises(UserError, match="'timm:vit_tiny_patch16_224'"):
         load_encoder(f"hf:{tmp_path}")
 
 
