@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from jepa_wm.contracts import Encoder
 from jepa_wm.encoders.positions import Grid
 from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.errors import UserError
@@ -35,7 +36,7 @@ class Keep(nn.Module):
         return (x, keep) if self.tells else x
 
 
-class Adapter(nn.Module):
+class Adapter(Encoder):
     """What timm's and open_clip's models have in common once they are behind the contract.
 
     Attributes:
@@ -85,10 +86,6 @@ class Adapter(nn.Module):
     def grid(self, frames: int, height: int, width: int) -> Grid:
         """Tokens in time, height and width of a clip of `frames` frames of `height` x `width` pixels."""
         return max(frames, 1), height // self.patch, width // self.patch
-
-    def grid_of(self, pixels: Tensor) -> Grid:
-        """Tokens in time, height and width of pixels, images or clips."""
-        return self.grid(pixels.shape[1] if pixels.ndim == 5 else 1, *pixels.shape[-2:])
 
     def _images(self, pixels: Tensor) -> Tensor:
         """Pixels uint8 -> normalised images (B or B * T, C, H, W)."""
