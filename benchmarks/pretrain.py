@@ -1,8 +1,8 @@
 """A training step of ours against plain PyTorch's that does the published code's work: `python -m benchmarks.pretrain`.
 
-ViT-S/16, the same masks, batch and model, in one run, each in a process of its own and by turns; seconds are medians. Ratios are the baseline's
-seconds over ours, at equal precision; shares are of the rate of bare matrix products in the same run; the memory ratio
-is the largest of ours over the baseline's peak. The last line is JSON.
+ViT-S/16, the same masks, batch and model, in one run, each in a process of its own and by turns; seconds are medians.
+Ratios are the baseline's seconds over ours, at equal precision; shares are of the rate of bare matrix products in the
+same run; the memory ratio is the largest of ours over the baseline's peak. The last line is JSON.
 """
 
 import argparse
