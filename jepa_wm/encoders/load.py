@@ -13,9 +13,8 @@ import logging
 from difflib import get_close_matches
 from pathlib import Path
 
-from torch import nn
-
 from jepa_wm.checkpoint import find_part, load_module
+from jepa_wm.contracts import Encoder
 from jepa_wm.encoders.hub import hub_folder, preprocessing_of
 from jepa_wm.encoders.layouts import convert
 from jepa_wm.encoders.open_clip_encoder import load_open_clip, load_open_clip_text
@@ -30,7 +29,7 @@ logger = logging.getLogger("jepa_wm")
 KINDS = ("timm", "open_clip", "hf")
 
 
-def load_encoder(source: str, part: str | None = None, heads: int | None = None) -> nn.Module:
+def load_encoder(source: str, part: str | None = None, heads: int | None = None) -> Encoder:
     """Load an encoder, in eval mode; what was taken is logged, and kept as `encoder.source`.
 
     Args:
@@ -47,7 +46,7 @@ def load_encoder(source: str, part: str | None = None, heads: int | None = None)
     if kind in ("timm", "open_clip"):
         if not name:
             raise UserError(f"'{source}' lacks a name; expected '{kind}:NAME'")
-        encoder: nn.Module = load_timm(name, part or "target") if kind == "timm" else load_open_clip(name)
+        encoder: Encoder = load_timm(name, part or "target") if kind == "timm" else load_open_clip(name)
     elif kind == "hf":
         encoder = _from_hub(hub_folder(name), name)
     else:
@@ -94,7 +93,7 @@ def load_text_tower(source: str, pool: str = "mean") -> TextTower:
     return tower.eval()
 
 
-def _from_path(source: str, part: str | None, heads: int | None) -> nn.Module:
+def _from_path(source: str, part: str | None, heads: int | None) -> Encoder:
     path = Path(source)
     if path.is_file():
         name, state = pick(read_weights(path), part or "target", str(path))
@@ -114,7 +113,9 @@ def _from_path(source: str, part: str | None, heads: int | None) -> nn.Module:
     part = {None: "encoder", "context": "encoder"}.get(part, part)
     folder = _target(path) if part == "target" else find_part(path, str(part))
     trained = load_module(folder)
-    trained.source = f"{path}: {folder.name} (this package's run)"  # type: ignore[assignment]
+    if not isinstance(trained, Encoder):
+        raise UserError(f"{folder} holds a {type(trained).__name__}; expected an encoder")
+    trained.source = f"{path}: {folder.name} (this package's run)"
     return trained
 
 
@@ -125,7 +126,7 @@ def _target(run: Path) -> Path:
         return find_part(run, "encoder")
 
 
-def _from_hub(folder: Path, name: str) -> nn.Module:
+def _from_hub(folder: Path, name: str) -> Encoder:
     config = read_json(folder / "config.json")
     if "model_type" not in config:
         hint = f"; as a timm model it is 'timm:{config['architecture']}'" if "architecture" in config else ""
