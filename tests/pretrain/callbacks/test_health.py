@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from jepa_wm.control.collect import collect
-from jepa_wm.data import EpisodeShards
+from jepa_wm.data import Episode, EpisodeShards, ShardWriter
 from jepa_wm.data.writer import summarise, write_shard
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import write_manifest
@@ -126,3 +126,19 @@ def test_numbers_out_of_range_are_refused(shards: Path) -> None:
     for wrong in ({"frames_per_episode": 0}, {"views": 1}, {"most": 0}):
         with pytest.raises(UserError, match="expected at least 1, 2, 1"):
             Health(str(shards), **wrong)  # type: ignore[arg-type]
+
+
+def test_factors_that_are_no_numbers_or_not_alike_are_left_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    odd: list[dict[str, object]] = [{"shape": "round"}, {"shape": "square"}]
+    widths: list[dict[str, object]] = [{"size": [1.0]}, {"size": [1.0, 2.0]}]
+    for folder, factors in ((tmp_path / "odd", odd), (tmp_path / "widths", widths)):
+        with ShardWriter(folder, "val", 10, "png") as writer:
+            for number, own in enumerate(factors):
+                frames = rng.integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
+                actions, state = np.zeros((3, 2), np.float32), np.zeros((4, 2), np.float32)
+                reward, captions = np.zeros(3, np.float32), [""] * 4
+                writer.write(Episode(frames, actions, state, reward, captions, own, id=f"e{number}"))  # type: ignore
+        write_manifest(folder, "collect", kind="episodes", config={}, splits={"val": writer.summary()})
+        held = read_held_out(str(folder), moments=1, views=2, most=10, size=None)
+        assert len(held.pixels) == 2 and set(held.numbers) == {"position"} and not held.labels
