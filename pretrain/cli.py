@@ -161,6 +161,8 @@ def _parsed(command: type[Command], args: list[str]) -> Command:
         run=False,
         seed_everything_default=0,
         save_config_callback=None,
+        # The module has its own; one given here would take its place.
+        auto_configure_optimizers=False,
         parser_kwargs={"exit_on_error": False, "parser_mode": "omegaconf+", "allow_abbrev": False},
     )
 
