@@ -92,6 +92,13 @@ def test_probes_find_what_is_there_and_nothing_else() -> None:
     assert without["label_knn"] < 0.7 and without["position_r2"] < 0.2
 
 
+def test_samples_that_are_stored_class_by_class_are_trained_on_all() -> None:
+    sample = torch.arange(60).repeat_interleave(2)
+    label = sample // 20
+    held = HeldOut(torch.zeros(120, 2), {}, {"label": label}, sample)
+    assert knowledge(torch.eye(3)[label] + 0.01 * torch.rand(120, 3), held)["label_linear"] == 1.0
+
+
 def test_too_few_samples_and_latents_that_do_not_vary_are_not_probed() -> None:
     latents, held = held_out(7, 4)
     assert knowledge(latents, held) == {}
