@@ -22,7 +22,8 @@ PACKAGE = "jepa_wm"
 def spec(module: Any) -> dict[str, Any]:
     """The configuration of `module`: `{"class_path": …, "init_args": {…}}`, nested where it nests."""
     cls = type(module)
-    args = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+    own = cls.__init__ is not object.__init__
+    args = [name for name in inspect.signature(cls.__init__).parameters if name != "self"] if own else []
     return {
         "class_path": f"{cls.__module__}.{cls.__qualname__}",
         "init_args": {name: _plain(getattr(module, name)) for name in args},

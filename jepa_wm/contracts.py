@@ -15,30 +15,51 @@ from torch import Tensor, nn
 
 Batch = dict[str, Any]
 """A batch of clips: pixels uint8 (B, T, C, H, W); actions float32 (B, T-1, A), A covering the whole
-frame skip; state float32 (B, T, P); captions, a list of B lists of T sentences."""
+frame skip; state float32 (B, T, P); captions, a list of B lists of T sentences. Or of images: pixels
+uint8 (B, C, H, W), captions a list of B sentences. What an objective's `transform` made of the pixels
+is beside them: `views` uint8 (B, V, …, C, H, W), `local_views` (B, V, …, C, h, w). `step`, the number
+of the batch, seeds everything random; `progress` is the share of the training that is done."""
 
 
-class Encoder(Protocol):
-    """Pixels to tokens; `keep` names the patches to encode, the others are dropped before block 1."""
+class Encoder(nn.Module):
+    """Pixels to tokens; `keep` names the patches to encode, the others are dropped before block 1.
+
+    Attributes:
+        dim: width D of the tokens.
+        latent_dim: width of a pooled latent.
+        preprocessing: from pixels uint8 of any size to those of the size that the encoder was made for.
+    """
 
     dim: int
     latent_dim: int
+    preprocessing: Callable[[Tensor], Tensor]
 
-    def __call__(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Pixels uint8 (B, T, C, H, W) or (B, C, H, W), keep (B, K) -> tokens (B, N or K, D)."""
-        ...
+        raise NotImplementedError
 
-    def pool(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, N, D) -> one latent each (B, latent_dim)."""
-        ...
+    def pooled(self, pixels: Tensor) -> Tensor:
+        """Pixels, images or clips, -> one latent each (B, latent_dim)."""
+        raise NotImplementedError
 
     def grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
         """Tokens in time, height and width of a clip of `frames` frames of `height` x `width` pixels."""
-        ...
+        raise NotImplementedError
+
+    def grid_of(self, pixels: Tensor) -> tuple[int, int, int]:
+        """Tokens in time, height and width of pixels, images or clips."""
+        return self.grid(pixels.shape[1] if pixels.ndim == 5 else 1, *pixels.shape[-2:])
 
 
 class Objective(nn.Module):
-    """How an encoder or a world model learns. Constructed on an encoder; objectives add up on it."""
+    """How an encoder or a world model learns. Constructed on an encoder; objectives add up on it.
+
+    Attributes:
+        transform: what the samples need beside their pixels: a function from pixels uint8 (…, C, H, W) to
+            further members of the batch by name; None where nothing is needed.
+    """
+
+    transform: Callable[[Tensor], dict[str, Tensor]] | None = None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Batch -> {"loss": scalar with gradient, …: named scalars to log}."""

@@ -30,6 +30,38 @@ def all_reduce_mean(tensor: Tensor) -> Tensor:
     return summed / world_size()
 
 
+@torch.no_grad()
+def all_reduce_sum(tensor: Tensor) -> Tensor:
+    """The sum of `tensor` (any shape, the same on all ranks) over ranks, on every rank; without gradient."""
+    if world_size() == 1:
+        return tensor
+    summed: Tensor = _AllReduceSum.apply(tensor)
+    return summed
+
+
+@torch.no_grad()
+def all_reduce_max(tensor: Tensor) -> Tensor:
+    """The largest of `tensor` (any shape, the same on all ranks) over ranks, on every rank; without gradient."""
+    if world_size() == 1:
+        return tensor
+    largest = tensor.clone()
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return largest
+
+
+def all_gather(tensor: Tensor) -> Tensor:
+    """The rows of `tensor` (n, ...), as many on all ranks, of every rank in order; differentiable.
+
+    As in `all_reduce_mean`, a rank's rows get the gradient of the sum of all ranks' losses.
+    """
+    if world_size() == 1:
+        return tensor
+    before, after = rank() * len(tensor), (world_size() - rank() - 1) * len(tensor)
+    rows = torch.cat([tensor.new_zeros(before, *tensor.shape[1:]), tensor, tensor.new_zeros(after, *tensor.shape[1:])])
+    gathered: Tensor = _AllReduceSum.apply(rows)
+    return gathered
+
+
 class _AllReduceSum(Function):
     """A sum over ranks feeds every rank's loss, so its gradient is the sum over ranks of theirs."""
 

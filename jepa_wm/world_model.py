@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from jepa_wm.checkpoint import find_part, load_module, save_modules
-from jepa_wm.contracts import Cost, Dynamics, Plan, Planner
+from jepa_wm.contracts import Cost, Dynamics, Encoder, Plan, Planner
 from jepa_wm.dynamics.rollout import rollout
 from jepa_wm.encoders.text import TextAlignment
-from jepa_wm.encoders.vit import ViT, encode_frames
+from jepa_wm.encoders.vit import encode_frames
 from jepa_wm.errors import UserError
 from jepa_wm.planning.cem import CEM
 from jepa_wm.planning.costs import LatentCost, dissimilarity, goal_distance
@@ -32,7 +32,7 @@ class WorldModel(nn.Module):
         text: sentences and latents in one space; without it, no sentence can be a goal.
     """
 
-    def __init__(self, encoder: ViT, dynamics: Dynamics, text: TextAlignment | None = None) -> None:
+    def __init__(self, encoder: Encoder, dynamics: Dynamics, text: TextAlignment | None = None) -> None:
         super().__init__()
         self.encoder, self.dynamics, self.text = encoder, dynamics, text
 

@@ -1,25 +1,31 @@
-"""One data module for all shards of clips."""
+"""One data module for all shards: of images, and of episodes and videos, from which clips are cut."""
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+from torch import Tensor, nn
 
 from jepa_wm import distributed
-from jepa_wm.data import Clips, EpisodeShards, Loader, Mixture
+from jepa_wm.data import Clips, EpisodeShards, Images, Loader, Mixture, Shards
 from jepa_wm.data.cache import Cache
 from jepa_wm.data.moments import Moments, from_statistics, to_statistics
+from jepa_wm.data.samples import Samples
+from jepa_wm.data.transforms import Beside
 from jepa_wm.errors import UserError
 
 
 class ClipDataModule(L.LightningDataModule):
-    """Clips of `frames` frames, `frame_skip` steps apart, from folders of shards.
+    """Clips of `frames` frames, `frame_skip` steps apart, or images, from folders of shards.
 
     Args:
-        folder: folder of shards, local or remote; or several, each with its weight in the mixture.
-        frames: frames T of a clip.
-        frame_skip: environment steps between two frames.
-        batch_size: clips in a batch, on each device.
-        clips_per_episode: clips cut from an episode that is decoded once.
+        folder: folder of shards, local or remote; or several of one kind, each with its weight in the mixture.
+        frames: frames T of a clip; shards of images have none.
+        frame_skip: steps between two frames.
+        batch_size: clips or images in a batch, on each device.
+        clips_per_episode: clips cut from an episode or video that is decoded once.
+        transform: of the pixels uint8 (T, C, H, W) or (C, H, W), a torchvision one; None leaves them. The views that
+            objectives need are cut from the pixels as they were before.
         seed: seeds the order and the cuts.
         workers: processes that decode; 0 decodes in this one.
         window: samples that are shuffled among each other, of shards in random order.
@@ -37,6 +43,7 @@ class ClipDataModule(L.LightningDataModule):
         frame_skip: int = 5,
         batch_size: int = 64,
         clips_per_episode: int = 4,
+        transform: nn.Module | None = None,
         seed: int = 0,
         workers: int = 0,
         window: int = 8192,
@@ -46,14 +53,22 @@ class ClipDataModule(L.LightningDataModule):
         super().__init__()
         self.weights = folder if isinstance(folder, dict) else {folder: 1.0}
         self.frames, self.frame_skip, self.batch_size = frames, frame_skip, batch_size
-        self.clips_per_episode, self.seed, self.workers = clips_per_episode, seed, workers
+        self.clips_per_episode, self.transform = clips_per_episode, transform
+        self.seed, self.workers = seed, workers
         self.window, self.max_broken, self.cache = window, max_broken, cache
-        self.manifests = {source: EpisodeShards(source, "train", cache).manifest or {} for source in self.weights}
+        self.manifests = {source: Shards(source, "train", cache).manifest or {} for source in self.weights}
+        kinds = {source: manifest.get("kind", "episodes") for source, manifest in self.manifests.items()}
+        if len(set(kinds.values())) > 1:
+            raise UserError(f"the folders of a mixture must be of one kind; got {kinds}")
+        self.kind = next(iter(kinds.values()))
+        self.views: list[Callable[[Tensor], dict[str, Tensor]]] = []
         self.loaders: dict[str, Loader] = {}
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """Mean and standard deviation of actions and states, over the mixture."""
+        """Mean and standard deviation of actions and states, over the mixture; of episodes alone."""
+        if self.kind != "episodes":
+            return {}
         parts = {source: EpisodeShards(source, "train", self.cache).statistics for source in self.weights}
         return to_statistics(
             {
@@ -79,12 +94,9 @@ class ClipDataModule(L.LightningDataModule):
         return hashes
 
     def _loader(self, split: str, shuffle: bool, full: bool) -> Loader:
-        clips = [
-            Clips(EpisodeShards(source, split, self.cache), self.frames, self.frame_skip, self.clips_per_episode)
-            for source in self.weights
-        ]
+        samples = [self._samples(source, split) for source in self.weights]
         self.loaders[split] = Loader(
-            clips[0] if len(clips) == 1 else Mixture(clips, list(self.weights.values())),
+            samples[0] if len(samples) == 1 else Mixture(samples, list(self.weights.values())),
             self.batch_size,
             seed=self.seed,
             workers=self.workers,
@@ -94,6 +106,13 @@ class ClipDataModule(L.LightningDataModule):
             max_broken=self.max_broken,
         )
         return self.loaders[split]
+
+    def _samples(self, source: str, split: str) -> Samples:
+        transform = Beside(self.transform, self.views) if self.views else self.transform
+        if self.kind == "images":
+            return Images(Shards(source, split, self.cache), transform)
+        shards = (EpisodeShards if self.kind == "episodes" else Shards)(source, split, self.cache)
+        return Clips(shards, self.frames, self.frame_skip, self.clips_per_episode, transform)
 
 
 def _mixed(moments: dict[str, Moments], weights: dict[str, float]) -> Moments:

@@ -76,8 +76,10 @@ class Training(L.LightningModule):
         return self.global_step / self.trainer.max_steps
 
     def on_fit_start(self) -> None:
-        """Show the data's statistics to the objectives."""
+        """Show the data's statistics to the objectives, and the objectives' views to the data."""
         self._seed = torch.initial_seed()
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        data.views = [objective.transform for objective in self._each() if objective.transform is not None]
         for objective in self._each():
             objective.prepare(self.trainer.datamodule.statistics)  # type: ignore[attr-defined]
 
@@ -132,7 +134,7 @@ class Training(L.LightningModule):
         return [objective for objective in self.objectives.values() if isinstance(objective, Objective)]
 
     def _loss(self, batch: Batch, step: int, split: str) -> tuple[Tensor, dict[str, Tensor]]:
-        batch = {**batch, "step": step}
+        batch = {**batch, "step": step, "progress": self.progress}
         total = torch.zeros((), device=self.device)
         found: dict[str, Tensor] = {}
         size = len(batch["pixels"])

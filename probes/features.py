@@ -99,7 +99,7 @@ def _factors(each: list[dict[str, float | list[float]]]) -> dict[str, Tensor]:
 def encode(encoder: nn.Module, pixels: Tensor) -> Tensor:
     """Pooled latents (n, D) of pixels uint8 (n, C, H, W), batch by batch."""
     model: Any = encoder
-    return torch.cat([model.pool(model(chunk)).float() for chunk in pixels.split(BATCH)])
+    return torch.cat([model.pooled(chunk).float() for chunk in pixels.split(BATCH)])
 
 
 def encode_splits(encoder: nn.Module, rows: dict[str, Rows]) -> dict[str, Tensor]:

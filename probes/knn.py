@@ -8,6 +8,7 @@ from jepa_wm.contracts import Score
 from jepa_wm.errors import UserError
 from jepa_wm.statistics import wilson
 from probes.checks import check_rows
+from probes.linear import r_squared
 from probes.statistics import majority_rate
 
 
@@ -60,6 +61,29 @@ def knn_classify(
     hits = int((votes.argmax(dim=1) == test_labels).sum())
     n = len(test_x)
     return Score(hits / n, majority_rate(train_labels, test_labels), wilson(hits, n), n)
+
+
+def knn_regress(
+    train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, k: int = 20, temperature: float = 0.07
+) -> float:
+    """R², averaged over targets, of the mean of k training rows' targets, weighted by exp(cosine / temperature).
+
+    Features are centred by the training rows first: what all share says nothing of who is near.
+
+    Args:
+        train_x, test_x: features (n, d) and (m, d).
+        train_y, test_y: targets (n, t) and (m, t).
+        k: neighbours.
+        temperature: of the weights.
+
+    Raises:
+        UserError: as in `neighbours`.
+    """
+    mean = train_x.float().mean(dim=0)
+    similarity, found = _search(test_x.float() - mean, train_x.float() - mean, k)
+    weights = (similarity.double() / temperature).softmax(dim=1)
+    predicted = (train_y.double()[found] * weights[..., None]).sum(dim=1)
+    return r_squared(predicted, test_y.double()).mean().item()
 
 
 def _search(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -130,8 +130,11 @@ def test_a_foreign_import_would_be_seen() -> None:
 
 
 def undocumented(tree: ast.Module, promised: set[str]) -> list[str]:
-    """Public definitions without a docstring; a method that a protocol describes needs none of its own."""
+    """Public definitions without a docstring; a method that a protocol or a base class here describes needs none."""
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    bases = {ast.unparse(base) for cls in classes for base in cls.bases}
+    described = (node for cls in classes if cls.name in bases for node in cls.body if isinstance(node, ast.FunctionDef))
+    promised = promised | {node.name for node in described if ast.get_docstring(node)}
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     methods = [node for cls in classes for node in cls.body if isinstance(node, ast.FunctionDef)]
     return [

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from jepa_wm.checkpoint import build, find_part, load_module, save_modules, spec
-from jepa_wm.encoders.vit import ViT
+from jepa_wm.encoders import GridPool, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
 from jepa_wm.manifest import hash_shards, is_complete, read_manifest, stage_run, write_manifest
@@ -17,7 +17,7 @@ from jepa_wm.manifest import hash_shards, is_complete, read_manifest, stage_run,
 
 def vit(seed: int = 0) -> ViT:
     torch.manual_seed(seed)
-    return ViT(patch=8, dim=24, depth=1, heads=2, latent_dim=8, pool_grid=2).eval()
+    return ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(8, 2)).eval()
 
 
 class TestFiles:

@@ -17,7 +17,11 @@ MODULES = [
     for folder in ("encoders", "dynamics", "losses")
     for path in sorted((ROOT / folder).glob("*.py"))
     for cls in vars(import_module(f"jepa_wm.{folder}.{path.stem}")).values()
-    if inspect.isclass(cls) and issubclass(cls, nn.Module) and cls.__module__ == f"jepa_wm.{folder}.{path.stem}"
+    if inspect.isclass(cls)
+    and issubclass(cls, nn.Module)
+    and cls.__module__ == f"jepa_wm.{folder}.{path.stem}"
+    and not cls.__name__.startswith("_")
+    and cls.__init__ is not nn.Module.__init__
 ]
 PLAIN = [
     cls

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics import TransformerDynamics
-from jepa_wm.encoders import TextAlignment, ViT
+from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.planning import CEM
 from jepa_wm.world_model import WorldModel
@@ -25,8 +25,8 @@ class Where(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         return pixels[:, None, 0, 0, :2].float() / 100
 
-    def pool(self, tokens: Tensor) -> Tensor:
-        return tokens[:, 0]
+    def pooled(self, pixels: Tensor) -> Tensor:
+        return self(pixels)[:, 0]
 
 
 class Position(NamedTuple):
@@ -90,11 +90,11 @@ def test_one_goal_serves_all_environments_and_a_wrong_number_is_refused(world: W
 
 def real() -> WorldModel:
     torch.manual_seed(0)
-    encoder = ViT(patch=8, dim=24, depth=1, heads=2, latent_dim=6, pool_grid=2)
+    encoder = ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2))
     dynamics = TransformerDynamics(6, 1, 2, 5, width=12, depth=1, heads=2)
     with torch.no_grad():
         dynamics.leave.weight.normal_()
-    return WorldModel(encoder, dynamics, TextAlignment(6, 8, 16, 1, 2)).eval()
+    return WorldModel(encoder, dynamics, TextAlignment(6, ClipText(8, 16, 1, 2))).eval()
 
 
 def test_a_sentence_is_a_goal_and_the_saved_model_plans_the_same(tmp_path: Path) -> None:

@@ -28,11 +28,30 @@ def seeded(transform: Transform, pixels: Tensor, *seeds: int) -> Tensor | dict[s
         own.set_state(before)
 
 
+class Beside:
+    """Pixels as one transform makes them, and beside them what others make of the same picture.
+
+    Args:
+        base: for `pixels`; None leaves them as they are.
+        others: each from pixels to further members of the sample by name.
+    """
+
+    def __init__(self, base: Callable[[Tensor], Tensor] | None, others: list[Callable[[Tensor], dict]]) -> None:
+        self.base, self.others = base, others
+
+    def __call__(self, pixels: Tensor) -> dict[str, Tensor]:
+        """The members of a sample, of uint8 (…, C, H, W)."""
+        members = {"pixels": pixels if self.base is None else self.base(pixels)}
+        for other in self.others:
+            members |= other(pixels)
+        return members
+
+
 class MultiCrop:
     """Large and small crops of one picture or clip, each flipped and coloured on its own.
 
-    Called with uint8 (…, C, H, W) it gives `pixels` uint8 (2, …, C, size, size), the global views, and, if
-    there are any, `local_pixels` uint8 (V, …, C, local_size, local_size).
+    Called with uint8 (…, C, H, W) it gives `views` uint8 (2, …, C, size, size), the global ones, and, if
+    there are any, `local_views` uint8 (V, …, C, local_size, local_size).
 
     Args:
         size: of a global view, in pixels.
@@ -41,6 +60,7 @@ class MultiCrop:
         scale: range of a global view's area, as a share of the picture's.
         local_scale: range of a local one's.
         colours: whether views are coloured, blurred and solarised as in DINO.
+        flip: whether half of the views are mirrored.
 
     Source: DINO (arXiv 2104.14294, appendix C; official code); DINOv2's scales are (.32, 1) and (.05, .32), as here.
     """
@@ -53,29 +73,32 @@ class MultiCrop:
         scale: tuple[float, float] = (0.32, 1.0),
         local_scale: tuple[float, float] = (0.05, 0.32),
         colours: bool = True,
+        flip: bool = True,
     ) -> None:
         self.size, self.local_size, self.local_views = size, local_size, local_views
-        self.scale, self.local_scale, self.colours = scale, local_scale, colours
+        self.scale, self.local_scale, self.colours, self.flip = scale, local_scale, colours, flip
         # The two global views differ in blur and solarisation.
-        self._global = [_view(size, scale, colours, 1.0, 0.0), _view(size, scale, colours, 0.1, 0.2)]
-        self._local = _view(local_size, local_scale, colours, 0.5, 0.0)
+        self._global = [_view(size, scale, colours, flip, *odds) for odds in ((1.0, 0.0), (0.1, 0.2))]
+        self._local = _view(local_size, local_scale, colours, flip, 0.5, 0.0)
 
     def __repr__(self) -> str:
-        names = ("size", "local_size", "local_views", "scale", "local_scale", "colours")
+        names = ("size", "local_size", "local_views", "scale", "local_scale", "colours", "flip")
         return f"MultiCrop({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def __call__(self, pixels: Tensor) -> dict[str, Tensor]:
         """The views of uint8 (…, C, H, W)."""
-        views = {"pixels": torch.stack([view(pixels) for view in self._global])}
+        views = {"views": torch.stack([view(pixels) for view in self._global])}
         if self.local_views:
-            views["local_pixels"] = torch.stack([self._local(pixels) for _ in range(self.local_views)])
+            views["local_views"] = torch.stack([self._local(pixels) for _ in range(self.local_views)])
         return views
 
 
-def _view(size: int, scale: tuple[float, float], colours: bool, blur: float, solarise: float) -> v2.Transform:
+def _view(
+    size: int, scale: tuple[float, float], colours: bool, flip: bool, blur: float, solarise: float
+) -> v2.Transform:
     crop = [
         v2.RandomResizedCrop(size, scale=scale, interpolation=v2.InterpolationMode.BICUBIC),
-        v2.RandomHorizontalFlip(),
+        v2.RandomHorizontalFlip(0.5 if flip else 0.0),
     ]
     if not colours:
         return v2.Compose(crop)

@@ -1,7 +1,32 @@
 """Pixels and text to latents."""
 
+from jepa_wm.encoders.blocks import BlockOptions
 from jepa_wm.encoders.load import load_encoder, load_text
-from jepa_wm.encoders.text import TextAlignment
+from jepa_wm.encoders.pooling import AttentionPool, ClassPool, GridPool, MeanPool
+from jepa_wm.encoders.positions import CentredRope, Learned, Rope, SinCos
+from jepa_wm.encoders.preprocessing import Preprocessing
+from jepa_wm.encoders.sizes import vit
+from jepa_wm.encoders.text import ClipText, HFText, OpenClipText, TextAlignment
 from jepa_wm.encoders.vit import ViT, encode_frames
 
-__all__ = ["TextAlignment", "ViT", "encode_frames", "load_encoder", "load_text"]
+__all__ = [
+    "AttentionPool",
+    "BlockOptions",
+    "CentredRope",
+    "ClassPool",
+    "ClipText",
+    "GridPool",
+    "HFText",
+    "Learned",
+    "MeanPool",
+    "OpenClipText",
+    "Preprocessing",
+    "Rope",
+    "SinCos",
+    "TextAlignment",
+    "ViT",
+    "encode_frames",
+    "load_encoder",
+    "load_text",
+    "vit",
+]

@@ -1,26 +1,38 @@
 """One vision transformer for images and clips."""
 
-import math
-from functools import lru_cache
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from jepa_wm.contracts import Encoder
-from jepa_wm.encoders.positions import sincos_3d
+from jepa_wm.encoders.blocks import BlockOptions, Blocks, initialise
+from jepa_wm.encoders.pooling import MeanPool, Pooling
+from jepa_wm.encoders.positions import Grid, Positions, SinCos, places
+from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.errors import UserError
 
-# Grey level and spread of natural images, in units of full white; one number for all channels.
-MEAN, STD = 0.45, 0.225
+
+class Encoded(NamedTuple):
+    """What an encoder makes of pixels.
+
+    Attributes:
+        prefix: tokens of no place (B, R, D): that of the class first, then registers.
+        patches: tokens of the grid, or of those that were kept (B, N or K, D).
+        levels: patches after earlier blocks, each (B, N or K, D), where the encoder has levels.
+    """
+
+    prefix: Tensor
+    patches: Tensor
+    levels: tuple[Tensor, ...]
 
 
-class ViT(nn.Module):
-    """A pre-norm vision transformer over tubelets, with a neck that makes one latent of its tokens.
+class ViT(Encoder):
+    """A pre-norm vision transformer over patches or tubelets.
 
-    An image goes through the same weights as a clip: as one tubelet that repeats it. `keep` drops
-    tokens before they are embedded, so masked pretraining pays for visible tokens alone.
+    An image goes through the same weights as a clip: as one tubelet that repeats it, or, with `modalities`, through
+    an embedding of its own. `keep` drops tokens before they are embedded, so masked pretraining pays for visible
+    tokens alone; each sample may keep others.
 
     Args:
         patch: side of a patch in pixels.
@@ -28,17 +40,21 @@ class ViT(nn.Module):
         dim: width D of the tokens.
         depth: number of blocks.
         heads: attention heads of a block.
-        mlp_ratio: hidden width of a block's MLP over `dim`.
-        latent_dim: width of the pooled latent.
-        pool_grid: cells a side of the coarse grid that the neck reads the tokens on.
+        block: what blocks of published models differ in.
+        positions: where tokens stand.
+        prefix: learned tokens before the patches: that of the class, registers.
+        pooling: how one latent is made of the tokens.
+        preprocessing: the colours and the size that it was made for.
+        modalities: embed images by a kernel of their own, and add a learned vector for images and one for clips.
+        levels: blocks, from 0, whose patches `encode` gives too, each under a layer norm of its own.
 
-    Source: Dosovitskiy et al. 2021 (arXiv 2010.11929), blocks by timm; sine-cosine positions in
-    time, height and width as V-JEPA (arXiv 2404.08471). The neck keeps a coarse grid instead of one
-    mean: where images differ in a small object only, a mean hides it behind what all images share,
-    and training starts on a plateau. It has no normalisation at its end, which would hold each
-    latent on a sphere and fight SIGReg; and no BatchNorm (LeWM's choice), so training and
-    evaluation compute the same function.
+    Source: Dosovitskiy et al. 2021 (arXiv 2010.11929); registers (arXiv 2309.16588); modalities and levels as V-JEPA
+    2.1 (arXiv 2603.14482). The patch embedding is a linear layer on gathered patches where the references convolve
+    the whole picture and drop most of it.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -47,24 +63,35 @@ class ViT(nn.Module):
         dim: int = 192,
         depth: int = 4,
         heads: int = 3,
-        mlp_ratio: float = 4.0,
-        latent_dim: int = 64,
-        pool_grid: int = 4,
+        block: BlockOptions | None = None,
+        positions: Positions | None = None,
+        prefix: int = 0,
+        pooling: Pooling | None = None,
+        preprocessing: Preprocessing | None = None,
+        modalities: bool = False,
+        levels: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
-        self.patch, self.tubelet, self.dim, self.depth = patch, tubelet, dim, depth
-        self.heads, self.mlp_ratio, self.latent_dim, self.pool_grid = heads, mlp_ratio, latent_dim, pool_grid
+        self.patch, self.tubelet, self.dim, self.depth, self.heads = patch, tubelet, dim, depth, heads
+        self.block, self.positions = block or BlockOptions(), positions or SinCos()
+        self.pooling = pooling or MeanPool()
+        self.preprocessing: Preprocessing = preprocessing or Preprocessing()
+        self.prefix, self.modalities, self.levels = prefix, modalities, tuple(levels)
+        self._check()
+        self.latent_dim = self.pooling.latent_dim(dim)
         self.embed = nn.Linear(3 * tubelet * patch * patch, dim)
-        self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, qkv_bias=True) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.squeeze = nn.Linear(dim, dim // 8)
-        self.neck = nn.Sequential(
-            nn.Linear(pool_grid**2 * (dim // 8), 2 * dim), nn.GELU(), nn.Linear(2 * dim, latent_dim)
-        )
-
-    def grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
-        """Tokens in time, height and width of a clip of `frames` frames of `height` x `width` pixels."""
-        return max(frames // self.tubelet, 1), height // self.patch, width // self.patch
+        self.image_embed = nn.Linear(3 * patch * patch, dim) if modalities else None
+        self.modality = nn.Parameter(torch.zeros(2, dim)) if modalities else None
+        table = self.positions.initial(dim)
+        self.position_table = None if table is None else nn.Parameter(table)
+        self.prefix_tokens = nn.Parameter(torch.randn(prefix, dim) * 0.02) if prefix else None
+        self.blocks = Blocks(dim, depth, heads, self.block)
+        self.norm = nn.LayerNorm(dim, eps=self.block.eps)
+        self.level_norms = nn.ModuleList(nn.LayerNorm(dim, eps=self.block.eps) for _ in self.levels)
+        self.pool = self.pooling.build(dim, prefix)
+        initialise(self.embed)
+        self.register_buffer("mean", torch.tensor(self.preprocessing.mean)[:, None], persistent=False)
+        self.register_buffer("std", torch.tensor(self.preprocessing.std)[:, None], persistent=False)
 
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Encode pixels, uint8 (B, T, C, H, W) or (B, C, H, W), to tokens (B, N or K, D).
@@ -76,50 +103,72 @@ class ViT(nn.Module):
         Raises:
             UserError: if the pixels' type or size does not fit the patches.
         """
-        clips = pixels[:, None].expand(-1, self.tubelet, -1, -1, -1) if pixels.ndim == 4 else pixels
-        grid = self.grid(clips.shape[1], *clips.shape[-2:])
-        patches = self._patchify(clips)
-        positions = _positions(grid, self.dim).to(pixels.device)
+        return self.encode(pixels, keep).patches
+
+    def encode(self, pixels: Tensor, keep: Tensor | None = None) -> Encoded:
+        """As `forward`, with prefix tokens and levels."""
+        return self.transform(self.embedded(pixels, keep), self.grid_of(pixels), keep)
+
+    def pooled(self, pixels: Tensor) -> Tensor:
+        """Pixels, images or clips, -> one latent each (B, latent_dim)."""
+        encoded = self.encode(pixels)
+        return self.pool(encoded.prefix, encoded.patches, self.grid_of(pixels))
+
+    def grid(self, frames: int, height: int, width: int) -> Grid:
+        """Tokens in time, height and width of a clip of `frames` frames of `height` x `width` pixels."""
+        return max(frames // self.tubelet, 1), height // self.patch, width // self.patch
+
+    def embedded(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """The first half of `encode`: patches embedded, without positions (B, N or K, D)."""
+        image = pixels.ndim == 4 or pixels.shape[1] == 1
+        clips = pixels[:, None] if pixels.ndim == 4 else pixels
+        embed = self.image_embed if image and self.image_embed is not None else self.embed
+        if image and embed is self.embed:
+            clips = clips.expand(-1, self.tubelet, -1, -1, -1)
+        patches = self._patchify(clips, 1 if embed is self.image_embed else self.tubelet)
         if keep is not None:
             patches = patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[-1]))
-            positions = positions[keep]
-        pixels = (patches.to(self.embed.weight.dtype) / 255.0 - MEAN) / STD
-        tokens = self.embed(pixels) + positions
-        for block in self.blocks:
-            tokens = block(tokens)
-        return self.norm(tokens)
+        colours = patches.to(embed.weight.dtype).unflatten(-1, (3, -1)).div(255.0)
+        tokens = embed(((colours - self.mean) / self.std).flatten(-2))
+        return tokens if self.modality is None else tokens + self.modality[0 if image else 1]
 
-    def pool(self, tokens: Tensor) -> Tensor:
-        """Tokens of square images (B, N, D) -> one latent each (B, latent_dim).
+    def transform(self, tokens: Tensor, grid: Grid, keep: Tensor | None = None) -> Encoded:
+        """The second half of `encode`: embedded patches (B, N or K, D) of a grid through the blocks."""
+        table, rotation = places(self.positions, grid, self.dim, self.heads, tokens.device)
+        if self.position_table is not None:
+            table = self.positions.table(self.position_table, grid)
+        if table is not None:
+            tokens = tokens + (table if keep is None else table[keep]).to(self.norm.weight.dtype)
+        if rotation is not None:
+            rotation = (rotation if keep is None else rotation.take(keep)).after(self.prefix)
+        if self.prefix_tokens is not None:
+            tokens = torch.cat([self.prefix_tokens.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
+        *found, last = self.blocks(tokens, rotation, self.levels)
+        last = self.norm(last)
+        levels = (norm(level[:, self.prefix :]) for norm, level in zip(self.level_norms, found, strict=True))
+        return Encoded(last[:, : self.prefix], last[:, self.prefix :], tuple(levels))
 
-        Raises:
-            UserError: if N is no square number.
-        """
-        side = math.isqrt(tokens.shape[1])
-        if side * side != tokens.shape[1]:
-            raise UserError(f"ViT.pool: got {tokens.shape[1]} tokens; expected those of one square image")
-        cells = self.squeeze(tokens).transpose(1, 2).unflatten(2, (side, side))
-        return self.neck(F.adaptive_avg_pool2d(cells, self.pool_grid).flatten(1))
-
-    def _patchify(self, clips: Tensor) -> Tensor:
-        """Clips (B, T, C, H, W) -> patches (B, N, tubelet * patch * patch * C), a view made flat."""
+    def _patchify(self, clips: Tensor, tubelet: int) -> Tensor:
+        """Clips (B, T, C, H, W) -> patches (B, N, C * tubelet * patch * patch), a view made flat."""
         batch, frames, channels, height, width = clips.shape
-        p, t = self.patch, self.tubelet
-        if clips.dtype != torch.uint8 or height % p or width % p or frames % t or channels != 3:
+        p = self.patch
+        if clips.dtype != torch.uint8 or height % p or width % p or frames % tubelet or channels != 3:
             raise UserError(
                 f"ViT: got pixels {clips.dtype} {tuple(clips.shape)}; expected uint8 (B, T, 3, H, W) with H and W "
-                f"multiples of the patch {p} and T of the tubelet {t}"
+                f"multiples of the patch {p} and T of the tubelet {tubelet}"
             )
-        blocks = clips.reshape(batch, frames // t, t, channels, height // p, p, width // p, p)
-        return blocks.permute(0, 1, 4, 6, 2, 5, 7, 3).reshape(batch, -1, t * p * p * channels)
+        blocks = clips.reshape(batch, frames // tubelet, tubelet, channels, height // p, p, width // p, p)
+        return blocks.permute(0, 1, 4, 6, 3, 2, 5, 7).reshape(batch, -1, channels * tubelet * p * p)
+
+    def _check(self) -> None:
+        """Refuse sizes that do not fit each other."""
+        if self.dim % self.heads:
+            raise UserError(f"ViT: got dim {self.dim} and {self.heads} heads; expected heads that divide dim")
+        if any(not 0 <= level < self.depth for level in self.levels):
+            raise UserError(f"ViT.levels: got {self.levels}; expected blocks from 0 to {self.depth - 1}")
 
 
 def encode_frames(encoder: Encoder, pixels: Tensor) -> Tensor:
     """Encode each frame on its own: pixels (B, T, C, H, W) -> latents (B, T, 1, latent_dim)."""
-    latents = encoder.pool(encoder(pixels.flatten(0, 1)))
+    latents = encoder.pooled(pixels.flatten(0, 1))
     return latents.unflatten(0, pixels.shape[:2]).unsqueeze(2)
-
-
-@lru_cache(maxsize=16)
-def _positions(grid: tuple[int, int, int], dim: int) -> Tensor:
-    return sincos_3d(grid, dim)

@@ -38,13 +38,15 @@ class SIGReg(nn.Module):
 
     def forward(self, x: Tensor, step: int) -> Tensor:
         """Samples x (V, n, D) -> the mean over V of each set's statistic; `step` seeds the directions."""
-        generator = torch.Generator().manual_seed(step)
-        directions = torch.randn(x.shape[-1], self.slices, generator=generator).to(x.device)
         with torch.autocast(x.device.type, enabled=False):
-            projected = x.float() @ F.normalize(directions, dim=0)
+            projected = x.float() @ F.normalize(self.directions(x.shape[-1], step).to(x.device).float(), dim=0)
             angles = projected[..., None] * self.t
             cosine = distributed.all_reduce_mean(angles.cos().mean(dim=1))
             sine = distributed.all_reduce_mean(angles.sin().mean(dim=1))
             error = (cosine - torch.exp(-self.t.square() / 2)).square() + sine.square()
             samples = x.shape[1] * distributed.world_size()
             return samples * (error @ self.weights).mean()
+
+    def directions(self, width: int, step: int) -> Tensor:
+        """The directions of a step (width, slices), of any length: the same on all ranks."""
+        return torch.randn(width, self.slices, generator=torch.Generator().manual_seed(step))

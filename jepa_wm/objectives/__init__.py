@@ -1,7 +1,23 @@
 """How an encoder or a world model learns: one objective a file."""
 
+from jepa_wm.objectives.alignment import TeacherAlignment
 from jepa_wm.objectives.contrastive import ContrastiveText
 from jepa_wm.objectives.forecasting import Forecasting
+from jepa_wm.objectives.lejepa import LeJEPA
 from jepa_wm.objectives.masked import MaskedLatentPrediction
+from jepa_wm.objectives.masked_sigreg import MaskedSIGReg
+from jepa_wm.objectives.predictor import PredictorOptions
+from jepa_wm.objectives.self_distillation import GramAnchor, PrototypeOptions, SelfDistillation
 
-__all__ = ["ContrastiveText", "Forecasting", "MaskedLatentPrediction"]
+__all__ = [
+    "ContrastiveText",
+    "Forecasting",
+    "GramAnchor",
+    "LeJEPA",
+    "MaskedLatentPrediction",
+    "MaskedSIGReg",
+    "PredictorOptions",
+    "PrototypeOptions",
+    "SelfDistillation",
+    "TeacherAlignment",
+]

@@ -1,10 +1,14 @@
 """Contrastive text alignment: what do the words say?"""
 
 import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, Literal
 
 import torch
-from open_clip.loss import ClipLoss
+from open_clip.loss import ClipLoss, SigLipLoss
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from jepa_wm import distributed
 from jepa_wm.contracts import Batch, Objective
@@ -13,53 +17,99 @@ from jepa_wm.encoders.vit import ViT
 from jepa_wm.errors import UserError
 from jepa_wm.losses.sigreg import SIGReg
 
+LOSSES = ("clip", "siglip")
+
 
 class ContrastiveText(Objective):
-    """Bring a frame's latent and its caption together, and apart from the batch's others (CLIP).
+    """Bring a picture's latent and its caption together, and apart from the batch's others.
 
-    One frame of each clip is used, another at each step, and goes through the encoder as an image.
+    Of a clip one frame is used, another at each step; it goes through the encoder as an image.
 
     Args:
         encoder: the image side.
         text: the text side, with the head that reads the encoder's latents.
-        sigreg: weight of SIGReg on the frames' latents, which spreads them over all dimensions; 0
-            leaves it out.
+        loss: "clip" (softmax over the batch) or "siglip" (a sigmoid for each pair).
+        sigreg: weight of SIGReg on the latents, which spreads them over all dimensions; 0 leaves it out.
+        chunk: pictures and sentences that are encoded at once; their activations are computed again in the backward
+            pass, so that the batch may be as large as its latents allow. None encodes the batch at once.
+        lock: "image" to leave the encoder as it is (LiT), "text" to leave the text tower as it is, or None.
 
     Raises:
-        UserError: if encoder and text do not fit each other.
+        UserError: if encoder and text do not fit each other, or `loss` or `lock` is unknown.
 
-    Source: Radford et al. 2021 (arXiv 2103.00020), loss by open_clip (local loss, gathered with
-    gradient over ranks). The temperature is kept within [0, ln 100] as there.
+    Source: CLIP (arXiv 2103.00020) and SigLIP (arXiv 2303.15343), losses by open_clip (gathered with gradient over
+    ranks); gradient caching (arXiv 2101.06983), here by activation checkpointing of each chunk, which computes the
+    same; LiT (arXiv 2111.07991). The temperature is kept within [0, ln 100], as in open_clip.
     """
 
-    def __init__(self, encoder: ViT, text: TextAlignment, sigreg: float = 0.0) -> None:
+    def __init__(
+        self,
+        encoder: ViT,
+        text: TextAlignment,
+        loss: Literal["clip", "siglip"] = "clip",
+        sigreg: float = 0.0,
+        chunk: int | None = None,
+        lock: Literal["image", "text"] | None = None,
+    ) -> None:
         super().__init__()
         if encoder.latent_dim != text.latent_dim:
             raise UserError(
                 f"ContrastiveText: the encoder's latent_dim is {encoder.latent_dim}, the text's is {text.latent_dim}; "
                 "expected the same"
             )
-        self.encoder, self.text, self.sigreg = encoder, text, sigreg
+        if loss not in LOSSES or lock not in ("image", "text", None):
+            raise UserError(
+                f"ContrastiveText: got loss '{loss}' and lock '{lock}'; expected loss 'clip' or 'siglip', and lock "
+                "'image', 'text' or none"
+            )
+        self.encoder, self.text, self.loss = encoder, text, loss
+        self.sigreg, self.chunk, self.lock = sigreg, chunk, lock
         self.gaussianity = SIGReg()
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07) if loss == "clip" else math.log(10.0)))
+        self.logit_bias = nn.Parameter(torch.tensor(-10.0)) if loss == "siglip" else None
+        locked = {"image": encoder, "text": text.tower}
+        if lock is not None:
+            locked[lock].requires_grad_(False)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Batch -> loss and the rate at which a frame finds its own caption in the batch."""
-        frame = batch["step"] % batch["pixels"].shape[1]
-        latents = self.encoder.pool(self.encoder(batch["pixels"][:, frame]))
+        """Batch -> loss and the rate at which a picture finds its own caption in the batch."""
+        pixels, captions = picture_and_caption(batch)
+        latents = torch.cat(self._in_chunks(self.encoder.pooled, pixels, self.lock == "image"))
+        sentences = torch.cat(self._in_chunks(self.text.text, captions, self.lock == "text"))
         images = self.text.image(latents[:, None])
-        sentences = self.text.text([captions[frame] for captions in batch["captions"]])
-        loss = ClipLoss(
-            local_loss=True, gather_with_grad=True, rank=distributed.rank(), world_size=distributed.world_size()
-        )
-        scale = self.logit_scale.clamp(0.0, math.log(100.0)).exp()
+        contrast = self._contrast(images, sentences)
         hit = (images @ sentences.T).argmax(dim=1) == torch.arange(len(images), device=images.device)
-        terms = {"contrast": loss(images, sentences, scale), "accuracy": hit.float().mean()}
+        terms = {"contrast": contrast, "accuracy": hit.float().mean()}
         if self.sigreg == 0:
-            return {"loss": terms["contrast"], **terms}
+            return {"loss": contrast, **terms}
         terms["sigreg"] = self.gaussianity(latents[None], batch["step"])
-        return {"loss": terms["contrast"] + self.sigreg * terms["sigreg"], **terms}
+        return {"loss": contrast + self.sigreg * terms["sigreg"], **terms}
+
+    def _contrast(self, images: Tensor, sentences: Tensor) -> Tensor:
+        rank, world = distributed.rank(), distributed.world_size()
+        scale = self.logit_scale.clamp(0.0, math.log(100.0)).exp()
+        if self.loss == "siglip":
+            return SigLipLoss(rank=rank, world_size=world)(images, sentences, scale, self.logit_bias)
+        loss = ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=world)
+        return loss(images, sentences, scale)
+
+    def _in_chunks(self, encode: Callable[[Any], Tensor], items: Any, locked: bool) -> list[Tensor]:
+        """What `encode` makes of pixels or sentences, chunk by chunk; without gradient where it is locked."""
+        size = self.chunk or len(items)
+        chunks = [items[start : start + size] for start in range(0, len(items), size)]
+        with torch.no_grad() if locked else nullcontext():
+            if self.chunk is None or locked:
+                return [encode(chunk) for chunk in chunks]
+            return [checkpoint(encode, chunk, use_reentrant=False) for chunk in chunks]
 
     def exported(self) -> dict[str, nn.Module]:
         """The encoder and the text alignment."""
         return {"encoder": self.encoder, "text": self.text}
+
+
+def picture_and_caption(batch: Batch) -> tuple[Tensor, list[str]]:
+    """Pictures (B, C, H, W) and their captions; of clips, the frame whose turn it is at this step."""
+    if batch["pixels"].ndim == 4:
+        return batch["pixels"], batch["captions"]
+    frame = batch["step"] % batch["pixels"].shape[1]
+    return batch["pixels"][:, frame], [captions[frame] for captions in batch["captions"]]

@@ -1,112 +1,118 @@
 """Masked latent prediction: what is behind the mask?"""
 
 import copy
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from jepa_wm import distributed
 from jepa_wm.contracts import Batch, Objective
-from jepa_wm.data.masks import TubeMask
-from jepa_wm.encoders.positions import sincos_3d
+from jepa_wm.data.masks import Mask, Masker, TubeMask
+from jepa_wm.encoders.positions import Grid, coordinates
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.errors import UserError
+from jepa_wm.objectives.predictor import MaskPredictor, PredictorOptions, at, levels_of, normalised
 from jepa_wm.optim import ema_update
-from jepa_wm.schedules import linear
+from jepa_wm.schedules import Linear, Schedule
 
-
-class MaskPredictor(nn.Module):
-    """A narrow transformer that fills mask tokens from the visible ones.
-
-    Args:
-        dim: width of the encoder's tokens.
-        width: its own width.
-        depth: its blocks.
-        heads: their attention heads.
-    """
-
-    def __init__(self, dim: int, width: int, depth: int, heads: int) -> None:
-        super().__init__()
-        self.dim, self.width, self.depth, self.heads = dim, width, depth, heads
-        self.enter = nn.Linear(dim, width)
-        self.mask_token = nn.Parameter(torch.zeros(width))
-        self.blocks = nn.Sequential(*(Block(width, heads, qkv_bias=True) for _ in range(depth)))
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
-
-    def forward(self, tokens: Tensor, keep: Tensor, predict: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """Visible tokens (B, K, D) at `keep` (B, K) -> predictions (B, M, D) at `predict` (B, M)."""
-        positions = sincos_3d(grid, self.width).to(tokens.device)
-        visible = self.enter(tokens) + positions[keep]
-        hidden = self.mask_token + positions[predict]
-        filled = self.blocks(torch.cat([visible, hidden.to(visible.dtype)], dim=1))
-        return self.leave(filled[:, keep.shape[1] :])
+ERRORS: dict[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
 
 
 class MaskedLatentPrediction(Objective):
-    """Predict the teacher's latents of hidden tubes from the visible tokens of a clip.
+    """Predict a teacher's latents of hidden tokens from the visible ones, in images and in clips.
 
-    The teacher is a moving average of the encoder; its tokens, normalised without affine, are the
-    target; the loss is their mean absolute error over the hidden tokens, averaged over the masks.
+    The teacher is a moving average of the encoder; its tokens, normalised without affine, are the target. The loss
+    is the mean error over the hidden tokens, averaged over the masks.
 
     Args:
         encoder: the student.
-        blocks: rectangles of each mask of a clip, one entry a mask.
-        scales: area of a rectangle of each mask, as a fraction of the image.
-        predictor_dim: width of the predictor.
-        predictor_depth: its blocks.
-        predictor_heads: their attention heads.
-        decay: the teacher's decay at the start and at the end of training.
+        masks: the masks that each image or clip is seen through, one after the other.
+        predictor: the predictor's size.
+        decay: the teacher's, over training.
+        error: "l1" (V-JEPA) or "smooth_l1" (I-JEPA), elementwise.
+        context: weight of the error on visible tokens over training, each divided by the square root of its distance
+            to the nearest hidden one (V-JEPA 2.1); None leaves it out.
 
     Raises:
-        UserError: if there are not as many blocks as scales.
+        UserError: if `error` is neither, or there are no masks.
 
-    Source: V-JEPA (arXiv 2404.08471) and its code. Here every mask hides a fixed number of tokens
-    (see TubeMask) and one mask token serves all masks, as in effect in the official code.
+    Source: I-JEPA (arXiv 2301.08243), V-JEPA (arXiv 2404.08471), V-JEPA 2 (arXiv 2506.09985), 2.1 (arXiv 2603.14482)
+    and their codes. With an encoder that has `levels`, all of them are predicted, as in 2.1. Here every mask keeps a
+    fixed number of tokens (see `jepa_wm.data.masks`).
     """
 
     def __init__(
         self,
         encoder: ViT,
-        blocks: tuple[int, ...] = (8, 2),
-        scales: tuple[float, ...] = (0.15, 0.7),
-        predictor_dim: int = 96,
-        predictor_depth: int = 2,
-        predictor_heads: int = 3,
-        decay: tuple[float, float] = (0.99, 1.0),
+        masks: list[Masker] | None = None,
+        predictor: PredictorOptions | None = None,
+        decay: Schedule | None = None,
+        error: Literal["l1", "smooth_l1"] = "l1",
+        context: Schedule | None = None,
     ) -> None:
         super().__init__()
-        if len(blocks) != len(scales):
-            raise UserError(
-                f"MaskedLatentPrediction: got {len(blocks)} blocks and {len(scales)} scales; expected as many"
-            )
-        self.encoder, self.decay = encoder, decay
-        self.masks = [TubeMask(count, scale) for count, scale in zip(blocks, scales, strict=True)]
+        if error not in ERRORS:
+            raise UserError(f"MaskedLatentPrediction.error: got '{error}'; expected one of {', '.join(ERRORS)}")
+        self.masks: list[Masker] = [TubeMask(8, 0.15), TubeMask(2, 0.7)] if masks is None else masks
+        if not self.masks:
+            raise UserError("MaskedLatentPrediction.masks: got none; expected one at least")
+        self.encoder, self.error, self.context = encoder, ERRORS[error], context
+        self.decay = decay or Linear(0.996, 1.0)
         self.teacher = copy.deepcopy(encoder).requires_grad_(False).eval()
-        self.predictor = MaskPredictor(encoder.dim, predictor_dim, predictor_depth, predictor_heads)
+        self.predictor = MaskPredictor(encoder, predictor or PredictorOptions(), context is not None)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Batch -> loss, and the spread of the target (0 when the teacher has collapsed)."""
         pixels = batch["pixels"]
-        grid = self.encoder.grid(pixels.shape[1], *pixels.shape[-2:])
         with torch.no_grad():
-            tokens = self.teacher(pixels)
-            targets = F.layer_norm(tokens.float(), tokens.shape[-1:])
-        generator = torch.Generator().manual_seed(batch["step"] * distributed.world_size() + distributed.rank())
-        losses = []
-        for sampler in self.masks:
-            mask = sampler.sample(grid, pixels.shape[0], generator)
-            keep, predict = mask.keep.to(pixels.device), mask.predict.to(pixels.device)
-            predicted = self.predictor(self.encoder(pixels, keep), keep, predict, grid)
-            target = targets.gather(1, predict[..., None].expand(-1, -1, targets.shape[-1]))
-            losses.append(F.l1_loss(predicted.float(), target))
-        return {"loss": torch.stack(losses).mean(), "target_spread": targets.std(dim=(0, 1)).mean()}
+            targets = normalised(levels_of(self.teacher, pixels), self.encoder.dim)
+        errors = [self._errors(pixels, targets, mask) for mask in draw_masks(self.masks, self.encoder, batch)]
+        hidden, visible = (torch.stack(kind).mean() for kind in zip(*errors, strict=True))
+        terms = {"loss": hidden, "target_spread": targets.std(dim=(0, 1)).mean()}
+        if self.context is not None:
+            terms |= {"loss": hidden + self.context(batch["progress"]) * visible, "hidden": hidden, "visible": visible}
+        return terms
+
+    def _errors(self, pixels: Tensor, targets: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
+        """Errors of hidden and, weighted by distance, of visible tokens under one mask; targets (B, N, L * D)."""
+        grid = self.encoder.grid_of(pixels)
+        seen = levels_of(self.encoder, pixels, mask.keep)
+        filled, context = self.predictor(seen, mask.keep, mask.predict, grid, image=grid[0] == 1)
+        error = self.error(filled.to(targets.dtype), at(targets, mask.predict))
+        if context is None:
+            return error, torch.zeros_like(error)
+        away = distances(mask, grid).to(targets.dtype).sqrt()
+        apart = self.error(
+            context.to(targets.dtype), at(targets, mask.keep)[:, None].expand_as(context), reduction="none"
+        )
+        return error, (apart / away[..., None]).mean()
 
     def after_step(self, progress: float) -> None:
         """Move the teacher towards the encoder."""
-        ema_update(self.teacher, self.encoder, linear(progress, *self.decay))
+        ema_update(self.teacher, self.encoder, self.decay(progress))
 
     def exported(self) -> dict[str, nn.Module]:
         """The encoder and its moving average."""
         return {"encoder": self.encoder, "teacher": self.teacher}
+
+
+def draw_masks(maskers: list[Masker], encoder: ViT, batch: Batch) -> list[Mask]:
+    """This rank's masks of a batch: those of the whole batch over all ranks are drawn, from the step's number."""
+    pixels = batch["pixels"]
+    generator = torch.Generator().manual_seed(batch["step"])
+    size, rank = len(pixels), distributed.rank()
+    masks = []
+    for masker in maskers:
+        mask = masker.sample(encoder.grid_of(pixels), size * distributed.world_size(), generator)
+        masks.append(Mask(*(part[rank * size : (rank + 1) * size].to(pixels.device) for part in mask)))
+    return masks
+
+
+def distances(mask: Mask, grid: Grid) -> Tensor:
+    """Distance in tokens of each visible token to the nearest hidden one of each group (B, G, K)."""
+    place = coordinates(grid).float().to(mask.keep.device)
+    apart = torch.cdist(place[mask.keep][:, None], place[mask.predict])
+    return apart.min(dim=-1).values

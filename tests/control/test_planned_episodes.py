@@ -17,7 +17,7 @@ from jepa_wm.control.evaluate import make_world, play
 from jepa_wm.control.goals import draw_goals
 from jepa_wm.control.plan import plan
 from jepa_wm.dynamics import TransformerDynamics
-from jepa_wm.encoders import TextAlignment, ViT
+from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
 from jepa_wm.envs.geometry import SUCCESS_DISTANCE
 from jepa_wm.envs.language import REGIONS
 from jepa_wm.envs.policies import NoisyExpert, NoOp
@@ -46,8 +46,10 @@ class Scripted:
 @pytest.fixture(scope="module")
 def model() -> WorldModel:
     torch.manual_seed(0)
-    encoder = ViT(patch=8, dim=24, depth=1, heads=3, latent_dim=6, pool_grid=2)
-    return WorldModel(encoder, TransformerDynamics(6, width=12, depth=1, heads=2), TextAlignment(6, 8, 16, 1, 2)).eval()
+    encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
+    return WorldModel(
+        encoder, TransformerDynamics(6, width=12, depth=1, heads=2), TextAlignment(6, ClipText(8, 16, 1, 2))
+    ).eval()
 
 
 class TestController:

@@ -43,18 +43,18 @@ def test_frames_of_a_clip_are_treated_alike(transform):
 
 def test_crops_are_cut_anywhere_and_within_their_scale():
     crop = MultiCrop(32, 16, 4, scale=(0.5, 1.0), local_scale=(0.05, 0.2), colours=False)
-    areas = {"pixels": [], "local_pixels": []}
+    areas = {"views": [], "local_views": []}
     corners = []
     for seed in range(200):
         views = seeded(crop, coordinates(240, frames=1)[0], seed)
-        assert views["pixels"].shape == (2, 3, 32, 32) and views["local_pixels"].shape == (4, 3, 16, 16)
+        assert views["views"].shape == (2, 3, 32, 32) and views["local_views"].shape == (4, 3, 16, 16)
         for name, part in views.items():
             spans = part[:, :2].float().amax(dim=(2, 3)) - part[:, :2].float().amin(dim=(2, 3))
             areas[name] += (spans.prod(dim=1) / 240**2).tolist()
-        corners += views["local_pixels"][:, :2].amin(dim=(2, 3)).tolist()
+        corners += views["local_views"][:, :2].amin(dim=(2, 3)).tolist()
     # Interpolation takes half a pixel of the crop off each side.
-    assert 0.4 < min(areas["pixels"]) < 0.55 and max(areas["pixels"]) > 0.85
-    assert 0.03 < min(areas["local_pixels"]) < 0.06 and 0.15 < max(areas["local_pixels"]) < 0.21
+    assert 0.4 < min(areas["views"]) < 0.55 and max(areas["views"]) > 0.85
+    assert 0.03 < min(areas["local_views"]) < 0.06 and 0.15 < max(areas["local_views"]) < 0.21
     assert np.min(corners) < 15 and np.max(corners) > 140
 
 
@@ -62,10 +62,10 @@ def test_views_are_coloured_each_on_its_own():
     picture = torch.full((3, 64, 64), 100, dtype=torch.uint8)
     picture[0] = 180
     views = seeded(MultiCrop(16, 8, 6), picture, 4)
-    colours = torch.cat([views["pixels"].float().mean((2, 3)), views["local_pixels"].float().mean((2, 3))])
-    assert views["pixels"].dtype == torch.uint8
+    colours = torch.cat([views["views"].float().mean((2, 3)), views["local_views"].float().mean((2, 3))])
+    assert views["views"].dtype == torch.uint8
     assert len({tuple(colour) for colour in colours.round().tolist()}) >= 6
-    plain = seeded(MultiCrop(16, 8, 6, colours=False), picture, 4)["local_pixels"]
+    plain = seeded(MultiCrop(16, 8, 6, colours=False), picture, 4)["local_views"]
     assert (plain == picture[None, :, :8, :8]).all()
 
 
@@ -75,8 +75,8 @@ def test_loaders_give_transformed_pixels_the_same_each_time(shards, images):
     assert all(torch.equal(a["pixels"], b["pixels"]) for a, b in zip(one, other, strict=True))
     assert one[0]["pixels"].shape == (4, 3, 3, 4, 4)
     batch = next(iter(Loader(Images(Shards(images), MultiCrop(4, 2, 5, colours=False)), 6)))
-    assert batch["pixels"].shape == (6, 2, 3, 4, 4) and batch["local_pixels"].shape == (6, 5, 3, 2, 2)
-    assert batch["local_pixels"][:, 0, 0, 0, 0].tolist() == batch["index"][:, 0].tolist()
+    assert batch["views"].shape == (6, 2, 3, 4, 4) and batch["local_views"].shape == (6, 5, 3, 2, 2)
+    assert batch["local_views"][:, 0, 0, 0, 0].tolist() == batch["index"][:, 0].tolist()
 
 
 def test_a_crop_is_exactly_what_torchvision_cuts_there():
@@ -91,13 +91,13 @@ def test_a_crop_is_exactly_what_torchvision_cuts_there():
         expected = functional.resized_crop(picture, *box, [32, 32], interpolation=bicubic, antialias=True)
         assert torch.equal(seeded(crop, picture, seed), expected)
         flips = torch.stack([expected, expected.flip(-1)])
-        view = seeded(MultiCrop(32, local_views=0, colours=False), picture, seed)["pixels"][0]
+        view = seeded(MultiCrop(32, local_views=0, colours=False), picture, seed)["views"][0]
         assert any(torch.equal(view, flip) for flip in flips)
 
 
 def test_areas_are_spread_evenly_over_their_scale():
     crop = MultiCrop(32, local_views=0, scale=(0.3, 0.6), colours=False)
-    views = torch.cat([seeded(crop, coordinates(240, frames=1)[0], seed)["pixels"] for seed in range(300)])
+    views = torch.cat([seeded(crop, coordinates(240, frames=1)[0], seed)["views"] for seed in range(300)])
     # Interpolation takes half a pixel of the result off each side.
     spans = (views[:, :2].float().amax((2, 3)) - views[:, :2].float().amin((2, 3))) * 32 / 31
     areas = spans.prod(dim=1) / 240**2

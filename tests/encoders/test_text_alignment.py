@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from jepa_wm.checkpoint import save_modules
-from jepa_wm.encoders import TextAlignment, ViT, load_text
+from jepa_wm.encoders import ClipText, TextAlignment, ViT, load_text
 from jepa_wm.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def text() -> TextAlignment:
     torch.manual_seed(0)
-    return TextAlignment(latent_dim=6, embed_dim=8, width=16, layers=1, heads=2).eval()
+    return TextAlignment(6, ClipText(8, 16, 1, 2)).eval()
 
 
 @torch.no_grad()

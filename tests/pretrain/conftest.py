@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.control.collect import collect
-from jepa_wm.encoders import ViT
+from jepa_wm.encoders import GridPool, ViT
 from jepa_wm.paths import find_config
 from pretrain.data import ClipDataModule
 from pretrain.loggers import JsonLines
@@ -38,8 +38,12 @@ def recipes(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         config["data"] |= {"folder": str(shards), "frames": 3, "batch_size": 8}
         objectives = config["model"]["objectives"]
         if stage == "pretrain":
-            config["model"]["encoder"]["init_args"] = {"patch": 8, "dim": 24, "depth": 1, "heads": 3, "latent_dim": 6}
-            tower = {"latent_dim": 6, "embed_dim": 8, "width": 16, "layers": 1, "heads": 2}
+            config["model"]["encoder"]["init_args"] = {"patch": 8, "dim": 24, "depth": 1, "heads": 3}
+            pooling = {"class_path": "jepa_wm.encoders.GridPool", "init_args": {"width": 6}}
+            config["model"]["encoder"]["init_args"]["pooling"] = pooling
+            objectives["masked"]["init_args"]["predictor"] = {"width": 12, "depth": 1, "heads": 2}
+            tower = {"dim": 8, "width": 16, "layers": 1, "heads": 2}
+            tower = {"latent_dim": 6, "tower": {"class_path": "jepa_wm.encoders.ClipText", "init_args": tower}}
             objectives["text"]["init_args"]["text"]["init_args"] = tower
         else:
             sizes = {"latent_dim": 6, "width": 12, "depth": 1, "heads": 2}
@@ -59,7 +63,7 @@ class Dropped(Objective):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         self.calls.append((self.training, batch["step"]))
-        return {"loss": self.drop(self.encoder.pool(self.encoder(batch["pixels"][:, 0]))).square().mean()}
+        return {"loss": self.drop(self.encoder.pooled(batch["pixels"][:, 0])).square().mean()}
 
     def after_step(self, progress: float) -> None:
         self.progress.append(progress)
@@ -77,7 +81,7 @@ def dropped() -> type[Dropped]:
 def vit() -> Callable[[], ViT]:
     def build() -> ViT:
         torch.manual_seed(0)
-        return ViT(patch=8, dim=24, depth=1, heads=3, latent_dim=6)
+        return ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6))
 
     return build
 

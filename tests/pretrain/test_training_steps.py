@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from jepa_wm.checkpoint import save_modules
-from jepa_wm.encoders import TextAlignment, load_encoder
+from jepa_wm.encoders import ClipText, TextAlignment, load_encoder
 from jepa_wm.errors import UserError
-from jepa_wm.objectives import ContrastiveText, MaskedLatentPrediction
+from jepa_wm.objectives import ContrastiveText, MaskedLatentPrediction, PredictorOptions
 from jepa_wm.schedules import Linear, WarmupConstantCooldown
 from pretrain.callbacks.health import Alarm, Health
 from pretrain.callbacks.resumable import Resumable
@@ -24,6 +24,7 @@ from pretrain.data import ClipDataModule
 from pretrain.module import Training
 
 Fit = Callable[..., ClipDataModule]
+Masked = partial(MaskedLatentPrediction, predictor=PredictorOptions(12, 1, 2))
 
 
 def records(folder: Path, name: str) -> list[float]:
@@ -33,8 +34,8 @@ def records(folder: Path, name: str) -> list[float]:
 
 def test_validation_is_the_weighted_sum_in_eval_mode(fit: Fit, vit: Any, dropped: Any, tmp_path: Path) -> None:
     objectives: dict[str, Any] = {
-        "masked": MaskedLatentPrediction,
-        "text": partial(ContrastiveText, text=TextAlignment(6, 8, 16, 1, 2)),
+        "masked": Masked,
+        "text": partial(ContrastiveText, text=TextAlignment(6, ClipText(8, 16, 1, 2))),
         "dropped": dropped,
     }
     weights = {"text": 0.25, "dropped": 3.0}
@@ -67,7 +68,7 @@ def test_the_teacher_is_the_moving_average_of_the_encoder_after_each_step(fit: F
 
     encoder = vit()
     seen: list[Tensor] = [encoder.embed.weight.detach().clone()]
-    training = Training(encoder, {"masked": partial(MaskedLatentPrediction, decay=(0.9, 0.5))}, lr=1e-2)
+    training = Training(encoder, {"masked": partial(Masked, decay=Linear(0.9, 0.5))}, lr=1e-2)
     fit(training, tmp_path, Follow())
     expected = seen[0]
     for decay, weight in zip((0.9, 0.8, 0.7, 0.6), seen[1:], strict=True):
@@ -84,10 +85,10 @@ def test_constant_latents_are_called_a_collapse_after_half_of_the_steps(
     encoder = vit()
     with torch.no_grad():
         if constant:
-            encoder.neck[-1].weight.zero_()
+            encoder.pool.neck[-1].weight.zero_()
         else:
             # Latents of an untrained encoder share a large mean; without it they fill their dimensions.
-            encoder.neck[-1].weight.mul_(0.0).add_(torch.randn_like(encoder.neck[-1].weight))
+            encoder.pool.neck[-1].weight.mul_(0.0).add_(torch.randn_like(encoder.pool.neck[-1].weight))
     # At a rate of zero nothing moves: what is measured is the encoder above.
     training = Training(encoder, {"dropped": dropped}, lr=0.0)
     with warnings.catch_warnings(record=True) as caught:
@@ -181,7 +182,7 @@ def test_dropout_too_is_a_function_of_the_step(
 
 
 def test_every_stack_of_blocks_is_compiled_and_keeps_its_names(vit: Any) -> None:
-    objectives: dict[str, Any] = {"masked": MaskedLatentPrediction}
+    objectives: dict[str, Any] = {"masked": Masked}
     plain, compiled = Training(vit(), objectives), Training(vit(), objectives, compile=True)
     assert list(plain.state_dict()) == list(compiled.state_dict())
     masked: Any = compiled.objectives["masked"]

@@ -8,7 +8,7 @@ import torch
 from jepa_wm.checkpoint import save_modules
 from jepa_wm.control.collect import collect
 from jepa_wm.dynamics import TransformerDynamics
-from jepa_wm.encoders import TextAlignment, ViT
+from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
 from jepa_wm.manifest import write_manifest
 from jepa_wm.world_model import WorldModel
 
@@ -25,8 +25,8 @@ def collection(tmp_path_factory):
 @pytest.fixture(scope="session")
 def world_model():
     torch.manual_seed(3)
-    encoder = ViT(patch=8, dim=32, depth=1, heads=2, latent_dim=16)
-    text = TextAlignment(latent_dim=16, embed_dim=16, width=16, layers=1, heads=2)
+    encoder = ViT(patch=8, dim=32, depth=1, heads=2, pooling=GridPool(16))
+    text = TextAlignment(16, ClipText(16, 16, 1, 2))
     return WorldModel(encoder, TransformerDynamics(latent_dim=16, width=32, depth=1, heads=2), text).eval()
 
 

@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 from jepa_wm.errors import UserError
 from jepa_wm.statistics import wilson
-from probes.knn import knn_classify, neighbours
+from probes.knn import knn_classify, knn_regress, neighbours
 
 
 def test_neighbours_are_brute_force():
@@ -59,3 +59,20 @@ def test_near_voters_outweigh_many_far_ones_when_cold():
     query, truth = torch.tensor([[1.0, 0.05]]), torch.tensor([1])
     assert knn_classify(train, labels, query, truth, k=3, temperature=0.07).value == 1.0
     assert knn_classify(train, labels, query, truth, k=3, temperature=10.0).value == 0.0
+
+
+def test_a_regression_by_neighbours_is_brute_force():
+    generator = torch.Generator().manual_seed(0)
+    # A large mean that all rows share must not hide which are near.
+    train, test = (torch.randn(n, 5, generator=generator) + 30.0 for n in (150, 40))
+    y, truth = (torch.stack([x[:, 0], x[:, 1] - x[:, 2]], dim=1) for x in (train, test))
+    mean, predicted = train.mean(dim=0), []
+    for row in test:
+        similarity = F.cosine_similarity((row - mean)[None].double(), (train - mean).double())
+        nearest = similarity.argsort(descending=True)[:7]
+        weights = torch.exp(similarity[nearest] / 0.2)
+        predicted.append((weights[:, None] * y[nearest].double()).sum(dim=0) / weights.sum())
+    error = (torch.stack(predicted) - truth).square().sum(dim=0)
+    expected = (1 - error / (truth - truth.mean(dim=0)).square().sum(dim=0)).mean().item()
+    found = knn_regress(train, y, test, truth, k=7, temperature=0.2)
+    assert found == pytest.approx(expected, abs=1e-4) and found > 0.3

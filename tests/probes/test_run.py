@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from jepa_wm.encoders import TextAlignment
+from jepa_wm.encoders import ClipText, TextAlignment
 from jepa_wm.envs import region_of
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest, write_manifest
@@ -27,7 +27,7 @@ def rows(collection):
 def text():
     """An alignment whose image side returns its latents, normalised."""
     torch.manual_seed(0)
-    text = TextAlignment(latent_dim=16, embed_dim=16, width=16, layers=1, heads=2).eval()
+    text = TextAlignment(16, ClipText(16, 16, 1, 2)).eval()
     text.head = nn.Sequential(nn.Linear(16, 16))
     nn.init.eye_(text.head[0].weight)
     nn.init.zeros_(text.head[0].bias)

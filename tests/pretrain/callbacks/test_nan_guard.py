@@ -23,7 +23,7 @@ class Poisoned(Objective):
         self.encoder, self.where = encoder, where
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        mean = self.encoder.pool(self.encoder(batch["pixels"][:, 0])).square().mean()
+        mean = self.encoder.pooled(batch["pixels"][:, 0]).square().mean()
         late = self.training and batch["step"] >= 2
         terms = {"loss": mean, "extra": mean.detach()}
         if late and self.where == "gradient":

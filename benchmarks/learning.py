@@ -1,0 +1,127 @@
+"""What each objective learns of the world in three minutes: `python -m benchmarks.learning`.
+
+Episodes of the two rooms in which colours, sizes, doors and positions vary are collected once; each config of
+`configs/objectives/` trains an encoder on two CPU cores for each seed; then frozen latents of held-out episodes are
+probed for every factor, linearly and by nearest neighbours, beside the same encoder before its first step and raw
+pixels. Writes the section of docs/results.md; what is there of a run is not done again.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.tables import RESULTS, machine, markdown, replace_section
+from jepa_wm.encoders import load_encoder
+from jepa_wm.files import read_json, write_json
+from jepa_wm.manifest import is_complete, read_manifest
+from jepa_wm.paths import config_root
+from jepa_wm.precision import mixed
+from probes.features import Rows, encode_splits, read_splits
+from probes.knn import knn_regress
+from probes.linear import ridge_probe
+
+FRAMES = 6000
+"""Frames that probes are trained on."""
+Found = dict[str, tuple[float, float]]
+"""R² of a linear probe and of nearest neighbours, by factor."""
+
+
+def targets(rows: dict[str, Rows]) -> dict[str, dict[str, Tensor]]:
+    """What is asked of the latents: the position, and every factor that varies, by split."""
+    asked = {"position": {split: part.state for split, part in rows.items()}}
+    for name in rows["train"].factors:
+        values = {split: part.factors[name] for split, part in rows.items()}
+        varies = torch.stack([(value != value[0]).any(dim=0) for value in values.values()]).all(dim=0)
+        if varies.any():
+            asked[name] = {split: value[:, varies] for split, value in values.items()}
+    return asked
+
+
+def probe(features: dict[str, Tensor], rows: dict[str, Rows]) -> Found:
+    """R² of each factor, by a ridge regression chosen on `val` and by twenty neighbours."""
+    episodes = torch.cat([part.episode for part in rows.values()])
+    found = {}
+    for name, y in targets(rows).items():
+        train, val, test = ((features[split], y[split]) for split in ("train", "val", "test"))
+        found[name] = (ridge_probe(train, val, test, episodes).r2.value, knn_regress(*train, *test))
+    return found
+
+
+def probed(checkpoint: Path, part: str, rows: dict[str, Rows]) -> Found:
+    """What the latents of a checkpoint's encoder know."""
+    with mixed("cpu"):
+        return probe(encode_splits(load_encoder(str(checkpoint), part), rows), rows)
+
+
+def run(verb: str, *arguments: str) -> None:
+    """Run a verb of the package in a process of its own."""
+    subprocess.run([sys.executable, "-m", "jepa_wm", verb, *arguments], check=True)
+
+
+def one_run(config: Path, seed: int, folder: Path, shards: Path, rows: dict[str, Rows]) -> dict[str, Any]:
+    """Train and probe one objective with one seed, unless it is done; the minutes of training are beside it."""
+    here = folder / f"{config.stem}-{seed}"
+    done = here.with_suffix(".json")
+    if done.is_file():
+        return read_json(done)
+    if not is_complete(here):
+        options = [f"--run={here}", f"--data.folder={shards}", f"--seed_everything={seed}", f"--data.seed={seed}"]
+        run("pretrain", f"--config={config}", *options)
+    manifest = read_manifest(here, "pretrain")
+    part = "teacher" if (here / "model" / "teacher").is_dir() else "encoder"
+    found = {
+        "minutes": manifest["seconds"] / 60,
+        "trained": probed(here / "model", part, rows),
+        "random-init": probed(here / "checkpoints" / "step-000000", part, rows),
+    }
+    write_json(done, found)
+    return found
+
+
+def table(runs: dict[str, list[dict[str, Any]]], pixels: Found, column: int) -> str:
+    """A row for each objective: means over seeds of what is trained and, in brackets, of its random start."""
+    lines: dict[str, dict[str, str]] = {}
+    for name, found in runs.items():
+        lines[name] = {"minutes": f"{statistics.mean(one['minutes'] for one in found):.1f}"}
+        for factor in pixels:
+            trained, start = ([one[key][factor][column] for one in found] for key in ("trained", "random-init"))
+            beaten = min(a - b for a, b in zip(trained, start, strict=True)) > 0
+            spread = f" ± {statistics.stdev(trained):.3f}" if len(trained) > 1 else ""
+            mark = "" if beaten else " ✗"
+            lines[name][factor] = f"{statistics.mean(trained):.3f}{spread} ({statistics.mean(start):.3f}){mark}"
+    lines["pixels"] = {"minutes": ""} | {factor: f"{value[column]:.3f}" for factor, value in pixels.items()}
+    return markdown("objective", lines)
+
+
+def main() -> None:
+    """Collect, train, probe, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/learning"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="*", help="names of configs; all if none is given")
+    arguments = parser.parse_args()
+    shards = arguments.out / "shards"
+    if not is_complete(shards):
+        run("collect", f"--config={config_root() / 'objectives' / 'data' / 'collect.yaml'}", f"--out={shards}")
+    rows = read_splits(str(shards), FRAMES, 0)
+    configs = sorted((config_root() / "objectives").glob("*.yaml"))
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for seed in arguments.seeds:
+        for config in configs:
+            if not arguments.only or config.stem in arguments.only:
+                runs.setdefault(config.stem, []).append(one_run(config, seed, arguments.out, shards, rows))
+                print(config.stem, seed, json.dumps(runs[config.stem][-1]), flush=True)
+    pixels = probe({split: part.pixels.flatten(1).float() for split, part in rows.items()}, rows)
+    texts = [f"{name}, R²:\n\n{table(runs, pixels, column)}" for column, name in enumerate(("Linear probe", "kNN"))]
+    replace_section(RESULTS, "learning", "\n\n".join([*texts, f"{len(arguments.seeds)} seeds. {machine()}"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""The transformer block that encoders and mask predictors are stacks of."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, GELUTanh, LayerScale, Mlp, QuickGELU, SwiGLU
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from jepa_wm.encoders.positions import Rotation
+from jepa_wm.errors import UserError
+
+MLPS = ("gelu", "gelu_tanh", "quick_gelu", "swiglu")
+
+
+class BlockOptions:
+    """What blocks of the published vision transformers differ in.
+
+    Args:
+        mlp: "gelu", "gelu_tanh" (SigLIP), "quick_gelu" (OpenAI's CLIP) or "swiglu" (DINOv2 giant, DINOv3 plus).
+        mlp_ratio: hidden width of the MLP over the width of the tokens.
+        qk_norm: normalise queries and keys.
+        layer_scale: factor on each branch at first, learned from there; None for none.
+        drop_path: probability that a sample skips a branch in the last block; in those before it rises to that.
+        eps: of the layer norms.
+        recompute: forget activations in the forward pass and compute them again in the backward pass.
+
+    Raises:
+        UserError: if `mlp` is none of these.
+    """
+
+    def __init__(
+        self,
+        mlp: str = "gelu",
+        mlp_ratio: float = 4.0,
+        qk_norm: bool = False,
+        layer_scale: float | None = None,
+        drop_path: float = 0.0,
+        eps: float = 1e-6,
+        recompute: bool = False,
+    ) -> None:
+        if mlp not in MLPS:
+            raise UserError(f"BlockOptions.mlp: got '{mlp}'; expected one of {', '.join(MLPS)}")
+        self.mlp, self.mlp_ratio, self.qk_norm, self.layer_scale = mlp, mlp_ratio, qk_norm, layer_scale
+        self.drop_path, self.eps, self.recompute = drop_path, eps, recompute
+
+
+class Attention(nn.Module):
+    """Self-attention of all tokens to all, queries and keys turned by their positions."""
+
+    def __init__(self, dim: int, heads: int, options: BlockOptions) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.q_norm = nn.LayerNorm(dim // heads, eps=options.eps) if options.qk_norm else None
+        self.k_norm = nn.LayerNorm(dim // heads, eps=options.eps) if options.qk_norm else None
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
+        """Tokens (B, N, D) -> (B, N, D)."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
+        queries_keys, values = qkv[:, :, :2], qkv[:, :, 2]
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = queries_keys.unbind(2)
+            queries_keys = torch.stack([self.q_norm(q), self.k_norm(k)], dim=2).to(values.dtype)
+        if rotation is not None:
+            queries_keys = rotation(queries_keys)
+        q, k = queries_keys.unbind(2)
+        mixed = attend(q.transpose(1, 2), k.transpose(1, 2), values.transpose(1, 2))
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of queries to keys and values, each (B, heads, N, d) -> (B, heads, N, d)."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        # torch's fused attention in bfloat16 takes up to twice as long as plain products there (measured).
+        return (q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+class Block(nn.Module):
+    """A pre-norm block: attention, then an MLP, each added to what went in.
+
+    Args:
+        dim: width D of the tokens.
+        heads: attention heads.
+        options: what published blocks differ in.
+        depth: how deep the block stands, from 0 for the first to 1 for the last; scales `drop_path`.
+
+    Source: Dosovitskiy et al. 2021 (arXiv 2010.11929); MLPs, layer scale and drop path by timm. Own attention, for
+    timm's has no positions that differ between samples, and rotates queries and keys one after the other.
+    """
+
+    def __init__(self, dim: int, heads: int, options: BlockOptions | None = None, depth: float = 1.0) -> None:
+        super().__init__()
+        options = options or BlockOptions()
+        self.dim, self.heads, self.options, self.depth = dim, heads, options, depth
+        self.norm1 = nn.LayerNorm(dim, eps=options.eps)
+        self.attn = Attention(dim, heads, options)
+        self.norm2 = nn.LayerNorm(dim, eps=options.eps)
+        self.mlp: Mlp | SwiGLU = _mlp(dim, options)
+        scale = options.layer_scale
+        self.ls1 = nn.Identity() if scale is None else LayerScale(dim, scale)
+        self.ls2 = nn.Identity() if scale is None else LayerScale(dim, scale)
+        self.drop_path = DropPath(options.drop_path * depth) if options.drop_path else nn.Identity()
+
+    def forward(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
+        """Tokens (B, N, D) -> (B, N, D)."""
+        x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), rotation)))
+        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
+
+
+class Blocks(nn.ModuleList):
+    """A stack of blocks.
+
+    Args:
+        dim: width D of the tokens.
+        depth: number of blocks.
+        heads: attention heads of each.
+        options: what published blocks differ in.
+    """
+
+    def __init__(self, dim: int, depth: int, heads: int, options: BlockOptions) -> None:
+        super().__init__(Block(dim, heads, options, i / max(depth - 1, 1)) for i in range(depth))
+        self.recompute = options.recompute
+        self.reset_parameters()
+
+    def forward(self, x: Tensor, rotation: Rotation | None = None, levels: tuple[int, ...] = ()) -> list[Tensor]:
+        """Tokens (B, N, D) -> those after each block numbered in `levels`, in their order, and after the last."""
+        found = {}
+        for number, block in enumerate(self):
+            if self.recompute and self.training and torch.is_grad_enabled():
+                x = checkpoint(block, x, rotation, use_reentrant=False)
+            else:
+                x = block(x, rotation)
+            found[number] = x
+        return [*(found[number] for number in levels), x]
+
+    def reset_parameters(self) -> None:
+        """Truncated normal of .02, and what ends a branch divided by sqrt(2 * its depth from 1).
+
+        Source: V-JEPA (official code); I-JEPA's divides, too, and then draws all anew without.
+        """
+        self.apply(initialise)
+        with torch.no_grad():
+            for number, block in enumerate(self, start=1):
+                assert isinstance(block, Block)
+                block.attn.proj.weight.div_(math.sqrt(2 * number))
+                block.mlp.fc2.weight.div_(math.sqrt(2 * number))
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw a linear layer's weights from a truncated normal of .02; biases are 0."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _mlp(dim: int, options: BlockOptions) -> Mlp | SwiGLU:
+    hidden = round(dim * options.mlp_ratio)
+    if options.mlp == "swiglu":
+        return SwiGLU(dim, hidden)
+    activations = {"gelu": nn.GELU, "gelu_tanh": GELUTanh, "quick_gelu": QuickGELU}
+    return Mlp(dim, hidden, act_layer=activations[options.mlp])

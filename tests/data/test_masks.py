@@ -1,0 +1,114 @@
+"""Masks: exact counts, no place favoured, every row and column within reach."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from jepa_wm.data.masks import BlockwiseMask, MultiBlockMask, TubeMask
+from jepa_wm.errors import UserError
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def coverage(index: Tensor, height: int, width: int) -> Tensor:
+    """How often each cell is in an index (B, M), as a rate over samples."""
+    return torch.bincount(index.flatten(), minlength=height * width).reshape(height, width) / len(index)
+
+
+def is_symmetric(rate: Tensor, samples: int, deviations: float = 5.0) -> bool:
+    """Whether a coverage is that of its mirror images, within sampling error."""
+    spread = deviations * (rate * (1 - rate) / samples).sqrt() * math.sqrt(2) + 1e-9
+    flips = (rate.flip(0), rate.flip(1), rate.flip(0, 1))
+    return all(bool(((rate - flipped).abs() < spread.maximum(spread.flip(0))).all()) for flipped in flips)
+
+
+class TestTubes:
+    def test_they_part_the_tokens_alike_in_every_frame_and_sample(self) -> None:
+        mask = TubeMask(8, 0.15).sample((3, 6, 5), 50, generator())
+        hidden = round((1 - 0.85**8) * 30)
+        assert mask.predict.shape == (50, 1, 3 * hidden)
+        both = torch.cat([mask.keep, mask.predict[:, 0]], dim=1).sort(dim=1).values
+        assert torch.equal(both, torch.arange(90).expand(50, -1))
+        frames = mask.predict.unflatten(2, (3, hidden))[:, 0]
+        torch.testing.assert_close(frames - torch.arange(3)[:, None] * 30, frames[:, :1].expand(-1, 3, -1))
+
+    @pytest.mark.parametrize(("blocks", "scale"), [(8, 0.15), (2, 0.7), (1, 0.3)])
+    def test_they_favour_no_side_and_reach_every_cell(self, blocks: int, scale: float) -> None:
+        count = 6000
+        mask = TubeMask(blocks, scale).sample((1, 6, 6), count, generator())
+        rate = coverage(mask.predict[:, 0], 6, 6)
+        assert is_symmetric(rate, count)
+        assert (rate > 0.05).all() and (rate < 0.999).all()
+
+
+class TestMultiBlocks:
+    def test_targets_are_rectangles_of_one_size_that_the_context_does_not_touch(self) -> None:
+        for seed in range(20):
+            mask = MultiBlockMask().sample((1, 14, 12), 8, generator(seed))
+            for sample in range(8):
+                sizes = set()
+                for target in mask.predict[sample]:
+                    rows, columns = target // 12, target % 12
+                    height, width = (int(axis.max() - axis.min()) + 1 for axis in (rows, columns))
+                    assert height * width == len(set(target.tolist())) == mask.predict.shape[2]
+                    sizes.add((height, width))
+                assert len(sizes) == 1 and 0.1 < mask.predict.shape[2] / 168 < 0.25
+                assert not set(mask.keep[sample].tolist()) & set(mask.predict[sample].flatten().tolist())
+                assert len(set(mask.keep[sample].tolist())) == mask.keep.shape[1] > 10
+
+    def test_a_clip_gets_tubes(self) -> None:
+        mask = MultiBlockMask().sample((2, 14, 14), 3, generator())
+        assert torch.equal(mask.keep[:, mask.keep.shape[1] // 2 :], mask.keep[:, : mask.keep.shape[1] // 2] + 196)
+        first, second = mask.predict.unflatten(2, (2, -1)).unbind(2)
+        assert torch.equal(second, first + 196)
+
+    def test_context_and_targets_favour_no_side_and_reach_every_row_and_column(self) -> None:
+        contexts, targets = torch.zeros(7, 7), torch.zeros(7, 7)
+        rounds, size = 400, 16
+        for seed in range(rounds):
+            mask = MultiBlockMask(least=4).sample((1, 7, 7), size, generator(seed))
+            contexts += coverage(mask.keep, 7, 7) / rounds
+            targets += coverage(mask.predict[:, 0], 7, 7) / rounds
+        assert is_symmetric(targets, rounds * size) and is_symmetric(contexts, rounds * size)
+        assert (contexts > 0.02).all() and (targets > 0.005).all()
+
+    def test_the_reference_that_cuts_lists_would_be_seen_to_favour_the_top_left(self) -> None:
+        """What the published collator does to the kept tokens, as a check of the check."""
+        torch.manual_seed(0)
+        kept = torch.rand(3000, 36) < 0.6
+        least = int(kept.sum(dim=1).min())
+        cut = torch.stack([row.nonzero()[:least, 0] for row in kept])
+        assert not is_symmetric(coverage(cut, 6, 6), 3000)
+
+    def test_a_crowded_grid_still_has_a_context(self) -> None:
+        mask = MultiBlockMask(targets=8, scale=(0.4, 0.5), least=3).sample((1, 5, 5), 64, generator())
+        assert mask.keep.shape[1] > 3
+        with pytest.raises(UserError, match="no context of more than 10"):
+            MultiBlockMask().sample((1, 3, 3), 4, generator())
+
+
+class TestBlockwise:
+    def test_half_the_samples_are_hidden_by_exact_shares_spread_over_the_range(self) -> None:
+        hidden = BlockwiseMask().draw((1, 14, 14), 40, generator())
+        counts = hidden.sum(dim=1)
+        masked = counts[counts > 0].sort().values
+        assert len(masked) == 20
+        edges = torch.linspace(0.1, 0.5, 21) * 196
+        assert ((masked >= edges[:-1].round() - 1) & (masked <= edges[1:].round() + 1)).all()
+
+    def test_hidden_tokens_stick_together_and_favour_no_side(self) -> None:
+        hidden = torch.cat([BlockwiseMask(1.0).draw((1, 8, 8), 64, generator(seed)) for seed in range(100)])
+        rate = hidden.float().mean(dim=0).reshape(8, 8)
+        assert is_symmetric(rate, len(hidden)) and (rate > 0.05).all()
+        cells = hidden.reshape(-1, 8, 8).float()
+        neighbours = (cells[:, 1:] * cells[:, :-1]).sum() / (cells[:, 1:].sum())
+        # Were single tokens drawn, a hidden token's neighbour would be hidden as often as any.
+        assert neighbours > 1.6 * rate.mean()
+
+    def test_a_clip_is_hidden_by_tubes(self) -> None:
+        hidden = BlockwiseMask(1.0).draw((3, 6, 6), 4, generator()).reshape(4, 3, 36)
+        assert torch.equal(hidden[:, 0], hidden[:, 1]) and torch.equal(hidden[:, 0], hidden[:, 2])

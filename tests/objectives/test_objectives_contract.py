@@ -1,0 +1,180 @@
+"""What every objective promises: gradients for what it trains, and two ranks that are one process with the whole batch.
+
+A new objective is found by itself; all it needs is a small instance of its own in `CASES`.
+"""
+
+import inspect
+import socket
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+import jepa_wm
+from jepa_wm.contracts import Batch, Objective
+from jepa_wm.data.masks import BlockwiseMask, MultiBlockMask, TubeMask
+from jepa_wm.data.transforms import MultiCrop
+from jepa_wm.dynamics import TransformerDynamics
+from jepa_wm.encoders import ClassPool, ClipText, GridPool, Rope, TextAlignment, ViT
+from jepa_wm.objectives import (
+    ContrastiveText,
+    Forecasting,
+    GramAnchor,
+    LeJEPA,
+    MaskedLatentPrediction,
+    MaskedSIGReg,
+    PredictorOptions,
+    PrototypeOptions,
+    SelfDistillation,
+    TeacherAlignment,
+)
+from jepa_wm.schedules import Constant
+
+ROOT = Path(inspect.getfile(jepa_wm)).parent
+OBJECTIVES = [
+    cls
+    for path in sorted((ROOT / "objectives").glob("*.py"))
+    for cls in vars(import_module(f"jepa_wm.objectives.{path.stem}")).values()
+    if inspect.isclass(cls) and issubclass(cls, Objective) and cls.__module__ == f"jepa_wm.objectives.{path.stem}"
+]
+SMALL = PredictorOptions(12, 1, 2)
+
+
+def vit(**options: object) -> ViT:
+    return ViT(8, 1, 24, 2, 2, pooling=GridPool(6, 2), **options)  # type: ignore[arg-type]
+
+
+def text() -> TextAlignment:
+    return TextAlignment(6, ClipText(8, 16, 1, 2))
+
+
+def self_distillation() -> SelfDistillation:
+    encoder = ViT(8, 1, 24, 1, 2, prefix=2, pooling=ClassPool())
+    options = PrototypeOptions(16, 12, 8, teacher=Constant(0.2))
+    masks = BlockwiseMask(ratio=(0.3, 0.6))
+    objective = SelfDistillation(encoder, MultiCrop(16, 8, 2), options, masks, gram=GramAnchor(Constant(1.0)))
+    # At first teacher and student say the same, and the heads next to nothing.
+    for parameter in [*objective.teacher.parameters(), *objective.anchor.parameters()]:  # type: ignore[union-attr]
+        parameter.data += 0.1 * torch.randn(parameter.shape)
+    for side in (objective.student, objective.teacher):
+        for head in (side.view_head, side.patch_head):
+            head.last_layer.weight.data.normal_()
+    return objective
+
+
+CASES: dict[str, Callable[[], Objective]] = {
+    "MaskedLatentPrediction": lambda: MaskedLatentPrediction(vit(), [TubeMask(4, 0.15), TubeMask(2, 0.3)], SMALL),
+    "MaskedLatentPrediction, I-JEPA": lambda: MaskedLatentPrediction(
+        vit(), [MultiBlockMask(scale=(0.15, 0.3), least=1)], SMALL, error="smooth_l1"
+    ),
+    "MaskedLatentPrediction, V-JEPA 2.1": lambda: MaskedLatentPrediction(
+        vit(levels=(0,), modalities=True, positions=Rope()), [TubeMask(4, 0.15)], SMALL, context=Constant(0.5)
+    ),
+    "MaskedSIGReg": lambda: MaskedSIGReg(vit(), [TubeMask(4, 0.15)], SMALL, 0.1, 8, 16),
+    "LeJEPA": lambda: LeJEPA(vit(), MultiCrop(16, 8, 2), 0.1, 8, 16, 16),
+    "SelfDistillation": self_distillation,
+    "ContrastiveText": lambda: ContrastiveText(vit(), text(), sigreg=0.1),
+    "ContrastiveText, SigLIP in chunks": lambda: ContrastiveText(vit(), text(), "siglip", chunk=2),
+    "TeacherAlignment": lambda: TeacherAlignment(vit(), ViT(16, 1, 32, 1, 2)),
+    "Forecasting": lambda: Forecasting(vit(), TransformerDynamics(6, 1, 2, 3, width=12, depth=1, heads=2)),
+}
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+def made(case: str) -> Objective:
+    torch.manual_seed(0)
+    return CASES[case]().train()
+
+
+def batch(samples: slice = slice(None), step: int = 3) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    words = ["left", "right", "red", "top", "blue", "big", "small", "door"]
+    whole = {
+        "pixels": torch.randint(0, 256, (8, 3, 3, 32, 32), dtype=torch.uint8, generator=generator),
+        "views": torch.randint(0, 256, (8, 2, 3, 16, 16), dtype=torch.uint8, generator=generator),
+        "local_views": torch.randint(0, 256, (8, 2, 3, 8, 8), dtype=torch.uint8, generator=generator),
+        "actions": torch.randn(8, 2, 6, generator=generator),
+        "captions": [[f"{words[i]} {t}" for t in range(3)] for i in range(8)],
+    }
+    return {name: members[samples] for name, members in whole.items()} | {"step": step, "progress": 0.5}
+
+
+def gradients(objective: Objective) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in objective.named_parameters() if p.grad is not None}
+
+
+def test_each_objective_has_a_case() -> None:
+    assert {cls.__name__ for cls in OBJECTIVES} == {case.partition(",")[0] for case in CASES}
+
+
+@every_case
+def test_it_trains_the_encoder_and_nothing_that_is_frozen(case: str) -> None:
+    objective = made(case)
+    terms = objective(batch())
+    assert terms["loss"].requires_grad and all(value.ndim == 0 for value in terms.values())
+    terms["loss"].backward()
+    found = gradients(objective)
+    encoder = {id(p): name for name, p in objective.encoder.named_parameters()}  # type: ignore[union-attr]
+    used = {encoder[id(p)] for p in objective.parameters() if p.grad is not None and id(p) in encoder}
+    # Pooling is not every objective's, nor is the embedding of images.
+    assert {name for name in encoder.values() if name.startswith(("embed", "blocks"))} <= used
+    assert not any(name.startswith(("teacher", "anchor")) for name in found)
+    assert set(objective.exported()) >= {"encoder"}
+
+
+@every_case
+def test_the_step_decides_what_is_drawn(case: str) -> None:
+    objective = made(case).eval()
+    losses = [objective(batch(step=step))["loss"].item() for step in (3, 3, 6)]
+    assert losses[0] == losses[1]
+    if case not in ("TeacherAlignment", "ContrastiveText, SigLIP in chunks"):
+        assert losses[0] != losses[2]
+
+
+def worker(rank: int, port: int, results: mp.SimpleQueue) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        for case in CASES:
+            objective = made(case)
+            parallel = DistributedDataParallel(objective, find_unused_parameters=True)
+            loss = parallel(batch(slice(4 * rank, 4 * rank + 4)))["loss"]
+            loss.backward()
+            found = {name: gradient.numpy() for name, gradient in gradients(objective).items()}
+            results.put((rank, case, loss.item(), found))
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_ranks() -> dict[str, list[tuple[float, dict]]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    results = mp.get_context("spawn").Queue()
+    context = mp.spawn(worker, (port, results), nprocs=2, join=False)
+    found: dict[str, list] = {case: [] for case in CASES}
+    for _ in range(2 * len(CASES)):
+        _, case, loss, grads = results.get(timeout=120)
+        found[case].append((loss, grads))
+    while not context.join():
+        pass
+    return found
+
+
+@every_case
+def test_two_ranks_are_one_process_with_twice_the_batch(case: str, two_ranks: dict) -> None:
+    objective = made(case)
+    loss = objective(batch())["loss"]
+    loss.backward()
+    truth, (first, second) = gradients(objective), two_ranks[case]
+    assert (first[0] + second[0]) / 2 == pytest.approx(loss.item(), rel=1e-5)
+    assert truth.keys() <= first[1].keys()
+    for name, expected in truth.items():
+        for _, found in (first, second):
+            torch.testing.assert_close(torch.from_numpy(found[name]), expected, rtol=2e-3, atol=2e-6, msg=name)

@@ -1,0 +1,131 @@
+"""LeJEPA, self-distillation and alignment to a teacher: what the golden numbers leave open."""
+
+import copy
+
+import pytest
+import torch
+
+from jepa_wm.contracts import Batch
+from jepa_wm.data.masks import BlockwiseMask
+from jepa_wm.data.transforms import MultiCrop
+from jepa_wm.encoders import ClassPool, ViT
+from jepa_wm.errors import UserError
+from jepa_wm.objectives import GramAnchor, LeJEPA, PrototypeOptions, SelfDistillation, TeacherAlignment
+from jepa_wm.objectives.alignment import regrid
+from jepa_wm.objectives.heads import BatchNorm
+from jepa_wm.schedules import Linear
+
+
+def batch(progress: float = 0.5) -> Batch:
+    torch.manual_seed(1)
+    views, small = (torch.randint(0, 256, (4, 2, 3, s, s), dtype=torch.uint8) for s in (16, 8))
+    return {"views": views, "local_views": small, "pixels": views[:, 0], "step": 2, "progress": progress}
+
+
+def distillation(gram: GramAnchor | None = None) -> SelfDistillation:
+    torch.manual_seed(0)
+    encoder = ViT(8, 1, 24, 1, 2, prefix=1, pooling=ClassPool())
+    return SelfDistillation(
+        encoder, MultiCrop(16, 8, 2), PrototypeOptions(16, 12, 8), BlockwiseMask(ratio=(0.4, 0.6)), gram=gram
+    )
+
+
+def test_lejepa_pulls_views_to_their_centre_and_all_of_them_to_a_gaussian() -> None:
+    torch.manual_seed(0)
+    objective, data = LeJEPA(ViT(8, 1, 24, 1, 2), MultiCrop(16, 8, 2), 0.1, 8, 16, 16), batch()
+    terms = objective(data)
+    torch.testing.assert_close(terms["loss"], 0.1 * terms["sigreg"] + 0.9 * terms["invariance"])
+    latents = torch.cat(
+        [objective.encoder.pooled(data[k].transpose(0, 1).flatten(0, 1)) for k in ("views", "local_views")]
+    )
+    projected = objective.projector(latents).unflatten(0, (4, 4))
+    centre = (projected[0] + projected[1]) / 2
+    expected = sum((view - centre).square().mean() for view in projected) / 4
+    torch.testing.assert_close(terms["invariance"], expected)
+
+
+def test_views_that_are_missing_are_asked_for() -> None:
+    with pytest.raises(UserError, match="no 'views'"):
+        LeJEPA(ViT(8, 1, 24, 1, 2))({"pixels": torch.zeros(1), "step": 0})
+
+
+def test_batch_norm_is_torchs() -> None:
+    torch.manual_seed(0)
+    ours, x = BatchNorm(5), torch.randn(7, 5)
+    theirs = torch.nn.BatchNorm1d(5)
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+def test_the_student_does_not_see_hidden_patches() -> None:
+    objective, data = distillation(), batch()
+    hidden = objective._hidden(data["views"].transpose(0, 1), 2)
+    assert hidden.any() and not hidden.all()
+    pixels = data["views"].transpose(0, 1).flatten(0, 1)
+    cells = hidden.view(-1, 1, 2, 2).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    other = torch.where(cells, 255 - pixels, pixels)
+    torch.testing.assert_close(
+        objective._encode_masked(pixels, hidden).patches, objective._encode_masked(other, hidden).patches
+    )
+
+
+def test_the_masks_of_a_view_and_of_a_rank_are_those_of_the_whole_batch() -> None:
+    objective, data = distillation(), batch()
+    whole = objective._hidden(data["views"].transpose(0, 1), 2)
+    assert whole.shape == (8, 4) and torch.equal(whole, objective._hidden(data["views"].transpose(0, 1), 2))
+
+
+def test_the_teacher_follows_and_the_anchor_is_taken_when_its_weight_rises() -> None:
+    objective = distillation(GramAnchor(Linear(-1.0, 1.0), every=0.25))
+    objective.gram.weight = lambda progress: max(0.0, progress - 0.5)  # type: ignore[union-attr]
+    first = copy.deepcopy(objective.anchor.state_dict())  # type: ignore[union-attr]
+
+    def step(progress: float) -> None:
+        with torch.no_grad():
+            for parameter in objective.student.parameters():
+                parameter.add_(0.1)
+        objective.after_step(progress)
+
+    def same(a: dict, b: dict) -> bool:
+        return all(torch.equal(a[name], b[name]) for name in a)
+
+    step(0.5)
+    assert same(objective.anchor.state_dict(), first)  # type: ignore[union-attr]
+    step(0.6)
+    taken = copy.deepcopy(objective.anchor.state_dict())  # type: ignore[union-attr]
+    assert same(taken, objective.teacher.encoder.state_dict()) and not same(taken, first)
+    step(0.7)
+    assert same(objective.anchor.state_dict(), taken)  # type: ignore[union-attr]
+    step(0.9)
+    assert same(objective.anchor.state_dict(), objective.teacher.encoder.state_dict())  # type: ignore[union-attr]
+
+
+def test_views_that_patches_do_not_fit_are_refused() -> None:
+    with pytest.raises(UserError, match="multiples of the encoder's patch 8"):
+        SelfDistillation(ViT(8, 1, 24, 1, 2), MultiCrop(20, 8))
+
+
+def test_a_student_that_says_what_the_teacher_says_has_no_loss_left() -> None:
+    torch.manual_seed(0)
+    teacher = ViT(8, 1, 24, 1, 2)
+    objective = TeacherAlignment(ViT(8, 1, 24, 1, 2), teacher)
+    data = {"pixels": batch()["pixels"], "step": 0}
+    tokens, latents = teacher(data["pixels"]), teacher.pooled(data["pixels"])
+    said = [torch.nn.functional.layer_norm(x, (24,)) for x in (tokens, latents)]
+    objective.patch_head.forward, objective.pooled_head.forward = (lambda x, y=y: y for y in said)
+    terms = objective(data)
+    assert terms["loss"].item() == pytest.approx(0.0, abs=1e-5) and terms["cosine"].item() == pytest.approx(1.0)
+
+
+def test_the_teacher_stays_as_it_is_and_in_eval_mode() -> None:
+    objective = TeacherAlignment(ViT(8, 1, 24, 1, 2), ViT(16, 1, 32, 1, 2)).train()
+    assert not objective.teacher.training and objective.encoder.training
+    objective({"pixels": batch()["pixels"], "step": 0})["loss"].backward()
+    assert all(p.grad is None for p in objective.teacher.parameters())
+    assert all(p.grad is not None for p in objective.patch_head.parameters())
+
+
+def test_tokens_of_a_finer_grid_are_averaged_over_a_coarser_one() -> None:
+    tokens = torch.arange(16.0).view(1, 16, 1)
+    coarse = regrid(tokens, (1, 4, 4), (1, 2, 2))[0, :, 0]
+    assert coarse[0] < coarse[1] < coarse[2] < coarse[3] and coarse.mean().item() == pytest.approx(7.5)
