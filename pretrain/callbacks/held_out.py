@@ -1,11 +1,12 @@
 """The held-out frames that are probed during training, and what is known of them."""
 
 import json
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from jepa_wm.data import BrokenSample, Clips, Images, Shards
@@ -62,6 +63,15 @@ def read_held_out(folder: str, moments: int, views: int, most: int, size: int | 
     if not rows:
         raise UserError(f"every sample of {shards} is broken")
     return _stacked(rows, folder)
+
+
+def side_of(transform: nn.Module | None) -> int | None:
+    """The side of what a transform of torchvision makes, in pixels, if it says; the last part that says so counts."""
+    parts: list[Any] = getattr(transform, "transforms", [transform])
+    sizes = [size for part in parts if (size := getattr(part, "size", None))]
+    if not sizes:
+        return None
+    return min(sizes[-1]) if isinstance(sizes[-1], Sequence) else int(sizes[-1])
 
 
 def _clips(shards: Shards, moments: int, views: int, size: int | None) -> Samples:

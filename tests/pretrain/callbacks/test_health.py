@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import v2
 
 from jepa_wm.control.collect import collect
 from jepa_wm.data import Episode, EpisodeShards, ShardWriter
@@ -16,7 +17,7 @@ from jepa_wm.data.writer import summarise, write_shard
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import write_manifest
 from pretrain.callbacks.health import Alarm, Health
-from pretrain.callbacks.held_out import HeldOut, read_held_out
+from pretrain.callbacks.held_out import HeldOut, read_held_out, side_of
 from pretrain.callbacks.knowledge import knowledge
 
 
@@ -68,6 +69,13 @@ def test_images_have_labels_and_crops(tmp_path: Path) -> None:
     assert held.pixels[:, :, 0, 0, 0].tolist() == [[number] * 3 for number in range(12)] and not held.numbers
     with pytest.raises(UserError, match=r"set health\.size"):
         read_held_out(str(folder), moments=6, views=2, most=1000, size=None)
+
+
+def test_frames_are_as_large_as_the_trainings() -> None:
+    crop, small = v2.RandomResizedCrop(32), v2.Resize(16)
+    assert side_of(None) is None and side_of(v2.RandomHorizontalFlip()) is None
+    assert side_of(crop) == 32 and side_of(small) == 16 and side_of(v2.CenterCrop((24, 20))) == 20
+    assert side_of(v2.Compose([small, v2.RandomHorizontalFlip(), crop, v2.RandomGrayscale()])) == 32
 
 
 def held_out(samples: int, each: int) -> tuple[Tensor, HeldOut]:
