@@ -28,10 +28,12 @@ class Encoder(nn.Module):
         dim: width D of the tokens.
         latent_dim: width of a pooled latent.
         preprocessing: from pixels uint8 of any size to those of the size that the encoder was made for.
+        source: where its weights come from, in words.
     """
 
     dim: int
     latent_dim: int
+    source: str
     preprocessing: Callable[[Tensor], Tensor]
 
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:

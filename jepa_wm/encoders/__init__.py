@@ -1,12 +1,14 @@
 """Pixels and text to latents."""
 
 from jepa_wm.encoders.blocks import BlockOptions
-from jepa_wm.encoders.load import load_encoder, load_text
+from jepa_wm.encoders.load import load_encoder, load_text, load_text_tower
+from jepa_wm.encoders.open_clip_encoder import OpenClipEncoder
 from jepa_wm.encoders.pooling import AttentionPool, ClassPool, GridPool, MeanPool
 from jepa_wm.encoders.positions import CentredRope, Learned, Rope, SinCos
 from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.encoders.sizes import vit
 from jepa_wm.encoders.text import ClipText, HFText, OpenClipText, TextAlignment
+from jepa_wm.encoders.timm_encoder import TimmEncoder
 from jepa_wm.encoders.vit import ViT, encode_frames
 
 __all__ = [
@@ -19,14 +21,17 @@ __all__ = [
     "HFText",
     "Learned",
     "MeanPool",
+    "OpenClipEncoder",
     "OpenClipText",
     "Preprocessing",
     "Rope",
     "SinCos",
     "TextAlignment",
+    "TimmEncoder",
     "ViT",
     "encode_frames",
     "load_encoder",
     "load_text",
+    "load_text_tower",
     "vit",
 ]

@@ -3,6 +3,8 @@
 A kind says what is wanted without knowing the encoder's width, and builds the module once it is known.
 """
 
+from functools import partial
+
 import torch.nn.functional as F
 from timm.layers import AttentionPoolLatent, GELUTanh
 from torch import Tensor, nn
@@ -64,15 +66,17 @@ class AttentionPool(Pooling):
 
     Args:
         heads: of the attention.
+        mlp_ratio: hidden width of the MLP over the width of the tokens.
+        eps: of the layer norm.
 
     Source: Zhai et al. 2022 (arXiv 2106.04560); the module is timm's.
     """
 
-    def __init__(self, heads: int = 12) -> None:
-        self.heads = heads
+    def __init__(self, heads: int = 12, mlp_ratio: float = 4.0, eps: float = 1e-6) -> None:
+        self.heads, self.mlp_ratio, self.eps = heads, mlp_ratio, eps
 
     def build(self, dim: int, prefix: int) -> nn.Module:
-        return _Attentive(dim, self.heads)
+        return _Attentive(dim, self.heads, round(dim * self.mlp_ratio), self.eps)
 
 
 class _Mean(nn.Module):
@@ -98,8 +102,10 @@ class _Cells(nn.Module):
 
 
 class _Attentive(AttentionPoolLatent):
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__(dim, num_heads=heads, mlp_ratio=4.0, norm_layer=nn.LayerNorm, act_layer=GELUTanh)
+    def __init__(self, dim: int, heads: int, hidden: int, eps: float) -> None:
+        # timm rounds the hidden width down; half a channel more keeps it whole.
+        ratio, norm = (hidden + 0.5) / dim, partial(nn.LayerNorm, eps=eps)
+        super().__init__(dim, num_heads=heads, mlp_ratio=ratio, norm_layer=norm, act_layer=GELUTanh)  # type: ignore[arg-type]
         self.apply(initialise)
 
     def forward(self, prefix: Tensor, patches: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]

@@ -101,22 +101,28 @@ class SinCos(Positions):
 
 
 class Learned(Positions):
-    """A learned table for one grid, resampled for others: bicubic in height and width, linear in time.
+    """A learned table for one grid, resampled for others: by `mode` in height and width, linearly in time.
 
     Args:
         grid: tokens in time, height and width that the table is for.
+        antialias: average where the other grid is coarser, as timm does; published models are of two minds.
+        mode: "bicubic" or "bilinear".
+        offset: added to the size that is asked for before it is divided by that of the table (.1 in DINOv2).
 
-    Source: Dosovitskiy et al. 2021 (arXiv 2010.11929), antialiased as in timm.
+    Source: Dosovitskiy et al. 2021 (arXiv 2010.11929).
     """
 
-    def __init__(self, grid: Grid = (1, 14, 14)) -> None:
-        self.grid = grid
+    def __init__(
+        self, grid: Grid = (1, 14, 14), antialias: bool = True, mode: str = "bicubic", offset: float = 0.0
+    ) -> None:
+        self.grid, self.antialias, self.mode, self.offset = grid, antialias, mode, offset
 
     def initial(self, dim: int) -> Tensor:
         return torch.nn.init.trunc_normal_(torch.empty(math.prod(self.grid), dim), std=0.02)
 
     def table(self, learned: Tensor, grid: Grid) -> Tensor:
-        return resample(learned, tuple(self.grid), grid)  # type: ignore[arg-type]
+        old = tuple(self.grid)
+        return resample(learned, old, grid, self.antialias, self.mode, self.offset)  # type: ignore[arg-type]
 
 
 class Rope(Positions):
@@ -189,13 +195,17 @@ def sincos(positions: Tensor, dim: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def resample(table: Tensor, old: Grid, new: Grid) -> Tensor:
-    """A table (N, D) of the positions of grid `old`, for grid `new`."""
+def resample(
+    table: Tensor, old: Grid, new: Grid, antialias: bool = True, mode: str = "bicubic", offset: float = 0.0
+) -> Tensor:
+    """A table (N, D) of the positions of grid `old`, for grid `new`; options as `Learned`."""
     if old == new:
         return table
     cells = table.float().unflatten(0, old).movedim(-1, 1)
     if old[1:] != new[1:]:
-        cells = F.interpolate(cells, new[1:], mode="bicubic", antialias=True)
+        scale = tuple((size + offset) / before for size, before in zip(new[1:], old[1:], strict=True))
+        size, factor = (None, scale) if offset else (new[1:], None)
+        cells = F.interpolate(cells, size, factor, mode, antialias=antialias)
     if old[0] != new[0]:
         rows = F.interpolate(cells.flatten(1).T[None], new[0], mode="linear")[0]
         cells = rows.T.unflatten(1, cells.shape[1:])

@@ -1,7 +1,9 @@
 """Sentences and latents in one space: text towers, and the head that brings latents to them."""
 
+import warnings
 from difflib import get_close_matches
 from functools import lru_cache
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -65,15 +67,16 @@ class OpenClipText(TextTower):
 
     Args:
         name: as open_clip calls the model, "ViT-B-16-SigLIP2" for one.
+        tag: of the weights that it is for; decides which GELU.
 
     Raises:
         UserError: if open_clip knows no such model.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tag: str = "") -> None:
         super().__init__()
-        self.name = name
-        model = open_clip_model(name)
+        self.name, self.tag = name, tag
+        model = open_clip_model(name, tag)
         self.tower = model.text
         self.dim: int = self.tower.output_dim
         self.context_length: int = self.tower.context_length
@@ -83,11 +86,17 @@ class OpenClipText(TextTower):
         return self.tower(tokens.to(next(self.tower.parameters()).device))
 
 
-def open_clip_model(name: str) -> Any:
-    """A model that open_clip knows, without weights: its towers are `visual` and `text`.
+def open_clip_model(name: str, tag: str = "", weights: str = "") -> Any:
+    """A model that open_clip knows: its towers are `visual` and `text`.
+
+    Args:
+        name: as open_clip calls it.
+        tag: of the weights that it is for: they decide its GELU, of which open_clip itself only warns, and the colours
+            of its preprocessing.
+        weights: a tag or a file; "" for random weights.
 
     Raises:
-        UserError: if open_clip knows no such model.
+        UserError: if open_clip knows no such model, or does not give its weights.
     """
     import open_clip
 
@@ -95,8 +104,25 @@ def open_clip_model(name: str) -> Any:
         close = get_close_matches(name, open_clip.list_models(), n=1)
         hint = f"; did you mean '{close[0]}'?" if close else "; open_clip.list_models() names them all"
         raise UserError(f"open_clip knows no model '{name}'{hint}")
-    device = torch.get_default_device()
-    return open_clip.create_model(name, device=device, pretrained=None, load_weights=False, force_custom_text=True)
+    config = open_clip.get_pretrained_cfg(name, tag) if tag else {}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "QuickGELU mismatch")
+            return open_clip.create_model(
+                name,
+                device=torch.get_default_device(),
+                pretrained=weights or None,
+                pretrained_text=False,
+                force_custom_text=True,
+                force_preprocess_cfg=config,
+                **({"quick_gelu": config.get("quick_gelu", False)} if tag else {}),
+            )
+    except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"open_clip did not give '{name}'{f' with {weights!r}' if weights else ''} ({reason[0]}); fetch it where "
+            f"there is a network, or give a file: 'open_clip:{name}@FILE'"
+        ) from error
 
 
 class HFText(TextTower):
@@ -123,8 +149,27 @@ class HFText(TextTower):
             self.tokenizer = library.AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise UserError(f"HFText: cannot read '{name}': {error}") from error
-        self.tower = library.AutoModel.from_config(getattr(config, "text_config", config))
-        self.dim = self.tower.config.hidden_size
+        model = library.AutoModel.from_config(getattr(config, "text_config", config))
+        self._kind, self._config = type(model), model.config
+        self.tower = _reader(model)
+        self.dim = self._config.hidden_size
+
+    def load_weights(self) -> None:
+        """Take in the weights that were published under its name.
+
+        Raises:
+            UserError: if they cannot be read, or some are missing.
+        """
+        try:
+            model, report = self._kind.from_pretrained(
+                self.name, config=self._config, output_loading_info=True, use_safetensors=True
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(f"HFText: cannot read the weights of '{self.name}': {error}") from error
+        missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+        if missing:
+            raise UserError(f"HFText: '{self.name}' lacks {', '.join(missing[:5])}")
+        self.tower.load_state_dict(_reader(model).state_dict())
 
     def forward(self, sentences: list[str]) -> Tensor:
         tokens = self.tokenizer(sentences, padding=True, truncation=True, return_tensors="pt")
@@ -136,6 +181,11 @@ class HFText(TextTower):
             return states[:, 0]
         places = torch.arange(states.shape[1], device=states.device)[:, None] * mask
         return states[torch.arange(len(states)), places.amax(dim=(1, 2))]
+
+
+def _reader(model: Any) -> nn.Module:
+    """The half of a model that reads; of most it is the whole."""
+    return model.get_encoder() if model.config.is_encoder_decoder else model
 
 
 class TextAlignment(nn.Module):
@@ -184,4 +234,7 @@ def _simple_tokenizer(context_length: int) -> SimpleTokenizer:
 def _open_clip_tokenizer(name: str) -> Any:
     from open_clip import get_tokenizer
 
-    return get_tokenizer(name)
+    try:
+        return get_tokenizer(name)
+    except (OSError, ValueError, ImportError, AssertionError) as error:
+        raise UserError(f"open_clip's tokenizer of '{name}' needs transformers and the hub's files: {error}") from error

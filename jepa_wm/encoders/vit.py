@@ -55,6 +55,7 @@ class ViT(Encoder):
 
     mean: Tensor
     std: Tensor
+    source: str = "random weights"
 
     def __init__(
         self,

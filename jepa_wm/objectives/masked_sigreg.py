@@ -16,8 +16,8 @@ class MaskedSIGReg(Objective):
     """Predict the encoder's own tokens of the whole picture from the visible ones, with SIGReg on the tokens.
 
     No moving average, and by default no stopped gradient: prediction and target move towards each other, and SIGReg
-    keeps the tokens of a batch spread as a Gaussian. It is measured on tokens through a linear head, without a
-    normalisation behind it, for on what a layer norm has put on a sphere it cannot be satisfied.
+    keeps the tokens of each place spread over the batch as a Gaussian. It is measured on tokens through a linear
+    head, without a normalisation behind it, for on what a layer norm has put on a sphere it cannot be satisfied.
 
     Args:
         encoder: whose tokens are predicted.
@@ -62,7 +62,8 @@ class MaskedSIGReg(Objective):
             filled, _ = self.predictor(seen, mask.keep, mask.predict, grid, image=grid[0] == 1)
             errors.append(F.mse_loss(self.project(filled).to(goal.dtype), at(goal, mask.predict)))
         error = torch.stack(errors).mean()
-        gaussianity = self.gaussianity(targets.flatten(0, 1)[None], batch["step"])
+        # Each place by itself, over the batch: over all places at once, tokens could differ by where they are alone.
+        gaussianity = self.gaussianity(targets.transpose(0, 1), batch["step"])
         loss = self.weight * gaussianity + (1.0 - self.weight) * error
         return {"loss": loss, "error": error, "sigreg": gaussianity}
 
