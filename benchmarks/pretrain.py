@@ -1,9 +1,8 @@
 """A training step of ours against plain PyTorch's that does the published code's work: `python -m benchmarks.pretrain`.
 
-ViT-S/16, the same masks, batch and model, both in one run and by turns; seconds are medians. Ratios are the baseline's
-seconds over ours, at equal precision; shares are of the rate of bare matrix products in the same run; the memory ratio
-is the largest of ours over the baseline's peak, each in a process of its own. On a GPU: the share of the peak that
-ViT-L reaches, with compiled blocks. The last line is JSON.
+ViT-S/16, the same masks, batch and model, in one run, each in a process of its own and by turns; seconds are medians.
+Ratios are the baseline's seconds over ours, at equal precision; shares are of the rate of bare matrix products in the
+same run; the memory ratio is the largest of ours over the baseline's peak. The last line is JSON.
 """
 
 import argparse
@@ -21,6 +20,7 @@ from benchmarks.pretrain_baseline import ijepa_step as plain_ijepa
 from benchmarks.pretrain_baseline import vjepa_step as plain_vjepa
 from benchmarks.pretrain_flops import THREADS, gflop, medians, products, products_gflop
 from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
+from jepa_wm.allocator import keep_freed_memory
 from jepa_wm.data.masks import Mask
 from jepa_wm.encoders import Rope, SinCos, ViT
 from jepa_wm.objectives import MaskedLatentPrediction, PredictorOptions
@@ -84,53 +84,99 @@ def our_step(setting: str, precision: Precision, masks: Masks) -> Callable[[], f
     return step
 
 
-def figures_of(setting: str, precision: Precision) -> dict[str, float]:
-    """Seconds of both, and our share of the rate of bare products."""
+class Worker:
+    """One training step in a process of its own, done when it is asked for."""
+
+    def __init__(self, who: str, setting: str, precision: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.pretrain", "--serve", who, setting, precision]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._read()
+
+    def __call__(self) -> None:
+        """Do one step."""
+        self._ask("step")
+
+    def ask(self, what: str) -> float:
+        """A figure of the step: "gflop", or "peak" memory in GiB over that before the first step."""
+        return float(self._ask(what))
+
+    def _ask(self, what: str) -> str:
+        assert self.process.stdin is not None
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+
+
+def serve(who: str, setting: str, precision: Precision) -> None:
+    """What a `Worker`'s process does: ours as `jepa-wm pretrain` trains on a CPU, the baseline as PyTorch comes."""
     shapes, plain = SETTINGS[setting]
     masks = draw_masks(shapes)
-    ours, theirs = our_step(setting, precision, masks), plain(precision, masks)
-    seconds = medians({"ours": ours, "baseline": theirs, "products": products(DTYPES[precision])})
+    if who == "ours":
+        keep_freed_memory()
+    step = our_step(setting, precision, masks) if who == "ours" else plain(precision, masks)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print("ready", flush=True)
+    for line in sys.stdin:
+        answer: object = "done"
+        if line.strip() == "step":
+            step()
+        elif line.strip() == "gflop":
+            answer = gflop(step)
+        else:
+            answer = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+        print(answer, flush=True)
+
+
+def figures_of(setting: str, precision: Precision) -> dict[str, float]:
+    """Seconds and peak memory of both, and our share of the rate of bare products; all take turns."""
+    with Worker("ours", setting, precision) as ours, Worker("baseline", setting, precision) as baseline:
+        seconds = medians({"ours": ours, "baseline": baseline, "products": products(DTYPES[precision])})
+        peaks = ours.ask("peak"), baseline.ask("peak")
+        work = baseline.ask("gflop")
     bare = products_gflop() / seconds["products"]
-    work = gflop(ours), gflop(theirs)
     return {
-        "ours": seconds["ours"],
-        "baseline": seconds["baseline"],
+        **{name: seconds[name] for name in ("ours", "baseline")},
         "ratio": seconds["baseline"] / seconds["ours"],
-        "gflop": work[0],
-        "gflop_baseline": work[1],
-        "share": work[1] / seconds["ours"] / bare,
-        "share_baseline": work[1] / seconds["baseline"] / bare,
+        "gflop": work,
+        "share": work / seconds["ours"] / bare,
+        "share_baseline": work / seconds["baseline"] / bare,
         "bare": bare,
-        "memory": peak_gib("ours", setting, precision) / peak_gib("baseline", setting, precision),
+        "memory": peaks[0] / peaks[1],
     }
 
 
-def peak_gib(who: str, setting: str, precision: str) -> float:
-    """Peak memory of a few steps in a process of its own, less what it had before."""
-    command = [sys.executable, "-m", "benchmarks.pretrain", "--peak", who, setting, precision]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
-
-
-def print_peak(who: str, setting: str, precision: Precision) -> None:
-    """What `peak_gib` asks of its process."""
-    shapes, plain = SETTINGS[setting]
-    masks = draw_masks(shapes)
-    step = our_step(setting, precision, masks) if who == "ours" else plain(precision, masks)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(2):
-        step()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)
+def row(figures: dict[str, float]) -> dict[str, str]:
+    """One setting's row of the table."""
+    return {
+        "ours, s": f"{figures['ours']:.2f}",
+        "plain PyTorch, s": f"{figures['baseline']:.2f}",
+        "ratio": f"{figures['ratio']:.2f}",
+        "GFLOP a step": f"{figures['gflop']:.0f}",
+        "share of bare products": f"{figures['share']:.0%} (plain {figures['share_baseline']:.0%})",
+        "bare products, GFLOP/s": f"{figures['bare']:.0f}",
+        "peak memory, ours over plain": f"{figures['memory']:.2f}",
+    }
 
 
 def main() -> None:
     """Measure, write the section of docs/benchmarks.md, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
-    if arguments.peak:
-        print_peak(*arguments.peak)
+    if arguments.serve:
+        serve(*arguments.serve)
         return
     found = {}
     for setting in SETTINGS:
@@ -147,19 +193,6 @@ def main() -> None:
     tables = [markdown("key", asked), markdown("step", {name: row(figures) for name, figures in found.items()})]
     replace_section(BENCHMARKS, "pretrain", "\n\n".join([*tables, machine()]))
     print(json.dumps(summary))
-
-
-def row(figures: dict[str, float]) -> dict[str, str]:
-    """One setting's row of the table."""
-    return {
-        "ours, s": f"{figures['ours']:.2f}",
-        "plain PyTorch, s": f"{figures['baseline']:.2f}",
-        "ratio": f"{figures['ratio']:.2f}",
-        "GFLOP a step": f"{figures['gflop_baseline']:.0f}",
-        "share of bare products": f"{figures['share']:.0%} (plain {figures['share_baseline']:.0%})",
-        "bare products, GFLOP/s": f"{figures['bare']:.0f}",
-        "peak memory, ours over plain": f"{figures['memory']:.2f}",
-    }
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import torch
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from jepa_wm.allocator import keep_freed_memory
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
 from jepa_wm.manifest import is_complete, read_manifest, stage_run
@@ -120,6 +121,7 @@ def main(args: list[str]) -> None:
         argparse.ArgumentError: if a key is unknown or a value of the wrong type.
     """
     _quieten()
+    keep_freed_memory()
     command = _parsed(Command, args)
     config, run = plain_config(command), Path(command.config.run)
     if is_complete(run):
