@@ -12,7 +12,7 @@ EMBEDDINGS = ("embed", "image_embed", "patch_embed")
 
 TOKENS = (
     *("mask_token", "mask_tokens", "cls_token", "registers", "prefix_tokens", "modality"),
-    *("positions.table", "position_table"),
+    *("positions.table", "position_table", "pos_embed", "place"),
     *("logit_scale", "logit_bias"),
 )
 """Parameters that are tokens, tables of them, or temperatures: decay would only pull them towards nothing."""

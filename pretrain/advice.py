@@ -14,7 +14,7 @@ Config = dict[str, Any]
 TEACHERS = ("decay", "momentum", "ema")
 """Arguments of objectives that are the decay of a teacher."""
 
-OF_THE_BATCH = ("SIGReg", "Contrastive", "LeJEPA", "VICReg", "CLIP", "SigLIP", "DINO", "KoLeo")
+OF_THE_BATCH = ("SIGReg", "LeJEPA", "SelfDistillation", "Contrastive")
 """Parts of the names of objectives whose loss compares the samples of a batch."""
 
 

@@ -18,6 +18,7 @@ from jepa_wm.manifest import is_complete, read_manifest, stage_run
 from jepa_wm.precision import has_bf16
 from pretrain.advice import Recipe, advice
 from pretrain.callbacks import Beginning, Counts, Final, Health, NanGuard, Resumable, Snapshots, StartFrom
+from pretrain.callbacks.held_out import side_of
 from pretrain.callbacks.resumable import resume_path
 from pretrain.data import ClipDataModule
 from pretrain.loggers import CsvTable, JsonLines, TensorBoard, WeightsAndBiases
@@ -73,7 +74,7 @@ class Command(LightningCLI):
             Snapshots(run, self.config.snapshots),
             Resumable(run, **vars(self.config_init.resume)),
             Counts(),
-            Health(_first_folder(self.config.data.folder), **vars(self.config_init.health)),
+            self._health(),
             Final(run),
         ]
         if self.config.start_from and not resume_path(run).is_file():
@@ -90,6 +91,13 @@ class Command(LightningCLI):
             enable_checkpointing=False,
             **kwargs,
         )
+
+    def _health(self) -> Health:
+        """Of a mixture's folders the first is watched; frames are as large as those that are trained on."""
+        folder = self.config.data.folder
+        settings = vars(self.config_init.health)
+        settings["size"] = settings["size"] or side_of(self.datamodule.transform)
+        return Health(folder if isinstance(folder, str) else next(iter(folder)), **settings)
 
 
 class Check(Command):
@@ -163,13 +171,10 @@ def _parsed(command: type[Command], args: list[str]) -> Command:
         run=False,
         seed_everything_default=0,
         save_config_callback=None,
+        # The module has its own; one given here would take its place.
+        auto_configure_optimizers=False,
         parser_kwargs={"exit_on_error": False, "parser_mode": "omegaconf+", "allow_abbrev": False},
     )
-
-
-def _first_folder(folder: Any) -> str:
-    """The folder whose held-out frames are probed during training: of a mixture, the first."""
-    return folder if isinstance(folder, str) else next(iter(folder))
 
 
 def _device() -> str:

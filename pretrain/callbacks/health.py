@@ -67,7 +67,8 @@ class Health(L.Callback):
         frames_per_episode: moments taken from each episode or video.
         views: views of each: the frames after it, or crops of an image.
         most: moments in all.
-        size: side that frames are resized and cropped to, in pixels; None leaves them as they are.
+        size: side that frames are resized and cropped to, in pixels; None leaves them as they are. In a config it
+            is that of `data.transform`, unless another is given.
         alarm: what counts as a collapse.
     """
 

@@ -1,11 +1,12 @@
 """The held-out frames that are probed during training, and what is known of them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from jepa_wm.data import BrokenSample, Clips, Images, Shards
@@ -64,6 +65,15 @@ def read_held_out(folder: str, moments: int, views: int, most: int, size: int | 
     return _stacked(rows, folder)
 
 
+def side_of(transform: nn.Module | None) -> int | None:
+    """The side of what a transform of torchvision makes, in pixels, if it says; the last part that says so counts."""
+    parts: list[Any] = getattr(transform, "transforms", [transform])
+    sizes = [size for part in parts if (size := getattr(part, "size", None))]
+    if not sizes:
+        return None
+    return min(sizes[-1]) if isinstance(sizes[-1], Sequence) else int(sizes[-1])
+
+
 def _clips(shards: Shards, moments: int, views: int, size: int | None) -> Samples:
     middle = v2.Compose([v2.Resize(size), v2.CenterCrop(size)]) if size else None
     return Clips(shards, views, 1, moments, middle)
@@ -79,11 +89,14 @@ def _crops(images: Samples, number: int, views: int) -> list[Row]:
     return [{**rows[0], "pixels": torch.stack([row["pixels"] for row in rows])}]
 
 
-def _factors(shards: Shards, number: int) -> dict[str, Any]:
+def _factors(shards: Shards, number: int) -> dict[str, np.ndarray]:
     """The factors of variation of an episode; a video has none."""
-    found = json.loads(shards.members(number).get("json", b"{}"))
-    factors = found.get("factors") if isinstance(found, dict) else None
-    return factors if isinstance(factors, dict) else {}
+    try:
+        found = json.loads(shards.members(number).get("json", b"{}"))
+        return {name: np.atleast_1d(np.array(value, np.float32)) for name, value in found["factors"].items()}
+    # Nobody has checked what a video's metadata say.
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
 
 
 def _stacked(rows: list[Row], folder: str) -> HeldOut:
@@ -97,7 +110,10 @@ def _stacked(rows: list[Row], folder: str) -> HeldOut:
     if all(row.get("labels", -1) >= 0 for row in rows):
         labels["label"] = torch.tensor([row["labels"] for row in rows])
     for name in sorted(set.intersection(*(set(row["factors"]) for row in rows))):
-        values = torch.tensor(np.stack([np.atleast_1d(row["factors"][name]) for row in rows]).astype(np.float32))
+        each = [row["factors"][name] for row in rows]
+        if len({one.shape for one in each}) > 1 or not np.isfinite(np.stack(each)).all():
+            continue
+        values = torch.from_numpy(np.stack(each)).flatten(1)
         kinds, own = values.unique(dim=0, return_inverse=True)
         if len(kinds) <= min(CLASSES, samples // 2):
             labels[name] = own

@@ -173,7 +173,10 @@ def test_a_folder_that_holds_something_else_is_refused(
         train(recipes["forecast"], tmp_path / "copy", f"--source={pretrained}")
 
 
-@pytest.mark.parametrize("option", ["--model.lrr=1", "--data.frames=many", "--trainer.max_steps=x"])
+@pytest.mark.parametrize(
+    "option",
+    ["--model.lrr=1", "--data.frames=many", "--trainer.max_steps=x", "--optimizer=SGD", "--health.alarm.rank=1"],
+)
 def test_wrong_keys_and_types_are_refused(recipes: dict[str, Path], tmp_path: Path, option: str) -> None:
     with pytest.raises(argparse.ArgumentError):
         train(recipes["pretrain"], tmp_path / "run", option)

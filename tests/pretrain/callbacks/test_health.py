@@ -9,14 +9,15 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import v2
 
 from jepa_wm.control.collect import collect
-from jepa_wm.data import EpisodeShards
+from jepa_wm.data import Episode, EpisodeShards, ShardWriter
 from jepa_wm.data.writer import summarise, write_shard
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import write_manifest
 from pretrain.callbacks.health import Alarm, Health
-from pretrain.callbacks.held_out import HeldOut, read_held_out
+from pretrain.callbacks.held_out import HeldOut, read_held_out, side_of
 from pretrain.callbacks.knowledge import knowledge
 
 
@@ -70,6 +71,13 @@ def test_images_have_labels_and_crops(tmp_path: Path) -> None:
         read_held_out(str(folder), moments=6, views=2, most=1000, size=None)
 
 
+def test_frames_are_as_large_as_the_trainings() -> None:
+    crop, small = v2.RandomResizedCrop(32), v2.Resize(16)
+    assert side_of(None) is None and side_of(v2.RandomHorizontalFlip()) is None
+    assert side_of(crop) == 32 and side_of(small) == 16 and side_of(v2.CenterCrop((24, 20))) == 20
+    assert side_of(v2.Compose([small, v2.RandomHorizontalFlip(), crop, v2.RandomGrayscale()])) == 32
+
+
 def held_out(samples: int, each: int) -> tuple[Tensor, HeldOut]:
     """Latents whose first dimension is a class, second and third a position, and fourth noise."""
     generator = torch.Generator().manual_seed(0)
@@ -90,6 +98,13 @@ def test_probes_find_what_is_there_and_nothing_else() -> None:
     assert found["other_r2"] < 0.2
     without = knowledge(latents[:, -1:], held)
     assert without["label_knn"] < 0.7 and without["position_r2"] < 0.2
+
+
+def test_samples_that_are_stored_class_by_class_are_trained_on_all() -> None:
+    sample = torch.arange(60).repeat_interleave(2)
+    label = sample // 20
+    held = HeldOut(torch.zeros(120, 2), {}, {"label": label}, sample)
+    assert knowledge(torch.eye(3)[label] + 0.01 * torch.rand(120, 3), held)["label_linear"] == 1.0
 
 
 def test_too_few_samples_and_latents_that_do_not_vary_are_not_probed() -> None:
@@ -126,3 +141,19 @@ def test_numbers_out_of_range_are_refused(shards: Path) -> None:
     for wrong in ({"frames_per_episode": 0}, {"views": 1}, {"most": 0}):
         with pytest.raises(UserError, match="expected at least 1, 2, 1"):
             Health(str(shards), **wrong)  # type: ignore[arg-type]
+
+
+def test_factors_that_are_no_numbers_or_not_alike_are_left_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    odd: list[dict[str, object]] = [{"shape": "round"}, {"shape": "square"}]
+    widths: list[dict[str, object]] = [{"size": [1.0]}, {"size": [1.0, 2.0]}]
+    for folder, factors in ((tmp_path / "odd", odd), (tmp_path / "widths", widths)):
+        with ShardWriter(folder, "val", 10, "png") as writer:
+            for number, own in enumerate(factors):
+                frames = rng.integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
+                actions, state = np.zeros((3, 2), np.float32), np.zeros((4, 2), np.float32)
+                reward, captions = np.zeros(3, np.float32), [""] * 4
+                writer.write(Episode(frames, actions, state, reward, captions, own, id=f"e{number}"))  # type: ignore
+        write_manifest(folder, "collect", kind="episodes", config={}, splits={"val": writer.summary()})
+        held = read_held_out(str(folder), moments=1, views=2, most=10, size=None)
+        assert len(held.pixels) == 2 and set(held.numbers) == {"position"} and not held.labels
