@@ -101,7 +101,7 @@ def _from_path(source: str, part: str | None, heads: int | None) -> Encoder:
         encoder, layout = convert(state, config, str(path))
         encoder.source = f"{path.name}: {name or 'its only weights'} ({layout} layout)"
         return encoder
-    if (path / "config.json").is_file():
+    if (path / "config.json").is_file() and not (path / "model").is_dir() and not (path / "checkpoints").is_dir():
         return _from_hub(path, path.name)
     if not path.is_dir():
         kind = source.partition(":")[0]
