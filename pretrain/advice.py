@@ -74,7 +74,7 @@ def _batch(config: Config) -> Iterator[str]:
     lr = _peak(_get(config, "model.lr"))
     if not recipe or not size or lr is None:
         return
-    devices = _devices(config)
+    devices = device_count(config)
     batch = size * devices * _accumulated(config)
     if not (batch > 2 * recipe["batch"] or 2 * batch < recipe["batch"]):
         return
@@ -120,7 +120,7 @@ def _accumulation(config: Config) -> Iterator[str]:
             yield (
                 f"model.objectives.{name} ({path}) compares the samples of a batch, and with "
                 f"trainer.accumulate_grad_batches {_accumulated(config)} those of each part alone: its batch is "
-                f"{_get(config, 'data.batch_size')} x {_devices(config)}, not the sum of the parts"
+                f"{_get(config, 'data.batch_size')} x {device_count(config)}, not the sum of the parts"
             )
 
 
@@ -160,7 +160,7 @@ def _accumulated(config: Config) -> int:
     return int(_get(config, "trainer.accumulate_grad_batches", 1))
 
 
-def _devices(config: Config) -> int:
+def device_count(config: Config) -> int:
     """Devices over all nodes; where their number is left to the machine, as many as it has."""
     devices = _get(config, "trainer.devices", "auto")
     if isinstance(devices, str) and devices.lstrip("-").isdigit():

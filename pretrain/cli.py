@@ -16,7 +16,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
 from jepa_wm.manifest import is_complete, read_manifest, stage_run
 from jepa_wm.precision import has_bf16
-from pretrain.advice import Recipe, advice
+from pretrain.advice import Recipe, advice, device_count
 from pretrain.callbacks import Beginning, Counts, Final, Health, NanGuard, Resumable, Snapshots, StartFrom
 from pretrain.callbacks.held_out import side_of
 from pretrain.callbacks.resumable import resume_path
@@ -86,11 +86,21 @@ class Command(LightningCLI):
         return super().instantiate_trainer(
             default_root_dir=run,
             precision=precision,
+            strategy=self._strategy(),
             logger=loggers,
             callbacks=callbacks,
             enable_checkpointing=False,
             **kwargs,
         )
+
+    def _strategy(self) -> Any:
+        """The strategy that was asked for; unasked, over several devices one that minds parameters without gradient.
+
+        Few objectives use all of an encoder: its pooling, or the embedding of images, may play no part in a loss.
+        """
+        asked = self.config_init.trainer.strategy
+        several = device_count(plain_config(self)) > 1
+        return "ddp_find_unused_parameters_true" if asked == "auto" and several else asked
 
     def _health(self) -> Health:
         """Of a mixture's folders the first is watched; frames are as large as those that are trained on."""
@@ -185,7 +195,7 @@ def _quieten() -> None:
     """Hide what Lightning says at every start and no user of this package can act on."""
     for logger in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(logger).setLevel(logging.WARNING)
-    for message in ("`isinstance\\(treespec", "Found .* module\\(s\\) in eval mode"):
+    for message in ("`isinstance\\(treespec", "Found .* module\\(s\\) in eval mode", "It is recommended to use `self.log"):
         warnings.filterwarnings("ignore", message=f".*{message}")
 
 
