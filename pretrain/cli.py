@@ -195,7 +195,11 @@ def _quieten() -> None:
     """Hide what Lightning says at every start and no user of this package can act on."""
     for logger in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(logger).setLevel(logging.WARNING)
-    for message in ("`isinstance\\(treespec", "Found .* module\\(s\\) in eval mode", "It is recommended to use `self.log"):
+    for message in (
+        "`isinstance\\(treespec",
+        "Found .* module\\(s\\) in eval mode",
+        "It is recommended to use `self.log",
+    ):
         warnings.filterwarnings("ignore", message=f".*{message}")
 
 

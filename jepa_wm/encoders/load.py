@@ -15,10 +15,11 @@ from pathlib import Path
 
 from jepa_wm.checkpoint import find_part, load_module
 from jepa_wm.contracts import Encoder
+from jepa_wm.encoders.hf_text import HFText
 from jepa_wm.encoders.hub import hub_folder, preprocessing_of
 from jepa_wm.encoders.layouts import convert
 from jepa_wm.encoders.open_clip_encoder import load_open_clip, load_open_clip_text
-from jepa_wm.encoders.text import HFText, TextAlignment, TextTower
+from jepa_wm.encoders.text import TextAlignment, TextTower
 from jepa_wm.encoders.timm_encoder import load_timm
 from jepa_wm.encoders.weights import pick, read_folder, read_weights
 from jepa_wm.errors import UserError

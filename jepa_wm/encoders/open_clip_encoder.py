@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from jepa_wm.encoders.adapters import Adapter, Keep
+from jepa_wm.encoders.open_clip_text import OpenClipText, open_clip_model
 from jepa_wm.encoders.preprocessing import Preprocessing
-from jepa_wm.encoders.text import OpenClipText, open_clip_model
 from jepa_wm.encoders.timm_encoder import timm_class
 from jepa_wm.errors import UserError
 

@@ -1,18 +1,11 @@
-"""Sentences and latents in one space: text towers, and the head that brings latents to them."""
+"""Sentences and latents in one space: a text tower from scratch, and the head that brings latents to it."""
 
-import warnings
-from difflib import get_close_matches
 from functools import lru_cache
-from pickle import UnpicklingError
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
-
-from jepa_wm.errors import UserError
 
 
 class TextTower(nn.Module):
@@ -62,132 +55,6 @@ class ClipText(TextTower):
         return self.tower(tokens.to(self.tower.positional_embedding.device))
 
 
-class OpenClipText(TextTower):
-    """The text tower of any model that open_clip knows, with its own tokenizer; without weights by itself.
-
-    Args:
-        name: as open_clip calls the model, "ViT-B-16-SigLIP2" for one.
-        tag: of the weights that it is for; decides which GELU.
-
-    Raises:
-        UserError: if open_clip knows no such model.
-    """
-
-    def __init__(self, name: str, tag: str = "") -> None:
-        super().__init__()
-        self.name, self.tag = name, tag
-        model = open_clip_model(name, tag)
-        self.tower = model.text
-        self.dim: int = self.tower.output_dim
-        self.context_length: int = self.tower.context_length
-
-    def forward(self, sentences: list[str]) -> Tensor:
-        tokens = _open_clip_tokenizer(self.name)(sentences, context_length=self.context_length)
-        return self.tower(tokens.to(next(self.tower.parameters()).device))
-
-
-def open_clip_model(name: str, tag: str = "", weights: str = "") -> Any:
-    """A model that open_clip knows: its towers are `visual` and `text`.
-
-    Args:
-        name: as open_clip calls it.
-        tag: of the weights that it is for: they decide its GELU, of which open_clip itself only warns, and the colours
-            of its preprocessing.
-        weights: a tag or a file; "" for random weights.
-
-    Raises:
-        UserError: if open_clip knows no such model, or does not give its weights.
-    """
-    import open_clip
-
-    if name not in open_clip.list_models():
-        close = get_close_matches(name, open_clip.list_models(), n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else "; open_clip.list_models() names them all"
-        raise UserError(f"open_clip knows no model '{name}'{hint}")
-    config = open_clip.get_pretrained_cfg(name, tag) if tag else {}
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "QuickGELU mismatch")
-            return open_clip.create_model(
-                name,
-                device=torch.get_default_device(),
-                pretrained=weights or None,
-                pretrained_text=False,
-                force_custom_text=True,
-                force_preprocess_cfg=config,
-                **({"quick_gelu": config.get("quick_gelu", False)} if tag else {}),
-            )
-    except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(
-            f"open_clip did not give '{name}'{f' with {weights!r}' if weights else ''} ({reason[0]}); fetch it where "
-            f"there is a network, or give a file: 'open_clip:{name}@FILE'"
-        ) from error
-
-
-class HFText(TextTower):
-    """Any text encoder of the Hugging Face hub, with its own tokenizer; without weights by itself.
-
-    Args:
-        name: of the model on the hub, or the folder that holds it, with its tokenizer.
-        pool: "mean" of the tokens, "first" or "last" of them.
-
-    Raises:
-        UserError: if transformers is not installed, `pool` is unknown, or there is no such model.
-    """
-
-    def __init__(self, name: str, pool: str = "mean") -> None:
-        super().__init__()
-        from jepa_wm.encoders.hub import transformers
-
-        if pool not in ("mean", "first", "last"):
-            raise UserError(f"HFText.pool: got '{pool}'; expected 'mean', 'first' or 'last'")
-        self.name, self.pool = name, pool
-        library = transformers()
-        try:
-            config = library.AutoConfig.from_pretrained(name)
-            self.tokenizer = library.AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError) as error:
-            raise UserError(f"HFText: cannot read '{name}': {error}") from error
-        model = library.AutoModel.from_config(getattr(config, "text_config", config))
-        self._kind, self._config = type(model), model.config
-        self.tower = _reader(model)
-        self.dim = self._config.hidden_size
-
-    def load_weights(self) -> None:
-        """Take in the weights that were published under its name.
-
-        Raises:
-            UserError: if they cannot be read, or some are missing.
-        """
-        try:
-            model, report = self._kind.from_pretrained(
-                self.name, config=self._config, output_loading_info=True, use_safetensors=True
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"HFText: cannot read the weights of '{self.name}': {error}") from error
-        missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-        if missing:
-            raise UserError(f"HFText: '{self.name}' lacks {', '.join(missing[:5])}")
-        self.tower.load_state_dict(_reader(model).state_dict())
-
-    def forward(self, sentences: list[str]) -> Tensor:
-        tokens = self.tokenizer(sentences, padding=True, truncation=True, return_tensors="pt")
-        tokens = tokens.to(next(self.tower.parameters()).device)
-        states, mask = self.tower(**tokens).last_hidden_state, tokens["attention_mask"][..., None]
-        if self.pool == "mean":
-            return (states * mask).sum(dim=1) / mask.sum(dim=1)
-        if self.pool == "first":
-            return states[:, 0]
-        places = torch.arange(states.shape[1], device=states.device)[:, None] * mask
-        return states[torch.arange(len(states)), places.amax(dim=(1, 2))]
-
-
-def _reader(model: Any) -> nn.Module:
-    """The half of a model that reads; of most it is the whole."""
-    return model.get_encoder() if model.config.is_encoder_decoder else model
-
-
 class TextAlignment(nn.Module):
     """A text tower, and a head from latents into its space.
 
@@ -228,13 +95,3 @@ class TextAlignment(nn.Module):
 @lru_cache(maxsize=4)
 def _simple_tokenizer(context_length: int) -> SimpleTokenizer:
     return SimpleTokenizer(context_length=context_length)
-
-
-@lru_cache(maxsize=4)
-def _open_clip_tokenizer(name: str) -> Any:
-    from open_clip import get_tokenizer
-
-    try:
-        return get_tokenizer(name)
-    except (OSError, ValueError, ImportError, AssertionError) as error:
-        raise UserError(f"open_clip's tokenizer of '{name}' needs transformers and the hub's files: {error}") from error
