@@ -11,13 +11,13 @@ import resource, sys, torch
 from jepa_wm.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-faults = []
-for _ in range(4):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(2**23)
-    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(faults[-1])
+for number in range(40):
+    if number == 30:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+"""Faults of ten tensors of 64 MiB, once those before them have found their place in the heap."""
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
@@ -26,4 +26,4 @@ def test_memory_that_was_freed_is_taken_again_without_asking_the_kernel() -> Non
         mode: int(subprocess.run([sys.executable, "-c", CODE, mode], capture_output=True, text=True, check=True).stdout)
         for mode in ("keep", "leave")
     }
-    assert faults["keep"] < 50 < faults["leave"]
+    assert faults["keep"] < faults["leave"] / 4

@@ -1,17 +1,21 @@
 """The transformer block that encoders and mask predictors are stacks of."""
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, GELUTanh, LayerScale, Mlp, QuickGELU, SwiGLU
+from timm.layers import DropPath, GELUTanh, LayerScale, QuickGELU
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from jepa_wm.encoders.linear import Linear
 from jepa_wm.encoders.positions import Rotation
 from jepa_wm.errors import UserError
 
-MLPS = ("gelu", "gelu_tanh", "quick_gelu", "swiglu")
+ACTIVATIONS = {"gelu": nn.GELU, "gelu_tanh": GELUTanh, "quick_gelu": QuickGELU}
+MLPS = (*ACTIVATIONS, "swiglu")
+ALL = slice(None)
 
 
 class BlockOptions:
@@ -52,13 +56,13 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, options: BlockOptions) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
+        self.qkv = Linear(dim, 3 * dim)
         self.q_norm = nn.LayerNorm(dim // heads, eps=options.eps) if options.qk_norm else None
         self.k_norm = nn.LayerNorm(dim // heads, eps=options.eps) if options.qk_norm else None
-        self.proj = nn.Linear(dim, dim)
+        self.proj = Linear(dim, dim)
 
-    def forward(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
-        """Tokens (B, N, D) -> (B, N, D)."""
+    def forward(self, x: Tensor, rotation: Rotation | None = None, read: slice = ALL) -> Tensor:
+        """Tokens (B, N, D) -> those of them that are read (B, M, D)."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
         queries_keys, values = qkv[:, :, :2], qkv[:, :, 2]
         if self.q_norm is not None and self.k_norm is not None:
@@ -67,16 +71,56 @@ class Attention(nn.Module):
         if rotation is not None:
             queries_keys = rotation(queries_keys)
         q, k = queries_keys.unbind(2)
-        mixed = attend(q.transpose(1, 2), k.transpose(1, 2), values.transpose(1, 2))
+        mixed = attend(q[:, read].transpose(1, 2), k.transpose(1, 2), values.transpose(1, 2))
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of queries to keys and values, each (B, heads, N, d) -> (B, heads, N, d)."""
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-        # torch's fused attention in bfloat16 takes up to twice as long as plain products there (measured).
-        return (q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1) @ v
-    return F.scaled_dot_product_attention(q, k, v)
+    """Attention of queries (B, heads, M, d) to keys and values (B, heads, N, d) -> (B, heads, M, d)."""
+    if not (q.device.type == "cpu" and q.dtype == torch.bfloat16):
+        return F.scaled_dot_product_attention(q, k, v)
+    # torch's fused attention in bfloat16 takes up to twice as long as plain products there (measured).
+    if k.shape[2] <= 16 * k.shape[3]:
+        return _products(q, k, v)
+    # Here the M x N weights outweigh all else that a block keeps: one sample at a time, and again when backward.
+    samples = zip(q.split(1), k.split(1), v.split(1), strict=True)
+    again = partial(checkpoint, _products, use_reentrant=False, preserve_rng_state=False)
+    return torch.cat([again(*sample) for sample in samples])
+
+
+def _products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    heads, scale = q.shape[:2], q.shape[-1] ** -0.5
+    q, k, v = (x.flatten(0, 1) for x in (q, k, v))
+    logits = torch.baddbmm(q.new_zeros(1, 1, 1), q, k.mT, beta=0, alpha=scale)
+    return (logits.softmax(dim=-1) @ v).unflatten(0, heads)
+
+
+class Mlp(nn.Module):
+    """Two linear layers and what is between them."""
+
+    def __init__(self, dim: int, hidden: int, activation: nn.Module) -> None:
+        super().__init__()
+        self.fc1 = Linear(dim, hidden)
+        self.act = activation
+        self.fc2 = Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, D) -> (B, N, D)."""
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class SwiGLU(nn.Module):
+    """A gated MLP (Shazeer 2020, arXiv 2002.05202); names as in timm."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1_g = Linear(dim, hidden)
+        self.fc1_x = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, D) -> (B, N, D)."""
+        return self.fc2(F.silu(self.fc1_g(x)) * self.fc1_x(x))
 
 
 class Block(nn.Module):
@@ -88,8 +132,9 @@ class Block(nn.Module):
         options: what published blocks differ in.
         depth: how deep the block stands, from 0 for the first to 1 for the last; scales `drop_path`.
 
-    Source: Dosovitskiy et al. 2021 (arXiv 2010.11929); MLPs, layer scale and drop path by timm. Own attention, for
-    timm's has no positions that differ between samples, and rotates queries and keys one after the other.
+    Source: Dosovitskiy et al. 2021 (arXiv 2010.11929); layer scale and drop path by timm. Own attention, for
+    timm's has no positions that differ between samples, and rotates queries and keys one after the other; own MLPs,
+    for timm's build their linear layers themselves.
     """
 
     def __init__(self, dim: int, heads: int, options: BlockOptions | None = None, depth: float = 1.0) -> None:
@@ -99,15 +144,16 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=options.eps)
         self.attn = Attention(dim, heads, options)
         self.norm2 = nn.LayerNorm(dim, eps=options.eps)
-        self.mlp: Mlp | SwiGLU = _mlp(dim, options)
+        hidden = round(dim * options.mlp_ratio)
+        self.mlp = SwiGLU(dim, hidden) if options.mlp == "swiglu" else Mlp(dim, hidden, ACTIVATIONS[options.mlp]())
         scale = options.layer_scale
         self.ls1 = nn.Identity() if scale is None else LayerScale(dim, scale)
         self.ls2 = nn.Identity() if scale is None else LayerScale(dim, scale)
         self.drop_path = DropPath(options.drop_path * depth) if options.drop_path else nn.Identity()
 
-    def forward(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
-        """Tokens (B, N, D) -> (B, N, D)."""
-        x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), rotation)))
+    def forward(self, x: Tensor, rotation: Rotation | None = None, read: slice = ALL) -> Tensor:
+        """Tokens (B, N, D) -> those of them that are read (B, M, D)."""
+        x = x[:, read] + self.drop_path(self.ls1(self.attn(self.norm1(x), rotation, read)))
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
 
@@ -126,14 +172,27 @@ class Blocks(nn.ModuleList):
         self.recompute = options.recompute
         self.reset_parameters()
 
-    def forward(self, x: Tensor, rotation: Rotation | None = None, levels: tuple[int, ...] = ()) -> list[Tensor]:
-        """Tokens (B, N, D) -> those after each block numbered in `levels`, in their order, and after the last."""
+    def forward(
+        self, x: Tensor, rotation: Rotation | None = None, levels: tuple[int, ...] = (), read: slice = ALL
+    ) -> list[Tensor]:
+        """Mix tokens.
+
+        Args:
+            x: tokens (B, N, D).
+            rotation: by which queries and keys are turned.
+            levels: numbers of blocks whose output is asked for, too.
+            read: the tokens that the last block is asked for; for others it does no more than it must.
+
+        Returns:
+            The tokens after each block of `levels`, in their order, and those that are read after the last (B, M, D).
+        """
         found = {}
         for number, block in enumerate(self):
+            asked = read if number == len(self) - 1 else ALL
             if self.recompute and self.training and torch.is_grad_enabled():
-                x = checkpoint(block, x, rotation, use_reentrant=False)
+                x = checkpoint(block, x, rotation, asked, use_reentrant=False)
             else:
-                x = block(x, rotation)
+                x = block(x, rotation, asked)
             found[number] = x
         return [*(found[number] for number in levels), x]
 
@@ -156,11 +215,3 @@ def initialise(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _mlp(dim: int, options: BlockOptions) -> Mlp | SwiGLU:
-    hidden = round(dim * options.mlp_ratio)
-    if options.mlp == "swiglu":
-        return SwiGLU(dim, hidden)
-    activations = {"gelu": nn.GELU, "gelu_tanh": GELUTanh, "quick_gelu": QuickGELU}
-    return Mlp(dim, hidden, act_layer=activations[options.mlp])

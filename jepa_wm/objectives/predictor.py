@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jepa_wm.encoders.blocks import BlockOptions, Blocks, initialise
+from jepa_wm.encoders.blocks import ALL, BlockOptions, Blocks, initialise
 from jepa_wm.encoders.positions import Grid, Positions, SinCos, places
 from jepa_wm.encoders.vit import ViT
 
@@ -81,17 +81,20 @@ class MaskPredictor(nn.Module):
         batch, groups, _ = predict.shape
         visible = self.enter(tokens)
         places_asked = torch.cat([keep[:, None].expand(-1, groups, -1), predict], dim=2).flatten(0, 1)
-        hidden = self.mask_token.to(visible.dtype).expand(batch * groups, predict.shape[2], -1)
+        hidden = self.mask_token.expand(batch * groups, predict.shape[2], -1)
         x = torch.cat([visible.repeat_interleave(groups, dim=0), hidden], dim=1)
         table, rotation = places(self.positions, grid, self.options.width, self.options.heads, x.device)
         if table is not None:
             x = x + table[places_asked].to(self.norm.weight.dtype)
         if self.modality is not None:
             x = x + self.modality[0 if image else 1]
-        x = self.norm(self.blocks(x, None if rotation is None else rotation.take(places_asked))[-1])
-        seen, filled = x.split([keep.shape[1], predict.shape[2]], dim=1)
-        context = None if self.leave_context is None else self.leave_context(seen).unflatten(0, (batch, groups))
-        return self.leave(filled).unflatten(0, (batch, groups)), context
+        turn = None if rotation is None else rotation.take(places_asked)
+        count = predict.shape[2]
+        x = self.norm(self.blocks(x, turn, read=slice(-count, None) if self.leave_context is None else ALL)[-1])
+        filled = self.leave(x[:, -count:]).unflatten(0, (batch, groups))
+        if self.leave_context is None:
+            return filled, None
+        return filled, self.leave_context(x[:, :-count]).unflatten(0, (batch, groups))
 
 
 def levels_of(encoder: ViT, pixels: Tensor, keep: Tensor | None = None) -> Tensor:

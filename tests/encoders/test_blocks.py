@@ -1,0 +1,54 @@
+"""Blocks' shorter ways are the long ones' equals: convolutions, attention in pieces, and outputs nobody reads."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jepa_wm.encoders.blocks import BlockOptions, Blocks, attend
+from jepa_wm.encoders.linear import MANY, Linear
+from jepa_wm.encoders.positions import Rope
+
+
+def with_gradients(out: Tensor, *inputs: Tensor) -> list[Tensor]:
+    """An output and its gradients, under weights that tell every entry from the others."""
+    weights = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)
+    return [out, *torch.autograd.grad((out * weights).sum(), inputs)]
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_linear_layer_is_one_however_it_is_done(bf16: bool) -> None:
+    torch.manual_seed(0)
+    layer, x = Linear(48, 32), torch.randn(4, MANY // 4, 48, requires_grad=True)
+    inputs = (x, layer.weight, layer.bias)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        ours = with_gradients(layer(x), *inputs)
+        theirs = with_gradients(nn.functional.linear(*inputs), *inputs)
+    for got, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(got, expected, rtol=3e-2 if bf16 else 1e-5, atol=1e-2 if bf16 else 1e-4)
+
+
+@pytest.mark.parametrize("tokens", [20, 300])
+def test_attention_in_bfloat16_is_attention(tokens: int) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 2, tokens, 16, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+    ours = with_gradients(attend(q[:, :, -11:], k, v), q, k, v)
+    theirs = with_gradients(F.scaled_dot_product_attention(q[:, :, -11:].float(), k.float(), v.float()), q, k, v)
+    for got, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(got.float(), expected.float(), rtol=0.05, atol=0.02 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_tokens_that_are_read_are_as_if_all_were(recompute: bool) -> None:
+    torch.manual_seed(0)
+    blocks = Blocks(36, 3, 3, BlockOptions(recompute=recompute)).double().train()
+    x = torch.randn(2, 8, 36, dtype=torch.float64, requires_grad=True)
+    rotation = Rope().rotary((2, 2, 2), 12)
+    parameters = (x, blocks[0].attn.qkv.weight, blocks[2].mlp.fc1.weight)
+    first, read = blocks(x, rotation, (0,), slice(-3, None))
+    first_of_all, whole = blocks(x, rotation, (0,))
+    torch.testing.assert_close(first, first_of_all)
+    for got, expected in zip(
+        with_gradients(read, *parameters), with_gradients(whole[:, -3:], *parameters), strict=True
+    ):
+        torch.testing.assert_close(got, expected)
