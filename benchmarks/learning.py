@@ -73,6 +73,8 @@ def one_run(config: Path, seed: int, folder: Path, shards: Path, rows: dict[str,
         return read_json(done)
     if not is_complete(here):
         options = [f"--run={here}", f"--data.folder={shards}", f"--seed_everything={seed}", f"--data.seed={seed}"]
+        if config.stem == "alignment":
+            options.append(f"--source={folder / f'ijepa-{seed}'}")
         run("pretrain", f"--config={config}", *options)
     manifest = read_manifest(here, "pretrain")
     part = "teacher" if (here / "model" / "teacher").is_dir() else "encoder"
@@ -111,7 +113,7 @@ def main() -> None:
     if not is_complete(shards):
         run("collect", f"--config={config_root() / 'objectives' / 'data' / 'collect.yaml'}", f"--out={shards}")
     rows = read_splits(str(shards), FRAMES, 0)
-    configs = sorted((config_root() / "objectives").glob("*.yaml"))
+    configs = sorted((config_root() / "objectives").glob("*.yaml"), key=lambda config: config.stem == "alignment")
     runs: dict[str, list[dict[str, Any]]] = {}
     for seed in arguments.seeds:
         for config in configs:
