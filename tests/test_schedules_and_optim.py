@@ -105,6 +105,8 @@ def test_layers_learn_more_slowly_the_lower_they_are() -> None:
     for wrong in (0.0, 1.5):
         with pytest.raises(UserError, match="layer_decay"):
             adamw(training, 1.0, 0.1, (0.9, 0.95), layer_decay=wrong)
+    with pytest.raises(UserError, match="Linear has no `blocks`; expected 1"):
+        adamw(nn.Linear(2, 2), 1.0, 0.1, (0.9, 0.95), layer_decay=0.5)
 
 
 def test_the_average_moves_by_one_minus_the_decay_and_buffers_are_copied() -> None:

@@ -84,7 +84,8 @@ def test_the_teacher_follows_and_the_anchor_is_taken_when_its_weight_rises() -> 
         with torch.no_grad():
             for parameter in objective.student.parameters():
                 parameter.add_(0.1)
-        objective.after_step(progress)
+            objective.after_step(progress)
+            objective(batch(progress))
 
     def same(a: dict, b: dict) -> bool:
         return all(torch.equal(a[name], b[name]) for name in a)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from jepa_wm.checkpoint import save_modules
+from jepa_wm.data.transforms import MultiCrop
 from jepa_wm.encoders import ClipText, TextAlignment, load_encoder
 from jepa_wm.errors import UserError
-from jepa_wm.objectives import ContrastiveText, MaskedLatentPrediction, PredictorOptions
+from jepa_wm.objectives import ContrastiveText, LeJEPA, MaskedLatentPrediction, PredictorOptions
 from jepa_wm.schedules import Linear, WarmupConstantCooldown
 from pretrain.callbacks.health import Alarm, Health
 from pretrain.callbacks.resumable import Resumable
@@ -56,7 +57,8 @@ def test_objectives_learn_the_step_and_follow_each_step_once(fit: Fit, vit: Any,
     training = Training(vit(), {"dropped": dropped})
     fit(training, tmp_path)
     watched: Any = training.objectives["dropped"]
-    train, val = [(True, i) for i in range(4)], [(False, i) for i in range(2)]
+    first = watched.calls[0][1]
+    train, val = [(True, first + i) for i in range(4)], [(False, i) for i in range(2)]
     assert watched.calls == train[:2] + val + train[2:] + val
     assert watched.progress == [0, 0.25, 0.5, 0.75]
 
@@ -157,7 +159,7 @@ def test_batches_that_are_accumulated_differ_and_teachers_follow_steps(
     fit(training, tmp_path, batch_size=4, accumulate=2)
     watched: Any = training.objectives["dropped"]
     steps = [step for training_mode, step in watched.calls if training_mode]
-    assert len(set(steps)) == len(steps) and steps == sorted(steps) and steps[:4] == [0, 1, 2, 3]
+    assert len(set(steps)) == len(steps) and steps == sorted(steps) and steps[3] == steps[0] + 3
     assert watched.progress == [0, 0.25, 0.5, 0.75]
 
 
@@ -204,6 +206,29 @@ def test_compiled_blocks_learn_the_same(fit: Fit, vit: Any, dropped: Any, tmp_pa
     torch.testing.assert_close(*weights)  # type: ignore[arg-type]
     save_modules(tmp_path / "model", compiled.exported())
     assert torch.equal(load_encoder(str(tmp_path), "encoder").embed.weight, weights[1])  # type: ignore
+
+
+def test_each_seed_has_masks_of_its_own(fit: Fit, vit: Any, dropped: Any, tmp_path: Path) -> None:
+    firsts = []
+    for seed in (1, 1, 2):
+        training = Training(vit(), {"dropped": dropped})
+        L.seed_everything(seed, verbose=False)
+        fit(training, tmp_path)
+        firsts.append(training.objectives["dropped"].calls[0])
+    assert firsts[0] == firsts[1] != firsts[2]
+
+
+def test_a_loaded_encoder_is_trained_in_training_mode(vit: Any, dropped: Any) -> None:
+    training = Training(vit().eval(), {"dropped": dropped, "masked": Masked})
+    teacher: Any = training.objectives["masked"].teacher
+    assert training.encoder.training and not teacher.training and not teacher.blocks[0].training
+
+
+def test_objectives_that_want_different_views_are_refused(fit: Fit, vit: Any, tmp_path: Path) -> None:
+    views = [partial(LeJEPA, transform=MultiCrop(16, 8, count), hidden=8, slices=4) for count in (1, 2)]
+    fit(Training(vit(), {"one": views[0], "other": views[0]}), tmp_path)
+    with pytest.raises(UserError, match="got different transforms, MultiCrop"):
+        fit(Training(vit(), dict(zip(("one", "other"), views, strict=True))), tmp_path)
 
 
 def test_clipping_by_value_is_refused(fit: Fit, vit: Any, dropped: Any, shards: Path) -> None:
