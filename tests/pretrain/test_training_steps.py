@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from jepa_wm.checkpoint import save_modules
+from jepa_wm.data import Shards
 from jepa_wm.data.transforms import MultiCrop
 from jepa_wm.encoders import ClipText, TextAlignment, load_encoder
 from jepa_wm.errors import UserError
@@ -95,7 +96,7 @@ def test_constant_latents_are_called_a_collapse_after_half_of_the_steps(
     training = Training(encoder, {"dropped": dropped}, lr=0.0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit(training, tmp_path, Health(str(shards), alarm=Alarm(rankme=1.0001, spread=0.0)))
+        fit(training, tmp_path, Health(Shards(shards, "val"), alarm=Alarm(rankme=1.0001, spread=0.0)))
     said = [str(warning.message) for warning in caught if "collapse" in str(warning.message)]
     assert len(said) == constant and all("at step 4" in message for message in said)
     assert (records(tmp_path, "health/rankme")[-1] == pytest.approx(1, abs=1e-4)) == constant
