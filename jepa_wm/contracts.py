@@ -18,7 +18,8 @@ Batch = dict[str, Any]
 frame skip; state float32 (B, T, P); captions, a list of B lists of T sentences. Or of images: pixels
 uint8 (B, C, H, W), captions a list of B sentences. What an objective's `transform` made of the pixels
 is beside them: `views` uint8 (B, V, …, C, H, W), `local_views` (B, V, …, C, h, w). `step`, the number
-of the batch, seeds everything random; `progress` is the share of the training that is done."""
+of the batch counted from one that the run's seed gives, seeds everything random; `progress` is the
+share of the training that is done."""
 
 
 class Encoder(nn.Module):
@@ -69,6 +70,17 @@ class Objective(nn.Module):
 
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Take in the data's statistics (`action_mean`, `action_std`: lists of A) before training."""
+
+    def frozen(self) -> list[nn.Module]:
+        """Parts that this objective never trains, teachers and what is locked: they stay in eval mode."""
+        return []
+
+    def train(self, mode: bool = True) -> "Objective":
+        """Set the mode of everything that is not frozen."""
+        super().train(mode)
+        for part in self.frozen():
+            part.eval()
+        return self
 
     def after_step(self, progress: float) -> None:
         """Follow an optimiser step, e.g. with a teacher's moving average."""

@@ -13,13 +13,19 @@ EMBEDDINGS = ("embed", "image_embed", "patch_embed")
 TOKENS = (
     *("mask_token", "mask_tokens", "cls_token", "registers", "prefix_tokens", "modality"),
     *("positions.table", "position_table", "pos_embed", "place"),
+    *("positional_embedding", "position_embeddings", "class_embedding"),
     *("logit_scale", "logit_bias"),
 )
 """Parameters that are tokens, tables of them, or temperatures: decay would only pull them towards nothing."""
 
 
 def adamw(
-    module: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float], layer_decay: float = 1.0
+    module: nn.Module,
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    layer_decay: float = 1.0,
+    eps: float = 1e-8,
 ) -> torch.optim.AdamW:
     """AdamW, fused, over the trainable parameters; vectors, scalars (biases, norms) and `TOKENS` do not decay.
 
@@ -30,14 +36,18 @@ def adamw(
         betas: decay of both moments.
         layer_decay: factor on the rate from block to block downwards: block i of n learns at
             `lr * layer_decay ** (n - i)`, what lies below the blocks at `lr * layer_decay ** (n + 1)`.
+        eps: AdamW's.
 
     Raises:
-        UserError: if `layer_decay` is not in (0, 1].
+        UserError: if `layer_decay` is not in (0, 1], or below 1 where the encoder has no `blocks`.
 
     Source: layer decay as BEiT (arXiv 2106.08254) and DINOv2 (arXiv 2304.07193).
     """
     if not 0.0 < layer_decay <= 1.0:
         raise UserError(f"layer_decay: got {layer_decay}; expected more than 0 and at most 1, which is no decay")
+    encoder = getattr(module, "encoder", module)
+    if layer_decay < 1.0 and not hasattr(encoder, "blocks"):
+        raise UserError(f"layer_decay: got {layer_decay}, but {type(encoder).__name__} has no `blocks`; expected 1")
     groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
@@ -46,7 +56,7 @@ def adamw(
             group["params"].append((name, parameter))
     if not groups:
         raise UserError("there is nothing to train: every parameter is frozen")
-    optimizer = torch.optim.AdamW(list(groups.values()), betas=betas, fused=True)
+    optimizer = torch.optim.AdamW(list(groups.values()), betas=betas, eps=eps, fused=True)
     set_rates(optimizer, lr, weight_decay)
     return optimizer
 

@@ -49,14 +49,24 @@ class Ramp:
 
 
 class Cosine:
-    """From `start` to `end` along half a cosine."""
+    """From `start` to `end` along half a cosine.
 
-    def __init__(self, start: float, end: float) -> None:
-        self.start, self.end = start, end
+    Args:
+        start: value at the beginning.
+        end: value at the end of the cosine.
+        stretch: the cosine is that of a training this much longer, cut off at the end (I-JEPA's `ipe_scale`).
+
+    Raises:
+        UserError: if `stretch` is below 1.
+    """
+
+    def __init__(self, start: float, end: float, stretch: float = 1.0) -> None:
+        _check_stretch("Cosine.stretch", stretch)
+        self.start, self.end, self.stretch = start, end, stretch
 
     def __call__(self, progress: float) -> float:
         """The value at `progress`, which counts as 0 or 1 beyond them."""
-        turned = 0.5 * (1.0 - math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        turned = 0.5 * (1.0 - math.cos(math.pi * min(max(progress, 0.0), 1.0) / self.stretch))
         return self.start + (self.end - self.start) * turned
 
 
@@ -78,8 +88,7 @@ class WarmupCosine:
         self, peak: float, warmup: float = 0.05, start: float = 0.0, final: float = 0.0, stretch: float = 1.0
     ) -> None:
         _check_share("WarmupCosine.warmup", warmup)
-        if stretch < 1.0:
-            raise UserError(f"WarmupCosine.stretch: got {stretch}; expected 1 or more")
+        _check_stretch("WarmupCosine.stretch", stretch)
         self.peak, self.warmup, self.start, self.final, self.stretch = peak, warmup, start, final, stretch
 
     def __call__(self, progress: float) -> float:
@@ -124,3 +133,8 @@ class WarmupConstantCooldown:
 def _check_share(name: str, share: float) -> None:
     if not 0.0 <= share < 1.0:
         raise UserError(f"{name}: got {share:g}; expected a share of the training, 0 up to but not including 1")
+
+
+def _check_stretch(name: str, stretch: float) -> None:
+    if stretch < 1.0:
+        raise UserError(f"{name}: got {stretch:g}; expected 1 or more")

@@ -41,7 +41,7 @@ def advice(config: Config) -> list[str]:
 
 
 def _warmup(config: Config) -> Iterator[str]:
-    steps = _get(config, "trainer.max_steps", -1)
+    steps = _get(config, "trainer.max_steps", 1)
     for name in ("lr", "weight_decay"):
         schedule = _get(config, f"model.{name}")
         share = _get(schedule, "init_args.warmup") if isinstance(schedule, dict) else _get(config, "model.warmup")
@@ -55,10 +55,7 @@ def _warmup(config: Config) -> Iterator[str]:
 
 
 def _steps(config: Config) -> Iterator[str]:
-    steps, batches = _get(config, "trainer.max_steps", -1), _accumulated(config)
-    if steps <= 0:
-        yield f"trainer.max_steps is {steps}; schedules are shares of it, so say how many steps there are"
-        return
+    steps, batches = _get(config, "trainer.max_steps", 1), _accumulated(config)
     between = _get(config, "trainer.val_check_interval")
     if isinstance(between, int) and between > steps * batches:
         yield (
@@ -75,7 +72,7 @@ def _batch(config: Config) -> Iterator[str]:
     if not recipe or not size or lr is None:
         return
     devices = device_count(config)
-    batch = size * devices * _accumulated(config)
+    batch = samples_of_a_step(config)
     if not (batch > 2 * recipe["batch"] or 2 * batch < recipe["batch"]):
         return
     if math.isclose(lr, recipe["lr"], rel_tol=1e-6):
@@ -158,6 +155,11 @@ def _objectives(config: Config) -> list[tuple[str, Config]]:
 
 def _accumulated(config: Config) -> int:
     return int(_get(config, "trainer.accumulate_grad_batches", 1))
+
+
+def samples_of_a_step(config: Config) -> int:
+    """Samples of an optimiser step, over all devices and accumulated batches."""
+    return int(_get(config, "data.batch_size")) * device_count(config) * _accumulated(config)
 
 
 def device_count(config: Config) -> int:

@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +13,9 @@ import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from jepa_wm.allocator import keep_freed_memory
+from jepa_wm.data import Shards
 from jepa_wm.errors import UserError
-from jepa_wm.files import read_json
-from jepa_wm.manifest import is_complete, read_manifest, stage_run
+from jepa_wm.manifest import is_complete, stage_run
 from jepa_wm.precision import has_bf16
 from pretrain.advice import Recipe, advice, device_count
 from pretrain.callbacks import Beginning, Counts, Final, Health, NanGuard, Resumable, Snapshots, StartFrom
@@ -23,10 +24,7 @@ from pretrain.callbacks.resumable import resume_path
 from pretrain.data import ClipDataModule
 from pretrain.loggers import CsvTable, JsonLines, TensorBoard, WeightsAndBiases
 from pretrain.module import Training
-
-OF_THE_MACHINE = {"data.workers", "data.cache", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"}
-OF_THE_MACHINE |= {"resume.steps", "resume.minutes", "wandb"}
-"""Settings that a run may be continued with others of: the data come in the same order."""
+from pretrain.settings import changes, check_folder, check_steps
 
 
 class Command(LightningCLI):
@@ -42,36 +40,27 @@ class Command(LightningCLI):
         parser.add_argument("--wandb", type=str | None, default=None, help="Weights & Biases project to log to, too")
         parser.add_argument("--recipe", type=Recipe | None, default=None, help="what the settings were found for")
         parser.add_class_arguments(Resumable, "resume", skip={"run"}, instantiate=False)
-        parser.add_class_arguments(Health, "health", skip={"folder"}, instantiate=False)
+        parser.add_class_arguments(Health, "health", skip={"shards"}, instantiate=False)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse what the verb was given; Lightning's own warns when the command line holds anything."""
         self.config = parser.parse_args(args)
+        check_steps(plain_config(self))
 
     def before_instantiate_classes(self) -> None:
         """Refuse a run folder that holds something else, before anything is built."""
-        run = Path(self.config.run)
-        config = plain_config(self)
-        started = run / "config.json"
-        if is_complete(run):
-            read_manifest(run, self.config.stage)
-        if started.is_file() and (different := _differences(read_json(started), config)):
-            raise UserError(
-                f"{run} was started with other settings ({', '.join(different)}); "
-                "use another --run, or delete it to start again"
-            )
-        if not started.is_file() and run.is_dir() and any(run.iterdir()):
-            raise UserError(f"{run} is not empty and is no run of {self.config.stage}; use another --run")
+        check_folder(Path(self.config.run), self.config.stage, plain_config(self))
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer, with this package's callbacks and log."""
         run = Path(self.config.run)
         precision = self.config.trainer.precision or ("bf16-mixed" if has_bf16(_device()) else "32-true")
+        guard = NanGuard(run)
         # The guard is before those that save.
         callbacks = [
             Beginning(run, plain_config(self)),
-            NanGuard(run),
-            Snapshots(run, self.config.snapshots),
+            guard,
+            Snapshots(run, self.config.snapshots, guard),
             Resumable(run, **vars(self.config_init.resume)),
             Counts(),
             self._health(),
@@ -107,7 +96,8 @@ class Command(LightningCLI):
         folder = self.config.data.folder
         settings = vars(self.config_init.health)
         settings["size"] = settings["size"] or side_of(self.datamodule.transform)
-        return Health(folder if isinstance(folder, str) else next(iter(folder)), **settings)
+        folder = folder if isinstance(folder, str) else next(iter(folder))
+        return Health(Shards(folder, "val", self.datamodule.cache), **settings)
 
 
 class Check(Command):
@@ -127,7 +117,8 @@ def main(args: list[str]) -> None:
         args: command line arguments, `--config` and `--run` among them.
 
     Raises:
-        UserError: if the run folder is complete with, or was begun with, other settings.
+        UserError: if the number of steps is not said, the run folder is complete with, or was begun with, other
+            settings, or training ended before its last step.
         argparse.ArgumentError: if a key is unknown or a value of the wrong type.
     """
     _quieten()
@@ -137,21 +128,31 @@ def main(args: list[str]) -> None:
     if is_complete(run):
         print(f"{run} is complete already")
         return
-    if command.trainer.is_global_zero:
-        for warning in advice(config):
+    trainer, resume = command.trainer, resume_path(run)
+    if trainer.is_global_zero:
+        for warning in [*advice(config), *changes(run, config)]:
             print(f"warning: {warning}", file=sys.stderr)
-    resume = resume_path(run)
-    with stage_run(run, command.config.stage, config) as fields:
-        command.trainer.fit(
+    # Only the first rank writes, and not before all others have come to the end.
+    manifest: AbstractContextManager[dict[str, Any]] = (
+        stage_run(run, command.config.stage, config) if trainer.is_global_zero else nullcontext({})
+    )
+    with manifest as fields:
+        trainer.fit(
             command.model,
             datamodule=command.datamodule,
             ckpt_path=resume if resume.is_file() else None,
             weights_only=True if resume.is_file() else None,
         )
-        if command.trainer.interrupted:
+        if trainer.interrupted:
             raise KeyboardInterrupt
-        fields["steps"] = command.trainer.global_step
-        fields["data"] = command.datamodule.report()
+        if trainer.global_step < trainer.max_steps:
+            raise UserError(
+                f"{run}: training ended after step {trainer.global_step} of {trainer.max_steps}; expected all of them: "
+                "leave trainer.max_epochs and trainer.max_time unset"
+            )
+        trainer.strategy.barrier()
+        fields |= {"steps": trainer.global_step, "data": command.datamodule.report()}
+    if trainer.is_global_zero:
         resume.unlink(missing_ok=True)
 
 
@@ -208,15 +209,3 @@ def plain_config(command: Command) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load(command.parser.dump(command.config, skip_unset=False))
     config.pop("config", None)
     return config
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """The sections in which two configurations differ, settings of the machine aside."""
-    return [key for key in sorted(set(old) | set(new)) if _of_the_run(key, old) != _of_the_run(key, new)]
-
-
-def _of_the_run(section: str, config: dict[str, Any]) -> Any:
-    value = config.get(section)
-    if not isinstance(value, dict):
-        return None if section in OF_THE_MACHINE else value
-    return {name: setting for name, setting in value.items() if f"{section}.{name}" not in OF_THE_MACHINE}

@@ -61,7 +61,7 @@ class ClipDataModule(L.LightningDataModule):
         if len(set(kinds.values())) > 1:
             raise UserError(f"the folders of a mixture must be of one kind; got {kinds}")
         self.kind = next(iter(kinds.values()))
-        self.views: list[Callable[[Tensor], dict[str, Tensor]]] = []
+        self.views: Callable[[Tensor], dict[str, Tensor]] | None = None
         self.loaders: dict[str, Loader] = {}
 
     @property

@@ -34,6 +34,7 @@ class Training(L.LightningModule):
         betas: AdamW's betas.
         warmup: share of the steps in which an `lr` that is a number rises; a schedule brings its own.
         layer_decay: factor on the learning rate from block to block of the encoder, downwards.
+        eps: AdamW's.
         compile: whether the blocks of encoder, teachers and predictors are compiled, each for itself.
 
     Attributes:
@@ -41,7 +42,7 @@ class Training(L.LightningModule):
         gradient_norm: of the last optimiser step, before clipping.
 
     Raises:
-        UserError: if a weight names no objective.
+        UserError: if a weight names no objective, or, when training starts, if objectives want different views.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Training(L.LightningModule):
         betas: tuple[float, float] = (0.9, 0.95),
         warmup: float = 0.05,
         layer_decay: float = 1.0,
+        eps: float = 1e-8,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -62,13 +64,15 @@ class Training(L.LightningModule):
             raise UserError(f"model.weights: got {unknown}; expected names among the objectives {sorted(objectives)}")
         self.lr = lr if callable(lr) else WarmupCosine(lr, warmup)
         self.weight_decay = weight_decay if callable(weight_decay) else Constant(weight_decay)
-        self.betas, self.layer_decay = betas, layer_decay
+        self.betas, self.layer_decay, self.eps = betas, layer_decay, eps
         self.encoder = encoder
         self.objectives = nn.ModuleDict({name: factory(encoder) for name, factory in objectives.items()})
         self.terms: dict[str, Tensor] = {}
         self.gradient_norm: Tensor | None = None
         if compile:
             compile_blocks(self)
+        # Loaded parts come in eval mode, and Lightning leaves the mode as it is.
+        self.train()
 
     @property
     def progress(self) -> float:
@@ -77,9 +81,13 @@ class Training(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Show the data's statistics to the objectives, and the objectives' views to the data."""
-        self._seed = torch.initial_seed()
+        self._seed = self.trainer.strategy.broadcast(torch.initial_seed())
+        self._first = int(generator("first step", self._seed).integers(2**40))
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        data.views = [objective.transform for objective in self._each() if objective.transform is not None]
+        views = {repr(objective.transform): objective.transform for objective in self._each() if objective.transform}
+        if len(views) > 1:
+            raise UserError(f"model.objectives: got different transforms, {', '.join(views)}; expected one for all")
+        data.views = next(iter(views.values()), None)
         for objective in self._each():
             objective.prepare(self.trainer.datamodule.statistics)  # type: ignore[attr-defined]
 
@@ -88,7 +96,7 @@ class Training(L.LightningModule):
         accumulated = self.trainer.accumulate_grad_batches
         step = self.global_step * accumulated + batch_idx % accumulated
         torch.manual_seed(int(generator("step", self._seed, step, distributed.rank()).integers(2**63)))
-        loss, self.terms = self._loss(batch, step, "train")
+        loss, self.terms = self._loss(batch, self._first + step, "train")
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -101,7 +109,7 @@ class Training(L.LightningModule):
             raise UserError(
                 f"trainer.gradient_clip_algorithm: got {self.trainer.gradient_clip_algorithm.value}; expected norm"
             )
-        return adamw(self, self.lr(0.0), self.weight_decay(0.0), self.betas, self.layer_decay)
+        return adamw(self, self.lr(0.0), self.weight_decay(0.0), self.betas, self.layer_decay, self.eps)
 
     def configure_gradient_clipping(
         self,

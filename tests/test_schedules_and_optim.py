@@ -18,6 +18,9 @@ from jepa_wm.schedules import Constant, Cosine, Linear, Schedule, WarmupConstant
         (Linear(2.0, 4.0), {-1.0: 2.0, 0.0: 2.0, 0.25: 2.5, 1.0: 4.0, 2.0: 4.0}),
         (Linear(0.4, 0.04), {0.5: 0.22}),
         (Cosine(0.0, 1.0), {0.0: 0.0, 1 / 3: 0.25, 0.5: 0.5, 2 / 3: 0.75, 1.0: 1.0, 1.5: 1.0}),
+        # 0.8 of the cosine of V-JEPA's weight decay, whose training ends where five quarters would end it.
+        (Cosine(0.0, 1.0, stretch=2.0), {0.0: 0.0, 2 / 3: 0.25, 1.0: 0.5, 1.5: 0.5}),
+        (Cosine(0.04, 0.4, stretch=1.25), {1.0: 0.22 + 0.18 * (1 + math.sqrt(5)) / 4}),
         (WarmupCosine(1.0, 0.2, final=0.1), {0.0: 0.0, 0.1: 0.5, 0.2: 1.0, 0.6: 0.55, 1.0: 0.1, 1.5: 0.1}),
         (WarmupCosine(2.0, 0.5, start=1.0), {0.0: 1.0, 0.25: 1.5, 0.5: 2.0, 0.75: 1.0, 1.0: 0.0}),
         (WarmupCosine(1.0, 0.0), {0.0: 1.0, 0.5: 0.5}),
@@ -44,6 +47,8 @@ def test_a_share_of_the_training_is_within_it(warmup: float) -> None:
         WarmupConstantCooldown(1.0, 0.1, warmup)
     with pytest.raises(UserError, match="stretch"):
         WarmupCosine(1.0, stretch=0.9)
+    with pytest.raises(UserError, match=r"Cosine\.stretch: got 0\.9"):
+        Cosine(1.0, 0.0, stretch=0.9)
     with pytest.raises(UserError, match=r"warmup \+ cooldown"):
         WarmupConstantCooldown(1.0, 0.6, 0.6)
 
@@ -105,6 +110,8 @@ def test_layers_learn_more_slowly_the_lower_they_are() -> None:
     for wrong in (0.0, 1.5):
         with pytest.raises(UserError, match="layer_decay"):
             adamw(training, 1.0, 0.1, (0.9, 0.95), layer_decay=wrong)
+    with pytest.raises(UserError, match="Linear has no `blocks`; expected 1"):
+        adamw(nn.Linear(2, 2), 1.0, 0.1, (0.9, 0.95), layer_decay=0.5)
 
 
 def test_the_average_moves_by_one_minus_the_decay_and_buffers_are_copied() -> None:

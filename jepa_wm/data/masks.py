@@ -1,14 +1,16 @@
 """Masks over the token grid of images and clips: what is seen, and what is to be predicted.
 
 Counts are the same for all samples of a batch. The references instead cut each sample's list of tokens to the
-batch's shortest, which favours the top left; and their rectangles never reach the last row and column.
+batch's shortest, which favours the top left; and I-JEPA's rectangles never reach the last row and column there.
 """
 
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from jepa_wm.data.rectangles import chosen, mean_union, rectangles, sides, union
 from jepa_wm.errors import UserError
 
 Grid = tuple[int, int, int]
@@ -32,15 +34,16 @@ class Masker(Protocol):
 class TubeMask:
     """Rectangles over the image, the same in every frame: their union is hidden, and predicted at once.
 
-    Every sample hides the same number of tokens, the expected area of the union: where its rectangles hide more,
-    random ones of them are shown, where they hide less, random others are hidden too.
+    Every sample hides the same number of tokens, that which the rectangles cover on average: where a sample's cover
+    more, random ones of them are shown, where they cover less, random others are hidden too.
 
     Args:
         blocks: rectangles a clip.
         scale: area of a rectangle as a fraction of the image.
-        aspect: range of a rectangle's height over its width.
+        aspect: range of a rectangle's height over its width, which is uniform in it.
 
-    Source: V-JEPA (arXiv 2404.08471): 8 blocks of .15 and 2 of .7, full-length tubes.
+    Source: V-JEPA (arXiv 2404.08471), official code: 8 blocks of .15 and 2 of .7, full-length tubes. There one aspect
+    is drawn for all rectangles of a batch; here each has its own, and so all batches have the same shapes.
     """
 
     def __init__(self, blocks: int = 8, scale: float = 0.15, aspect: tuple[float, float] = (0.75, 1.5)) -> None:
@@ -49,18 +52,13 @@ class TubeMask:
     def sample(self, grid: Grid, batch: int, generator: torch.Generator) -> Mask:
         """Draw masks for `batch` clips of `grid` = (time, height, width) tokens."""
         time, height, width = grid
-        rows, columns = sides(self.scale, self.aspect, (batch, self.blocks), height, width, generator)
-        hidden = rectangles(rows, columns, height, width, generator).any(dim=1).flatten(1).float()
-        count = min(max(round(self.hidden_fraction * height * width), 1), height * width - 1)
-        order = (hidden + torch.rand(hidden.shape, generator=generator)).argsort(dim=1, descending=True)
-        frames = torch.arange(time)[:, None] * (height * width)
-        predict, keep = order[:, :count].sort(dim=1).values, order[:, count:].sort(dim=1).values
-        return Mask((keep[:, None] + frames).flatten(1), (predict[:, None] + frames).flatten(1)[:, None])
-
-    @property
-    def hidden_fraction(self) -> float:
-        """Expected area of the union of the rectangles."""
-        return 1.0 - (1.0 - self.scale) ** self.blocks
+        area, (low, high) = int(self.scale * height * width), self.aspect
+        aspect = low + (high - low) * torch.rand(batch, self.blocks, generator=generator)
+        covered = union(*sides(area, aspect, height, width), height, width, generator)
+        count = round(mean_union(self.blocks, area, (low, high), height, width))
+        hidden = chosen(covered, min(max(count, 1), height * width - 1), generator)
+        keep, predict = (_tubes(_indices(cells), time, height * width) for cells in (~hidden, hidden))
+        return Mask(keep, predict[:, None])
 
 
 class MultiBlockMask:
@@ -72,14 +70,14 @@ class MultiBlockMask:
     Args:
         targets: rectangles that are predicted.
         scale: range of their area as a fraction of the image.
-        aspect: range of their height over their width.
+        aspect: range of their height over their width; one random number decides on it and on the area.
         context: range of the area that may be seen, before the targets are taken out of it.
         least: tokens that are seen at least.
 
     Raises:
         UserError: by `sample`, if `context` of the grid has hardly `least` tokens.
 
-    Source: I-JEPA (arXiv 2301.08243), official code.
+    Source: I-JEPA (arXiv 2301.08243), official code; there a rectangle is at least a token smaller than the grid.
     """
 
     TRIES = 20
@@ -109,12 +107,9 @@ class MultiBlockMask:
                 "lower `least`, or use larger pictures or smaller patches"
             )
         targets, seen = self._places(hidden_sides, seen_sides, (batch, height, width), generator)
-        count = int(seen.sum(dim=1).min())
-        order = (seen.float() + torch.rand(seen.shape, generator=generator)).argsort(dim=1, descending=True)
-        keep = order[:, :count].sort(dim=1).values
-        predict = targets.nonzero()[:, -1].view(batch, self.targets, -1)
-        frames = torch.arange(time)[:, None] * (height * width)
-        return Mask((keep[:, None] + frames).flatten(1), (predict[:, :, None] + frames).flatten(2))
+        keep = _indices(chosen(seen, int(seen.sum(dim=1).min()), generator))
+        predict = _indices(targets.flatten(0, 1)).view(batch, self.targets, -1)
+        return Mask(_tubes(keep, time, height * width), _tubes(predict, time, height * width))
 
     def _places(
         self, hidden: tuple[int, int], seen: tuple[int, int], shape: tuple[int, int, int], generator: torch.Generator
@@ -142,8 +137,9 @@ class MultiBlockMask:
         scale: tuple[float, float], aspect: tuple[float, float], height: int, width: int, generator: torch.Generator
     ) -> tuple[int, int]:
         """Height and width of a rectangle, in tokens."""
-        area = scale[0] + (scale[1] - scale[0]) * torch.rand((), generator=generator).item()
-        rows, columns = sides(area, aspect, (1, 1), height, width, generator)
+        u = torch.rand((), generator=generator)
+        area = int((scale[0] + (scale[1] - scale[0]) * u.item()) * height * width)
+        rows, columns = sides(area, aspect[0] + (aspect[1] - aspect[0]) * u, height, width)
         return int(rows), int(columns)
 
 
@@ -177,38 +173,25 @@ class BlockwiseMask:
         edges = torch.linspace(*self.ratio, masked + 1)
         u = torch.rand(masked, generator=generator)
         counts = ((edges[:-1] + (edges[1:] - edges[:-1]) * u) * height * width).round().long()
-        area = torch.rand(masked, self.ROW, generator=generator) * counts[:, None] / (3 * height * width)
-        rows, columns = sides(area, self.aspect, (masked, self.ROW), height, width, generator)
-        drawn = rectangles(rows, columns, height, width, generator).flatten(2)
-        union = drawn.cummax(dim=1).values if drawn.numel() else drawn
-        fits = union.sum(dim=2) <= counts[:, None]
-        hidden = (union & fits[..., None]).any(dim=1).float()
-        rank = (hidden + torch.rand(hidden.shape, generator=generator)).argsort(dim=1, descending=True).argsort(dim=1)
-        chosen = torch.zeros(batch, height * width, dtype=torch.bool)
-        chosen[torch.randperm(batch, generator=generator)[:masked]] = rank < counts[:, None]
-        return chosen.repeat(1, time)
+        area = torch.rand(masked, self.ROW, generator=generator) * counts[:, None] / 3
+        low, high = self.aspect
+        aspect = low * (high / low) ** torch.rand(masked, self.ROW, generator=generator)
+        covered = rectangles(*sides(area, aspect, height, width), height, width, generator).flatten(2).numpy()
+        first = np.where(covered, np.arange(self.ROW, dtype=np.uint8)[:, None], np.uint8(self.ROW)).min(axis=1)
+        # The rectangle of the first cell too many, and all after it, do not fit.
+        misfit = np.take_along_axis(np.sort(first, axis=1), counts[:, None].clamp(max=height * width - 1).numpy(), 1)
+        hidden = torch.zeros(batch, height * width, dtype=torch.bool)
+        whose = torch.randperm(batch, generator=generator)[:masked]
+        hidden[whose] = chosen(torch.from_numpy(first < misfit), counts[:, None], generator)
+        return hidden.repeat(1, time)
 
 
-def sides(
-    scale: float | Tensor,
-    aspect: tuple[float, float],
-    shape: tuple[int, int],
-    height: int,
-    width: int,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Heights and widths, in tokens, of rectangles of an area (a fraction of the grid) and a random shape."""
-    low, high = aspect
-    ratio = low * (high / low) ** torch.rand(shape, generator=generator)
-    area = torch.as_tensor(scale) * height * width
-    return (area * ratio).sqrt().round().clamp(1, height), (area / ratio).sqrt().round().clamp(1, width)
+def _indices(cells: Tensor) -> Tensor:
+    """Ascending indices (B, M) of the cells that are set in bool (B, N), as many in each row."""
+    places = torch.from_numpy(np.flatnonzero(cells.numpy())).view(len(cells), -1)
+    return places - torch.arange(len(cells))[:, None] * cells.shape[1]
 
 
-def rectangles(rows: Tensor, columns: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Rectangles of given sides (B, R) at random places: bool (B, R, H, W), every cell within reach."""
-    u = torch.rand(2, *rows.shape, 1, generator=generator)
-    rows, columns = rows[..., None], columns[..., None]
-    top, left = (u[0] * (height - rows + 1)).floor(), (u[1] * (width - columns + 1)).floor()
-    y, x = torch.arange(height), torch.arange(width)
-    inside_y, inside_x = (y >= top) & (y < top + rows), (x >= left) & (x < left + columns)
-    return inside_y[..., :, None] & inside_x[..., None, :]
+def _tubes(cells: Tensor, time: int, area: int) -> Tensor:
+    """Indices (..., M) of cells of a frame -> (..., time * M), the same cells in every frame."""
+    return (cells[..., None, :] + torch.arange(time)[:, None] * area).flatten(-2)

@@ -29,22 +29,19 @@ def seeded(transform: Transform, pixels: Tensor, *seeds: int) -> Tensor | dict[s
 
 
 class Beside:
-    """Pixels as one transform makes them, and beside them what others make of the same picture.
+    """Pixels as one transform makes them, and beside them what another makes of the same picture.
 
     Args:
         base: for `pixels`; None leaves them as they are.
-        others: each from pixels to further members of the sample by name.
+        other: from pixels to further members of the sample by name.
     """
 
-    def __init__(self, base: Callable[[Tensor], Tensor] | None, others: list[Callable[[Tensor], dict]]) -> None:
-        self.base, self.others = base, others
+    def __init__(self, base: Callable[[Tensor], Tensor] | None, other: Callable[[Tensor], dict[str, Tensor]]) -> None:
+        self.base, self.other = base, other
 
     def __call__(self, pixels: Tensor) -> dict[str, Tensor]:
         """The members of a sample, of uint8 (…, C, H, W)."""
-        members = {"pixels": pixels if self.base is None else self.base(pixels)}
-        for other in self.others:
-            members |= other(pixels)
-        return members
+        return {"pixels": pixels if self.base is None else self.base(pixels), **self.other(pixels)}
 
 
 class MultiCrop:

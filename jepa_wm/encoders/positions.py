@@ -178,8 +178,10 @@ def places(
     positions: Positions, grid: Grid, dim: int, heads: int, device: torch.device
 ) -> tuple[Tensor | None, Rotation | None]:
     """What is fixed of the positions of a grid: the table (N, dim) that is added, and the rotation in each head."""
-    table, rotation = positions.additive(grid, dim), positions.rotary(grid, dim // heads)
-    return None if table is None else table.to(device), None if rotation is None else rotation.to(device)
+    # What is kept must serve training, too, when it is asked for first in inference mode.
+    with torch.inference_mode(False):
+        table, rotation = positions.additive(grid, dim), positions.rotary(grid, dim // heads)
+        return None if table is None else table.to(device), None if rotation is None else rotation.to(device)
 
 
 def coordinates(grid: Grid) -> Tensor:

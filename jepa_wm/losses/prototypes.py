@@ -12,18 +12,22 @@ def sinkhorn(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:
 
     Ranks may have different numbers of rows, none among them.
 
-    Source: SwAV (arXiv 2006.09882), as in DINOv2 and v3 (official code), with the largest logit over all ranks taken
-    off first, so that nothing overflows; works without a process group.
+    Source: SwAV (arXiv 2006.09882), as in DINOv2 and v3 (official code), but in logarithms, so that a row or prototype
+    far below the others is neither lost nor divided by zero; works without a process group.
     """
-    scores = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-    peak = scores.max() if scores.numel() else scores.new_tensor(-torch.inf)
-    weights = torch.exp((scores - distributed.all_reduce_max(peak)) / temperature)
-    weights = weights / distributed.all_reduce_sum(weights.sum())
-    rows = distributed.all_reduce_sum(weights.new_tensor(float(len(weights))))
+    scores = (logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits) / temperature
+    # Neither the number of rows nor of prototypes is divided by: rows sum to 1 in the end whatever they summed to.
     for _ in range(iterations):
-        weights = weights / (distributed.all_reduce_sum(weights.sum(dim=0, keepdim=True)) * weights.shape[1])
-        weights = weights / (weights.sum(dim=1, keepdim=True) * rows)
-    return weights * rows
+        scores = scores - _log_sum_over_ranks(scores)
+        scores = torch.log_softmax(scores, dim=1)
+    return scores.exp()
+
+
+def _log_sum_over_ranks(scores: Tensor) -> Tensor:
+    """Logarithm of the sum of exponentials over the rows (n, K) of all ranks -> (K,)."""
+    largest = scores.amax(dim=0) if len(scores) else scores.new_full(scores.shape[1:], -torch.inf)
+    peak = distributed.all_reduce_max(largest)
+    return peak + distributed.all_reduce_sum((scores - peak).exp_().sum(dim=0)).log()
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, temperature: float = 0.1) -> Tensor:

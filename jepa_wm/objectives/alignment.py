@@ -37,15 +37,13 @@ class TeacherAlignment(Objective):
         if not patches and not pooled:
             raise UserError("TeacherAlignment: got weights patches 0 and pooled 0; expected one above 0")
         self.encoder, self.patches, self.pooled, self.resize = encoder, patches, pooled, resize
-        self.teacher = teacher.requires_grad_(False).eval()
+        self.teacher = teacher.requires_grad_(False)
         self.patch_head = _head(encoder.dim, teacher.dim)
         self.pooled_head = _head(encoder.latent_dim, teacher.latent_dim)
 
-    def train(self, mode: bool = True) -> "TeacherAlignment":
-        """Set the mode of everything but the teacher."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
+    def frozen(self) -> list[nn.Module]:
+        """The teacher."""
+        return [self.teacher]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Batch -> loss, its parts, and the cosine of predicted with true latents."""

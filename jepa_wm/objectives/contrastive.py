@@ -67,9 +67,13 @@ class ContrastiveText(Objective):
         self.gaussianity = SIGReg()
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07) if loss == "clip" else math.log(10.0)))
         self.logit_bias = nn.Parameter(torch.tensor(-10.0)) if loss == "siglip" else None
-        locked = {"image": encoder, "text": text.tower}
-        if lock is not None:
-            locked[lock].requires_grad_(False)
+        for part in self.frozen():
+            part.requires_grad_(False)
+
+    def frozen(self) -> list[nn.Module]:
+        """The side that is locked."""
+        locked: dict[str | None, list[nn.Module]] = {"image": [self.encoder], "text": [self.text.tower], None: []}
+        return locked[self.lock]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Batch -> loss and the rate at which a picture finds its own caption in the batch."""
@@ -87,7 +91,7 @@ class ContrastiveText(Objective):
 
     def _contrast(self, images: Tensor, sentences: Tensor) -> Tensor:
         rank, world = distributed.rank(), distributed.world_size()
-        scale = self.logit_scale.clamp(0.0, math.log(100.0)).exp()
+        scale = self.logit_scale.exp()
         if self.loss == "siglip":
             return SigLipLoss(rank=rank, world_size=world)(images, sentences, scale, self.logit_bias)
         loss = ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=world)
@@ -102,14 +106,29 @@ class ContrastiveText(Objective):
                 return [encode(chunk) for chunk in chunks]
             return [checkpoint(encode, chunk, use_reentrant=False) for chunk in chunks]
 
+    def after_step(self, progress: float) -> None:
+        """Keep the temperature within its bounds."""
+        with torch.no_grad():
+            self.logit_scale.clamp_(0.0, math.log(100.0))
+
     def exported(self) -> dict[str, nn.Module]:
         """The encoder and the text alignment."""
         return {"encoder": self.encoder, "text": self.text}
 
 
 def picture_and_caption(batch: Batch) -> tuple[Tensor, list[str]]:
-    """Pictures (B, C, H, W) and their captions; of clips, the frame whose turn it is at this step."""
-    if batch["pixels"].ndim == 4:
-        return batch["pixels"], batch["captions"]
-    frame = batch["step"] % batch["pixels"].shape[1]
-    return batch["pixels"][:, frame], [captions[frame] for captions in batch["captions"]]
+    """Pictures (B, C, H, W) and their captions; of clips, the frame whose turn it is at this step.
+
+    Raises:
+        UserError: if no picture has a caption.
+    """
+    pixels, captions = batch["pixels"], batch["captions"]
+    if pixels.ndim == 5:
+        frame = batch["step"] % pixels.shape[1]
+        pixels, captions = pixels[:, frame], [each[frame] for each in captions]
+    if not any(captions):
+        raise UserError(
+            "ContrastiveText: got a batch without a single caption; expected shards with sentences (`txt` of images "
+            "and clips, `captions` of episodes); pack them anew, or leave this objective out"
+        )
+    return pixels, captions

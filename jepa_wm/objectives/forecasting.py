@@ -42,7 +42,12 @@ class Forecasting(Objective):
         self.encoder, self.dynamics = encoder, dynamics
         self.sigreg, self.freeze_encoder = sigreg, freeze_encoder
         self.gaussianity = SIGReg()
-        self.encoder.requires_grad_(not freeze_encoder)
+        if freeze_encoder:
+            self.encoder.requires_grad_(False)
+
+    def frozen(self) -> list[nn.Module]:
+        """The encoder, if it is not to learn."""
+        return [self.encoder] if self.freeze_encoder else []
 
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Give the dynamics the spread of the actions."""

@@ -15,15 +15,15 @@ class BatchNorm(nn.BatchNorm1d):
         """Rows (n, D), as many on all ranks -> (n, D)."""
         if not self.training or distributed.world_size() == 1:
             return super().forward(x)
-        rows = len(x) * distributed.world_size()
-        mean = distributed.all_reduce_mean(x.float().mean(dim=0))
-        variance = distributed.all_reduce_mean((x.float() - mean).square().mean(dim=0))
+        rows, wide = len(x) * distributed.world_size(), x.float() if x.dtype == torch.bfloat16 else x
+        mean = distributed.all_reduce_mean(wide.mean(dim=0))
+        variance = distributed.all_reduce_mean((wide - mean).square().mean(dim=0))
         with torch.no_grad():
             assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_((variance * rows / (rows - 1)).to(self.running_var.dtype), self.momentum)
-        normed = (x - mean.to(x.dtype)) * (variance + self.eps).rsqrt().to(x.dtype)
-        return normed * self.weight + self.bias
+        normed = (wide - mean) * (variance + self.eps).rsqrt()
+        return (normed * self.weight + self.bias).to(x.dtype)
 
 
 class Projector(nn.Sequential):

@@ -1,11 +1,14 @@
 """LeJEPA: the same thing, seen otherwise, with latents kept Gaussian."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.data.transforms import MultiCrop
 from jepa_wm.encoders.vit import ViT
+from jepa_wm.errors import UserError
 from jepa_wm.losses.sigreg import SIGReg
 from jepa_wm.objectives.heads import Projector
 from jepa_wm.objectives.views import global_views, local_views
@@ -26,6 +29,9 @@ class LeJEPA(Objective):
         slices: SIGReg's random directions.
         centre: "global" for the centre of the large views, "all" for that of all of them.
 
+    Raises:
+        UserError: if `centre` is neither.
+
     Source: LeJEPA (arXiv 2511.08544); the official minimal example has the centre of all its views, which are all
     large; the paper's text that of the global ones.
     """
@@ -38,9 +44,11 @@ class LeJEPA(Objective):
         width: int = 128,
         hidden: int = 2048,
         slices: int = 1024,
-        centre: str = "global",
+        centre: Literal["global", "all"] = "global",
     ) -> None:
         super().__init__()
+        if centre not in ("global", "all"):
+            raise UserError(f"LeJEPA.centre: got '{centre}'; expected 'global' or 'all'")
         self.encoder, self.weight, self.centre = encoder, weight, centre
         self.transform = transform or MultiCrop()
         self.projector = Projector(encoder.latent_dim, hidden, width)

@@ -1,6 +1,7 @@
 """Masked latent prediction: what is behind the mask?"""
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -35,9 +36,11 @@ class MaskedLatentPrediction(Objective):
         error: "l1" (V-JEPA) or "smooth_l1" (I-JEPA), elementwise.
         context: weight of the error on visible tokens over training, each divided by the square root of its distance
             to the nearest hidden one (V-JEPA 2.1); None leaves it out.
+        images: share of the steps in which one frame of each clip is taken, as an image (V-JEPA 2.1, where a share of
+            the ranks has images); an encoder with `modalities` learns its embedding of images by it.
 
     Raises:
-        UserError: if `error` is neither, or there are no masks.
+        UserError: if `error` is neither, there are no masks, or `images` is no share.
 
     Source: I-JEPA (arXiv 2301.08243), V-JEPA (arXiv 2404.08471), V-JEPA 2 (arXiv 2506.09985), 2.1 (arXiv 2603.14482)
     and their codes. With an encoder that has `levels`, all of them are predicted, as in 2.1. Here every mask keeps a
@@ -52,6 +55,7 @@ class MaskedLatentPrediction(Objective):
         decay: Schedule | None = None,
         error: Literal["l1", "smooth_l1"] = "l1",
         context: Schedule | None = None,
+        images: float = 0.0,
     ) -> None:
         super().__init__()
         if error not in ERRORS:
@@ -59,22 +63,31 @@ class MaskedLatentPrediction(Objective):
         self.masks: list[Masker] = [TubeMask(8, 0.15), TubeMask(2, 0.7)] if masks is None else masks
         if not self.masks:
             raise UserError("MaskedLatentPrediction.masks: got none; expected one at least")
-        self.encoder, self.error, self.context = encoder, ERRORS[error], context
+        if not 0.0 <= images <= 1.0:
+            raise UserError(f"MaskedLatentPrediction.images: got {images}; expected a share between 0 and 1")
+        self.encoder, self.error, self.context, self.images = encoder, ERRORS[error], context, images
         self.decay = decay or Linear(0.996, 1.0)
-        self.teacher = copy.deepcopy(encoder).requires_grad_(False).eval()
+        self.teacher = copy.deepcopy(encoder).requires_grad_(False)
         self.predictor = MaskPredictor(encoder, predictor or PredictorOptions(), context is not None)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Batch -> loss, and the spread of the target (0 when the teacher has collapsed)."""
-        pixels = batch["pixels"]
+        pixels = self._seen(batch["pixels"], batch["step"])
         with torch.no_grad():
             targets = normalised(levels_of(self.teacher, pixels), self.encoder.dim)
-        errors = [self._errors(pixels, targets, mask) for mask in draw_masks(self.masks, self.encoder, batch)]
+        errors = [
+            self._errors(pixels, targets, mask) for mask in draw_masks(self.masks, self.encoder, pixels, batch["step"])
+        ]
         hidden, visible = (torch.stack(kind).mean() for kind in zip(*errors, strict=True))
         terms = {"loss": hidden, "target_spread": spread(targets)}
         if self.context is not None:
             terms |= {"loss": hidden + self.context(batch["progress"]) * visible, "hidden": hidden, "visible": visible}
         return terms
+
+    def _seen(self, pixels: Tensor, step: int) -> Tensor:
+        """The pixels, or a frame of each clip where it is the images' turn."""
+        turn = math.floor((step + 1) * self.images) > math.floor(step * self.images)
+        return pixels[:, step % pixels.shape[1]] if turn and pixels.ndim == 5 else pixels
 
     def _errors(self, pixels: Tensor, targets: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
         """Errors of hidden and, weighted by distance, of visible tokens under one mask; targets (B, N, L * D)."""
@@ -90,6 +103,10 @@ class MaskedLatentPrediction(Objective):
         )
         return error, (apart / away[..., None]).mean()
 
+    def frozen(self) -> list[nn.Module]:
+        """The teacher."""
+        return [self.teacher]
+
     def after_step(self, progress: float) -> None:
         """Move the teacher towards the encoder."""
         ema_update(self.teacher, self.encoder, self.decay(progress))
@@ -99,10 +116,9 @@ class MaskedLatentPrediction(Objective):
         return {"encoder": self.encoder, "teacher": self.teacher}
 
 
-def draw_masks(maskers: list[Masker], encoder: ViT, batch: Batch) -> list[Mask]:
+def draw_masks(maskers: list[Masker], encoder: ViT, pixels: Tensor, step: int) -> list[Mask]:
     """This rank's masks of a batch: those of the whole batch over all ranks are drawn, from the step's number."""
-    pixels = batch["pixels"]
-    generator = torch.Generator().manual_seed(batch["step"])
+    generator = torch.Generator().manual_seed(step)
     size, rank = len(pixels), distributed.rank()
     masks = []
     for masker in maskers:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.data.masks import Masker, TubeMask
 from jepa_wm.encoders.vit import ViT
+from jepa_wm.errors import UserError
 from jepa_wm.losses.sigreg import SIGReg
 from jepa_wm.objectives.masked import draw_masks
 from jepa_wm.objectives.predictor import MaskPredictor, PredictorOptions, at
@@ -28,6 +29,9 @@ class MaskedSIGReg(Objective):
         slices: SIGReg's random directions.
         detach: stop the gradient through the target.
 
+    Raises:
+        UserError: if there are no masks.
+
     Source: I-JEPA (arXiv 2301.08243) with the teacher replaced by LeJEPA's SIGReg (arXiv 2511.08544), which nobody
     has published; the error is squared, as in LeJEPA and LeWM (arXiv 2603.19312).
     """
@@ -45,6 +49,8 @@ class MaskedSIGReg(Objective):
         super().__init__()
         self.encoder, self.weight, self.detach = encoder, weight, detach
         self.masks: list[Masker] = [TubeMask(8, 0.15)] if masks is None else masks
+        if not self.masks:
+            raise UserError("MaskedSIGReg.masks: got none; expected one at least")
         self.predictor = MaskPredictor(encoder, predictor or PredictorOptions())
         self.project = nn.Linear(encoder.dim, width)
         self.gaussianity = SIGReg(slices)
@@ -57,7 +63,7 @@ class MaskedSIGReg(Objective):
         targets = targets.float() if targets.dtype == torch.bfloat16 else targets
         goal = targets.detach() if self.detach else targets
         errors = []
-        for mask in draw_masks(self.masks, self.encoder, batch):
+        for mask in draw_masks(self.masks, self.encoder, pixels, batch["step"]):
             seen = self.encoder(pixels, mask.keep)
             filled, _ = self.predictor(seen, mask.keep, mask.predict, grid, image=grid[0] == 1)
             errors.append(F.mse_loss(self.project(filled).to(goal.dtype), at(goal, mask.predict)))

@@ -89,8 +89,6 @@ class SelfDistillation(Objective):
     KoLeo looks for neighbours on all ranks; works without a process group.
     """
 
-    anchored: Tensor
-
     def __init__(
         self,
         encoder: ViT,
@@ -113,9 +111,9 @@ class SelfDistillation(Objective):
         self.decay, self.patches, self.koleo, self.gram = decay or Linear(0.992, 1.0), patches, koleo, gram
         self.student = Student(encoder, self.heads)
         self.mask_token = nn.Parameter(torch.zeros(encoder.dim))
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
-        self.anchor = None if gram is None else copy.deepcopy(encoder).requires_grad_(False).eval()
-        self.register_buffer("anchored", torch.tensor(-1.0))
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        self.anchor = None if gram is None else copy.deepcopy(encoder).requires_grad_(False)
+        self.anchored: float | None = None
 
     @property
     def encoder(self) -> ViT:
@@ -123,7 +121,7 @@ class SelfDistillation(Objective):
         return self.student.encoder
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Batch -> loss, its parts, and the entropy of the teacher's assignments over that of even ones."""
+        """Batch -> loss, its parts, and the entropy of the teacher's assignments: log K in nats if they are even."""
         large, small = global_views(batch, "SelfDistillation"), local_views(batch)
         views, size = large.shape[:2]
         pixels = large.flatten(0, 1)
@@ -158,6 +156,10 @@ class SelfDistillation(Objective):
         patches = sinkhorn(self.teacher.patch_head(encoded.patches[hidden]), temperature)
         if self.gram is None or self.anchor is None or self.gram.weight(progress) == 0:
             return views, patches, None
+        due = self.anchored is None or progress - self.anchored >= self.gram.every
+        if due and self.training:
+            self.anchor.load_state_dict(self.teacher.encoder.state_dict())
+            self.anchored = progress
         return views, patches, self.anchor(pixels)
 
     def _encode_masked(self, pixels: Tensor, hidden: Tensor) -> Encoded:
@@ -179,14 +181,21 @@ class SelfDistillation(Objective):
         own = slice(distributed.rank() * size, (distributed.rank() + 1) * size)
         return drawn.unflatten(0, (views, everyone))[:, own].flatten(0, 1).to(large.device)
 
+    def frozen(self) -> list[nn.Module]:
+        """The teacher, and the anchor if there is one."""
+        return [self.teacher] if self.anchor is None else [self.teacher, self.anchor]
+
     def after_step(self, progress: float) -> None:
-        """Move the teacher towards the student, and take the anchor where it is due."""
+        """Move the teacher towards the student."""
         ema_update(self.teacher, self.student, self.decay(progress))
-        if self.gram is None or self.anchor is None or self.gram.weight(progress) == 0:
-            return
-        if self.anchored < 0 or progress - self.anchored >= self.gram.every:
-            self.anchor.load_state_dict(self.teacher.encoder.state_dict())
-            self.anchored.fill_(progress)
+
+    def get_extra_state(self) -> float | None:
+        """When the anchor was taken, for a run that is resumed."""
+        return self.anchored
+
+    def set_extra_state(self, state: float | None) -> None:
+        """Take in `get_extra_state`'s."""
+        self.anchored = state
 
     def exported(self) -> dict[str, nn.Module]:
         """The encoder and its moving average."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import lightning as L
 import torch
 
+from jepa_wm.data import Shards
 from jepa_wm.errors import UserError
 from pretrain.callbacks.after_step import training_of
 from pretrain.callbacks.held_out import read_held_out
@@ -63,7 +64,7 @@ class Health(L.Callback):
     a dimension, and R² of the state; as `probe/…`, probes of every other thing that is known of the frames.
 
     Args:
-        folder: folder of shards; the `val` split is measured.
+        shards: what is measured.
         frames_per_episode: moments taken from each episode or video.
         views: views of each: the frames after it, or crops of an image.
         most: moments in all.
@@ -74,7 +75,7 @@ class Health(L.Callback):
 
     def __init__(
         self,
-        folder: str,
+        shards: Shards,
         frames_per_episode: int = 6,
         views: int = 2,
         most: int = 1000,
@@ -87,7 +88,7 @@ class Health(L.Callback):
                 "expected at least 1, 2, 1"
             )
         self.alarm = alarm
-        self.held_out = read_held_out(folder, frames_per_episode, views, most, size)
+        self.held_out = read_held_out(shards, frames_per_episode, views, most, size)
 
     @torch.no_grad()
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -34,11 +34,11 @@ class HeldOut(NamedTuple):
     sample: Tensor
 
 
-def read_held_out(folder: str, moments: int, views: int, most: int, size: int | None) -> HeldOut:
-    """Read them from the `val` split.
+def read_held_out(shards: Shards, moments: int, views: int, most: int, size: int | None) -> HeldOut:
+    """Read them.
 
     Args:
-        folder: folder of shards of episodes, videos or images.
+        shards: of episodes, videos or images; a split that nothing is trained on.
         moments: taken from each episode or video; an image is one.
         views: of each moment.
         most: moments in all, from samples spread evenly over the split.
@@ -47,7 +47,6 @@ def read_held_out(folder: str, moments: int, views: int, most: int, size: int | 
     Raises:
         UserError: if every sample is broken, or frames are not of one size.
     """
-    shards = Shards(folder, "val")
     images = shards.manifest is not None and shards.manifest.get("kind") == "images"
     samples = _images(shards, size) if images else _clips(shards, moments, views, size)
     count = max(min(len(samples), most // (1 if images else moments)), 1)
@@ -62,7 +61,7 @@ def read_held_out(folder: str, moments: int, views: int, most: int, size: int | 
         rows += [{**row, "factors": factors, "sample": number} for row in read]
     if not rows:
         raise UserError(f"every sample of {shards} is broken")
-    return _stacked(rows, folder)
+    return _stacked(rows, shards)
 
 
 def side_of(transform: nn.Module | None) -> int | None:
@@ -99,10 +98,10 @@ def _factors(shards: Shards, number: int) -> dict[str, np.ndarray]:
         return {}
 
 
-def _stacked(rows: list[Row], folder: str) -> HeldOut:
+def _stacked(rows: list[Row], shards: Shards) -> HeldOut:
     pixels = [_channels_first(row["pixels"]) for row in rows]
     if len(sizes := {tuple(frames.shape) for frames in pixels}) > 1:
-        raise UserError(f"health: the frames of {folder} are of sizes {sorted(sizes)[:3]}; set health.size")
+        raise UserError(f"health: the frames of {shards} are of sizes {sorted(sizes)[:3]}; set health.size")
     numbers, labels = {}, {}
     samples = len({row["sample"] for row in rows})
     if all("state" in row for row in rows):

@@ -22,14 +22,14 @@ class NanGuard(L.Callback):
 
     `nan-batch.json` says which samples it was made of. To look at a number the processor must wait for the
     device. So on an accelerator it looks only every few batches, and keeps them until then; on a CPU at each.
-    It also looks before anything is saved, so what is resumed from is sound.
+    It also looks before anything is saved, so what is resumed from is sound; it must come before what saves.
 
     Args:
         run: the run folder.
-        every: batches between two looks on an accelerator; so many are held in its memory.
+        every: batches between two looks; so many are held in memory. None for 10 on an accelerator and 1 on a CPU.
     """
 
-    def __init__(self, run: Path, every: int = 10) -> None:
+    def __init__(self, run: Path, every: int | None = None) -> None:
         self.run, self.every = run, every
         self._seen: list[_Seen] = []
 
@@ -41,18 +41,23 @@ class NanGuard(L.Callback):
         values = training.terms | ({} if training.gradient_norm is None else {GRADIENT: training.gradient_norm})
         stacked = torch.stack([value.float() for value in values.values()])
         self._seen.append(_Seen(trainer.global_step, batch, tuple(values), stacked))
-        if stacked.device.type == "cpu" or len(self._seen) >= self.every:
-            self._look(trainer)
+        if len(self._seen) >= (self.every or (1 if stacked.device.type == "cpu" else 10)):
+            self.look(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Look, before a state that is lost takes the place of one that is not."""
-        self._look(trainer)
+        self.look(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the last batches."""
-        self._look(trainer)
+        self.look(trainer)
 
-    def _look(self, trainer: L.Trainer) -> None:
+    def look(self, trainer: L.Trainer) -> None:
+        """Look at the batches since the last look, on each rank at its own.
+
+        Raises:
+            UserError: at the first one that is not finite.
+        """
         seen, self._seen = self._seen, []
         if not seen or bool(torch.stack([one.values for one in seen]).isfinite().all()):
             return

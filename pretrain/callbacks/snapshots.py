@@ -7,6 +7,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from jepa_wm.checkpoint import save_modules
 from pretrain.callbacks.after_step import AfterStep, training_of
+from pretrain.callbacks.nan_guard import NanGuard
 from pretrain.module import Training
 
 
@@ -16,10 +17,11 @@ class Snapshots(AfterStep):
     Args:
         run: the run folder.
         count: snapshots after the one at step 0; the last is that of the end.
+        guard: looks before each; it comes before this among the callbacks.
     """
 
-    def __init__(self, run: Path, count: int) -> None:
-        self.run, self.count = run, count
+    def __init__(self, run: Path, count: int, guard: NanGuard) -> None:
+        self.run, self.count, self.guard = run, count, guard
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the untrained model, unless the run is resumed."""
@@ -31,6 +33,7 @@ class Snapshots(AfterStep):
         """Save whenever another share of the steps is done."""
         step, steps = trainer.global_step, trainer.max_steps
         if step * self.count // steps > (step - 1) * self.count // steps:
+            self.guard.look(trainer)
             self._save(trainer, training)
 
     @rank_zero_only

@@ -1,12 +1,16 @@
 """Masks: exact counts, no place favoured, every row and column within reach."""
 
 import math
+import random
+import statistics
+from collections import Counter
 
 import pytest
 import torch
 from torch import Tensor
 
 from jepa_wm.data.masks import BlockwiseMask, MultiBlockMask, TubeMask
+from jepa_wm.data.rectangles import mean_union
 from jepa_wm.errors import UserError
 
 
@@ -26,15 +30,65 @@ def is_symmetric(rate: Tensor, samples: int, deviations: float = 5.0) -> bool:
     return all(bool(((rate - flipped).abs() < spread.maximum(spread.flip(0))).all()) for flipped in flips)
 
 
+def published_side(cells: int, scale: tuple[float, float], aspect: tuple[float, float], u: float) -> tuple[int, int]:
+    """Height and width of a rectangle in I-JEPA (official code), of one uniform random number."""
+    area, ratio = int(cells * (scale[0] + u * (scale[1] - scale[0]))), aspect[0] + u * (aspect[1] - aspect[0])
+    return round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+
+
+def covered(blocks: int, scale: float, aspect: tuple[float, float], grid: tuple[int, int], seed: int) -> set[int]:
+    """Cells under rectangles that are drawn one by one, as in V-JEPA's code but that each has its own aspect."""
+    dice, (height, width), cells = random.Random(seed), grid, set()
+    for _ in range(blocks):
+        area, ratio = int(scale * height * width), dice.uniform(*aspect)
+        rows, columns = min(round(math.sqrt(area * ratio)), height), min(round(math.sqrt(area / ratio)), width)
+        top, left = dice.randrange(height - rows + 1), dice.randrange(width - columns + 1)
+        cells |= {y * width + x for y in range(top, top + rows) for x in range(left, left + columns)}
+    return cells
+
+
 class TestTubes:
     def test_they_part_the_tokens_alike_in_every_frame_and_sample(self) -> None:
         mask = TubeMask(8, 0.15).sample((3, 6, 5), 50, generator())
-        hidden = round((1 - 0.85**8) * 30)
-        assert mask.predict.shape == (50, 1, 3 * hidden)
+        hidden = mask.predict.shape[2] // 3
         both = torch.cat([mask.keep, mask.predict[:, 0]], dim=1).sort(dim=1).values
         assert torch.equal(both, torch.arange(90).expand(50, -1))
         frames = mask.predict.unflatten(2, (3, hidden))[:, 0]
         torch.testing.assert_close(frames - torch.arange(3)[:, None] * 30, frames[:, :1].expand(-1, 3, -1))
+
+    @pytest.mark.parametrize(("blocks", "scale"), [(8, 0.15), (2, 0.7), (3, 0.05)])
+    @pytest.mark.parametrize(("height", "width"), [(16, 16), (7, 5)])
+    def test_they_hide_as_many_as_rectangles_drawn_one_by_one_cover(
+        self, blocks: int, scale: float, height: int, width: int
+    ) -> None:
+        sizes = [len(covered(blocks, scale, (0.75, 1.5), (height, width), seed)) for seed in range(1500)]
+        mean, spread = statistics.mean(sizes), statistics.stdev(sizes) / math.sqrt(len(sizes))
+        count = TubeMask(blocks, scale).sample((1, height, width), 1, generator()).predict.shape[2]
+        assert abs(mean_union(blocks, int(scale * height * width), (0.75, 1.5), height, width) - mean) < 5 * spread
+        assert abs(count - mean) < 0.5 + 5 * spread
+
+    def test_one_aspect_and_no_random_place_leave_nothing_to_chance(self) -> None:
+        # One square of 3 x 3 of 4 x 4; two of them overlap in 9, 6 or 4 cells, in 4, 8 and 4 of 16 pairs of places.
+        assert mean_union(1, 9, (1.0, 1.0), 4, 4) == pytest.approx(9)
+        assert mean_union(2, 9, (1.0, 1.0), 4, 4) == pytest.approx(18 - (4 * 9 + 8 * 6 + 4 * 4) / 16)
+        assert mean_union(5, 16, (1.0, 1.0), 4, 4) == pytest.approx(16)
+
+    def test_neighbours_are_hidden_together_as_often_as_under_rectangles_drawn_one_by_one(self) -> None:
+        """Tall rectangles outnumber wide ones, as the aspect is uniform."""
+        samples, (height, width), aspect = 1500, (8, 8), (0.3, 4.0)
+        mask = TubeMask(2, 0.25, aspect).sample((1, height, width), samples, generator())
+        found = torch.zeros(samples, height * width).scatter_(1, mask.predict[:, 0], 1.0)
+        drawn = torch.zeros(samples, height * width)
+        for seed in range(samples):
+            cells, dice = covered(2, 0.25, aspect, (height, width), seed), random.Random(-seed - 1)
+            others = [cell for cell in range(height * width) if cell not in cells]
+            count = mask.predict.shape[2]
+            few = dice.sample(sorted(cells), min(count, len(cells)))
+            drawn[seed, few + dice.sample(others, count - len(few))] = 1.0
+        for one, other in (("tall", lambda x: x[:, 1:] * x[:, :-1]), ("wide", lambda x: x[..., 1:] * x[..., :-1])):
+            ours, theirs = (other(x.view(-1, height, width)).sum(dim=(1, 2)) for x in (found, drawn))
+            error = ((ours.var() + theirs.var()) / samples).sqrt()
+            assert abs(ours.mean() - theirs.mean()) < 4 * error, one
 
     @pytest.mark.parametrize(("blocks", "scale"), [(8, 0.15), (2, 0.7), (1, 0.3)])
     def test_they_favour_no_side_and_reach_every_cell(self, blocks: int, scale: float) -> None:
@@ -59,6 +113,19 @@ class TestMultiBlocks:
                 assert len(sizes) == 1 and 0.1 < mask.predict.shape[2] / 168 < 0.25
                 assert not set(mask.keep[sample].tolist()) & set(mask.predict[sample].flatten().tolist())
                 assert len(set(mask.keep[sample].tolist())) == mask.keep.shape[1] > 10
+
+    def test_sizes_come_as_often_as_from_one_number_for_area_and_aspect(self) -> None:
+        rounds, fine = 600, 4000
+        expected = Counter(published_side(196, (0.15, 0.2), (0.75, 1.5), (step + 0.5) / fine) for step in range(fine))
+        found: Counter[tuple[int, int]] = Counter()
+        for seed in range(rounds):
+            target = MultiBlockMask().sample((1, 14, 14), 1, generator(seed)).predict[0, 0]
+            rows, columns = target // 14, target % 14
+            found[(len(rows.unique()), len(columns.unique()))] += 1
+        assert found.keys() <= expected.keys()
+        for side, count in expected.items():
+            rate = count / fine
+            assert abs(found[side] / rounds - rate) < 5 * math.sqrt(rate * (1 - rate) / rounds), side
 
     def test_a_clip_gets_tubes(self) -> None:
         mask = MultiBlockMask().sample((2, 14, 14), 3, generator())

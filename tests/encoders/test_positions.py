@@ -5,7 +5,19 @@ import math
 import pytest
 import torch
 
-from jepa_wm.encoders.positions import CentredRope, Grid, Learned, Rope, Rotation, SinCos, coordinates, resample
+from jepa_wm.encoders import ViT
+from jepa_wm.encoders.positions import (
+    CentredRope,
+    Grid,
+    Learned,
+    Positions,
+    Rope,
+    Rotation,
+    SinCos,
+    coordinates,
+    places,
+    resample,
+)
 
 
 def test_three_axes_of_sines_and_cosines() -> None:
@@ -79,6 +91,16 @@ def test_the_centred_grid_reaches_from_minus_one_to_one_whatever_its_size() -> N
     torch.testing.assert_close(small.cos[0], large.cos[7])
     angle = 2 * math.pi * -0.5
     torch.testing.assert_close(small.cos[0, :2], torch.tensor([math.cos(angle), math.cos(angle * 0.1)]))
+
+
+@pytest.mark.parametrize("kind", [SinCos(), Rope(), CentredRope()])
+def test_an_encoder_first_used_in_inference_mode_can_be_trained(kind: Positions) -> None:
+    places.cache_clear()
+    vit = ViT(8, 1, 24, 1, 2, positions=kind)
+    pixels = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+    with torch.inference_mode():
+        vit(pixels)
+    vit(pixels).sum().backward()
 
 
 def test_a_learned_table_keeps_a_slope_when_it_is_resampled() -> None:

@@ -61,7 +61,7 @@ def layout(x: object, indent: str = "") -> str:
     if isinstance(x, dict):
         items = [f"{inner}{json.dumps(key)}: {layout(value, inner)}" for key, value in x.items()]
         return "{\n" + ",\n".join(items) + f"\n{indent}}}"
-    if any(isinstance(value, dict | list) for value in x):
+    if any(isinstance(value, dict | list | str) for value in x):
         return "[\n" + ",\n".join(inner + layout(value, inner) for value in x) + f"\n{indent}]"
     return textwrap.fill(flat, 110, initial_indent="", subsequent_indent=inner)
 

@@ -147,3 +147,16 @@ def test_wrong_words_are_refused(encoder: ViT) -> None:
         MaskedLatentPrediction(encoder, error="l2")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="got none"):
         MaskedLatentPrediction(encoder, [])
+    with pytest.raises(UserError, match="got none"):
+        MaskedSIGReg(encoder, [])
+    with pytest.raises(UserError, match="share between 0 and 1"):
+        MaskedLatentPrediction(encoder, images=2.0)
+
+
+def test_clips_are_images_in_a_share_of_the_steps() -> None:
+    torch.manual_seed(0)
+    made = MaskedLatentPrediction(ViT(8, 2, 24, 2, 2, modalities=True), [TubeMask(2, 0.3)], SMALL, images=0.25)
+    clips = torch.randint(0, 256, (2, 4, 3, 32, 32), dtype=torch.uint8)
+    alone = [made({"pixels": clips[:, step % 4], "step": step, "progress": 0.0})["loss"] for step in range(8)]
+    both = [made({"pixels": clips, "step": step, "progress": 0.0})["loss"] for step in range(8)]
+    assert [bool(a == b) for a, b in zip(alone, both, strict=True)] == [False, False, False, True] * 2

@@ -128,6 +128,13 @@ def test_it_trains_the_encoder_and_nothing_that_is_frozen(case: str) -> None:
 
 
 @every_case
+def test_what_is_frozen_stays_in_eval_mode_and_all_else_trains(case: str) -> None:
+    for module in made(case).modules():
+        if trained := [parameter.requires_grad for parameter in module.parameters()]:
+            assert module.training == any(trained)
+
+
+@every_case
 def test_the_step_decides_what_is_drawn(case: str) -> None:
     objective = made(case).eval()
     losses = [objective(batch(step=step))["loss"].item() for step in (3, 3, 6)]

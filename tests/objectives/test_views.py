@@ -1,9 +1,12 @@
 """LeJEPA, self-distillation and alignment to a teacher: what the golden numbers leave open."""
 
 import copy
+import socket
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
 from jepa_wm.contracts import Batch
 from jepa_wm.data.masks import BlockwiseMask
@@ -69,10 +72,37 @@ def test_the_student_does_not_see_hidden_patches() -> None:
     )
 
 
-def test_the_masks_of_a_view_and_of_a_rank_are_those_of_the_whole_batch() -> None:
-    objective, data = distillation(), batch()
-    whole = objective._hidden(data["views"].transpose(0, 1), 2)
-    assert whole.shape == (8, 4) and torch.equal(whole, objective._hidden(data["views"].transpose(0, 1), 2))
+def test_half_of_all_views_hide_patches_each_view_its_own_and_each_step_others() -> None:
+    objective, large = distillation(), torch.zeros(2, 8, 3, 32, 32)
+    whole = objective._hidden(large, 2)
+    counts = whole.sum(dim=1)
+    # Shares spread from .4 to .6 of 16 patches over eight masked views.
+    edges = (16 * torch.linspace(0.4, 0.6, 9)).tolist()
+    masked = counts[counts > 0].sort().values.tolist()
+    assert len(masked) == 8
+    assert all(low - 0.5 <= count <= high + 0.5 for low, count, high in zip(edges, masked, edges[1:], strict=False))
+    assert not torch.equal(whole[:8], whole[8:]) and not torch.equal(whole, objective._hidden(large, 3))
+
+
+def hidden_on_a_rank(rank: int, port: int, results: mp.SimpleQueue) -> None:
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        results.put((rank, distillation()._hidden(torch.zeros(2, 4, 3, 32, 32), 2).tolist()))
+    finally:
+        dist.destroy_process_group()
+
+
+def test_the_masks_of_a_rank_are_its_share_of_those_of_the_whole_batch() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    results = mp.get_context("spawn").SimpleQueue()
+    mp.spawn(hidden_on_a_rank, (port, results), nprocs=2)
+    found = dict(results.get() for _ in range(2))
+    whole = distillation()._hidden(torch.zeros(2, 8, 3, 32, 32), 2).tolist()
+    # Rows are all samples' first views, then their second ones; a rank has four of the eight samples.
+    for rank in range(2):
+        assert found[rank] == [whole[8 * view + 4 * rank + sample] for view in range(2) for sample in range(4)]
 
 
 def test_the_teacher_follows_and_the_anchor_is_taken_when_its_weight_rises() -> None:
@@ -84,7 +114,8 @@ def test_the_teacher_follows_and_the_anchor_is_taken_when_its_weight_rises() -> 
         with torch.no_grad():
             for parameter in objective.student.parameters():
                 parameter.add_(0.1)
-        objective.after_step(progress)
+            objective.after_step(progress)
+            objective(batch(progress))
 
     def same(a: dict, b: dict) -> bool:
         return all(torch.equal(a[name], b[name]) for name in a)

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from jepa_wm.checkpoint import save_modules
+from jepa_wm.data import Shards
+from jepa_wm.data.transforms import MultiCrop
 from jepa_wm.encoders import ClipText, TextAlignment, load_encoder
 from jepa_wm.errors import UserError
-from jepa_wm.objectives import ContrastiveText, MaskedLatentPrediction, PredictorOptions
+from jepa_wm.objectives import ContrastiveText, LeJEPA, MaskedLatentPrediction, PredictorOptions
 from jepa_wm.schedules import Linear, WarmupConstantCooldown
 from pretrain.callbacks.health import Alarm, Health
 from pretrain.callbacks.resumable import Resumable
@@ -56,7 +58,8 @@ def test_objectives_learn_the_step_and_follow_each_step_once(fit: Fit, vit: Any,
     training = Training(vit(), {"dropped": dropped})
     fit(training, tmp_path)
     watched: Any = training.objectives["dropped"]
-    train, val = [(True, i) for i in range(4)], [(False, i) for i in range(2)]
+    first = watched.calls[0][1]
+    train, val = [(True, first + i) for i in range(4)], [(False, i) for i in range(2)]
     assert watched.calls == train[:2] + val + train[2:] + val
     assert watched.progress == [0, 0.25, 0.5, 0.75]
 
@@ -93,7 +96,7 @@ def test_constant_latents_are_called_a_collapse_after_half_of_the_steps(
     training = Training(encoder, {"dropped": dropped}, lr=0.0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit(training, tmp_path, Health(str(shards), alarm=Alarm(rankme=1.0001, spread=0.0)))
+        fit(training, tmp_path, Health(Shards(shards, "val"), alarm=Alarm(rankme=1.0001, spread=0.0)))
     said = [str(warning.message) for warning in caught if "collapse" in str(warning.message)]
     assert len(said) == constant and all("at step 4" in message for message in said)
     assert (records(tmp_path, "health/rankme")[-1] == pytest.approx(1, abs=1e-4)) == constant
@@ -157,7 +160,7 @@ def test_batches_that_are_accumulated_differ_and_teachers_follow_steps(
     fit(training, tmp_path, batch_size=4, accumulate=2)
     watched: Any = training.objectives["dropped"]
     steps = [step for training_mode, step in watched.calls if training_mode]
-    assert len(set(steps)) == len(steps) and steps == sorted(steps) and steps[:4] == [0, 1, 2, 3]
+    assert len(set(steps)) == len(steps) and steps == sorted(steps) and steps[3] == steps[0] + 3
     assert watched.progress == [0, 0.25, 0.5, 0.75]
 
 
@@ -204,6 +207,29 @@ def test_compiled_blocks_learn_the_same(fit: Fit, vit: Any, dropped: Any, tmp_pa
     torch.testing.assert_close(*weights)  # type: ignore[arg-type]
     save_modules(tmp_path / "model", compiled.exported())
     assert torch.equal(load_encoder(str(tmp_path), "encoder").embed.weight, weights[1])  # type: ignore
+
+
+def test_each_seed_has_masks_of_its_own(fit: Fit, vit: Any, dropped: Any, tmp_path: Path) -> None:
+    firsts = []
+    for seed in (1, 1, 2):
+        training = Training(vit(), {"dropped": dropped})
+        L.seed_everything(seed, verbose=False)
+        fit(training, tmp_path)
+        firsts.append(training.objectives["dropped"].calls[0])
+    assert firsts[0] == firsts[1] != firsts[2]
+
+
+def test_a_loaded_encoder_is_trained_in_training_mode(vit: Any, dropped: Any) -> None:
+    training = Training(vit().eval(), {"dropped": dropped, "masked": Masked})
+    teacher: Any = training.objectives["masked"].teacher
+    assert training.encoder.training and not teacher.training and not teacher.blocks[0].training
+
+
+def test_objectives_that_want_different_views_are_refused(fit: Fit, vit: Any, tmp_path: Path) -> None:
+    views = [partial(LeJEPA, transform=MultiCrop(16, 8, count), hidden=8, slices=4) for count in (1, 2)]
+    fit(Training(vit(), {"one": views[0], "other": views[0]}), tmp_path)
+    with pytest.raises(UserError, match="got different transforms, MultiCrop"):
+        fit(Training(vit(), dict(zip(("one", "other"), views, strict=True))), tmp_path)
 
 
 def test_clipping_by_value_is_refused(fit: Fit, vit: Any, dropped: Any, shards: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from jepa_wm.control.collect import collect
-from jepa_wm.data import Episode, EpisodeShards, ShardWriter
+from jepa_wm.data import Episode, EpisodeShards, Shards, ShardWriter
 from jepa_wm.data.writer import summarise, write_shard
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import write_manifest
@@ -25,7 +25,7 @@ def test_moments_of_episodes_are_frames_and_those_after_them(tmp_path: Path) -> 
     factors = {"agent_color": "sample", "agent_size": "sample"}
     collect(str(tmp_path / "shards"), episodes=100, steps=6, size=16, held_out=0.5, factors=factors)
     episodes = EpisodeShards(tmp_path / "shards", "val")
-    held = read_held_out(str(tmp_path / "shards"), moments=3, views=2, most=1000, size=None)
+    held = read_held_out(Shards(tmp_path / "shards", "val"), moments=3, views=2, most=1000, size=None)
     assert held.pixels.shape == (3 * len(episodes), 2, 3, 16, 16) and held.pixels.dtype == torch.uint8
     assert held.sample.tolist() == [number for number in range(len(episodes)) for _ in range(3)]
     for row in (0, 1, 3 * len(episodes) - 1):
@@ -42,7 +42,7 @@ def test_moments_of_episodes_are_frames_and_those_after_them(tmp_path: Path) -> 
 
 def test_no_more_moments_than_asked_for_from_all_over_the_split(shards: Path) -> None:
     count = len(EpisodeShards(shards, "val"))
-    held = read_held_out(str(shards), moments=2, views=2, most=8, size=16)
+    held = read_held_out(Shards(shards, "val"), moments=2, views=2, most=8, size=16)
     assert held.pixels.shape == (8, 2, 3, 16, 16)
     numbers = held.sample.unique().tolist()
     assert len(numbers) == 4 and numbers[0] < count / 4 and numbers[-1] >= 3 * count / 4
@@ -64,11 +64,11 @@ def write_images(folder: Path, sizes: list[tuple[int, int]]) -> Path:
 
 def test_images_have_labels_and_crops(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", [(20, 30), (30, 20), (25, 25), (20, 20)] * 3)
-    held = read_held_out(str(folder), moments=6, views=3, most=1000, size=16)
+    held = read_held_out(Shards(folder, "val"), moments=6, views=3, most=1000, size=16)
     assert held.pixels.shape == (12, 3, 3, 16, 16) and held.labels["label"].tolist() == [0, 1, 2] * 4
     assert held.pixels[:, :, 0, 0, 0].tolist() == [[number] * 3 for number in range(12)] and not held.numbers
     with pytest.raises(UserError, match=r"set health\.size"):
-        read_held_out(str(folder), moments=6, views=2, most=1000, size=None)
+        read_held_out(Shards(folder, "val"), moments=6, views=2, most=1000, size=None)
 
 
 def test_frames_are_as_large_as_the_trainings() -> None:
@@ -140,7 +140,7 @@ def test_each_bound_raises_the_alarm_of_its_name(alarm: Alarm, name: str) -> Non
 def test_numbers_out_of_range_are_refused(shards: Path) -> None:
     for wrong in ({"frames_per_episode": 0}, {"views": 1}, {"most": 0}):
         with pytest.raises(UserError, match="expected at least 1, 2, 1"):
-            Health(str(shards), **wrong)  # type: ignore[arg-type]
+            Health(Shards(shards, "val"), **wrong)  # type: ignore[arg-type]
 
 
 def test_factors_that_are_no_numbers_or_not_alike_are_left_out(tmp_path: Path) -> None:
@@ -155,5 +155,5 @@ def test_factors_that_are_no_numbers_or_not_alike_are_left_out(tmp_path: Path) -
                 reward, captions = np.zeros(3, np.float32), [""] * 4
                 writer.write(Episode(frames, actions, state, reward, captions, own, id=f"e{number}"))  # type: ignore
         write_manifest(folder, "collect", kind="episodes", config={}, splits={"val": writer.summary()})
-        held = read_held_out(str(folder), moments=1, views=2, most=10, size=None)
+        held = read_held_out(Shards(folder, "val"), moments=1, views=2, most=10, size=None)
         assert len(held.pixels) == 2 and set(held.numbers) == {"position"} and not held.labels

@@ -12,6 +12,7 @@ from jepa_wm.contracts import Batch, Objective
 from jepa_wm.errors import UserError
 from pretrain.callbacks.nan_guard import NanGuard
 from pretrain.callbacks.resumable import Resumable
+from pretrain.callbacks.snapshots import Snapshots
 from pretrain.module import Training
 
 
@@ -93,3 +94,14 @@ def test_a_look_is_due_every_few_batches_on_an_accelerator_and_before_each_save(
     for value in (1.0, 2.0, 3.0):
         batch(value, "cpu")
     assert guard._seen == []
+
+
+@pytest.mark.parametrize("every", [None, 10])
+def test_no_snapshot_is_taken_of_what_is_lost(fit, vit, tmp_path: Path, every: int | None) -> None:
+    """The third step's loss is not a number, and a snapshot is due after it, long before the guard's next look."""
+    guard = NanGuard(tmp_path, every)
+    with pytest.raises(UserError, match="step 3: term 'loss'"):
+        training = Training(vit(), {"poisoned": lambda encoder: Poisoned(encoder, "loss")})
+        fit(training, tmp_path, guard, Snapshots(tmp_path, 4, guard))
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [f"step-00000{i}" for i in range(3)]
+    assert not (tmp_path / "model").exists()

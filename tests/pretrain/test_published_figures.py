@@ -1,0 +1,199 @@
+"""The recipes have the figures of the configs and codes that they are named after.
+
+Figures are copied out of the files named beside them, in the repositories of facebookresearch. A schedule that is
+stretched there (`ipe_scale`) is cut off where the training ends, which is worked out here.
+"""
+
+import math
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from torchvision.transforms import v2
+
+from jepa_wm.paths import config_root
+from pretrain.module import Training
+
+
+def cut(start: float, end: float, share: float) -> float:
+    """Half a cosine from start to end, so far."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+TUBES = [(8, 0.15, (0.75, 1.5)), (2, 0.7, (0.75, 1.5))]
+GIANT = (1408, 40, 22, 16, 2)
+
+# A rate is that at the beginning, at its peak and at the end; a crop is side, scale and aspect.
+# ijepa: configs/in1k_vith14_ep300.yaml; steps of src/train.py are the 1,281,167 images in batches of 2048; heads of the
+# predictor are the encoder's (src/helper.py), which is src/models/vision_transformer.py's vit_huge.
+IJEPA = {
+    "batch": 16 * 128,
+    "steps": 300 * (1281167 // 2048),
+    "lr": (2e-4, 1e-3, 1e-6),
+    "warm-up": 40 * 625,
+    "weight decay": (0.04, 0.4),
+    "average": (0.996, 1.0),
+    "clip": None,
+    "encoder": (1280, 32, 16, 14, 1),
+    "predictor": (384, 12, 16),
+    "masks": [(4, (0.15, 0.2), (0.75, 1.5), (0.85, 1.0), 10)],
+    "crop": (224, (0.3, 1.0), (3 / 4, 4 / 3)),
+    "flip": False,
+}
+# jepa: configs/pretrain/vitl16.yaml; ipe_scale 1.25 in app/vjepa/utils.py (rate, decay) and train.py (average,
+# and the flip).
+VJEPA = {
+    "batch": 16 * 8 * 24,
+    "steps": 300 * 300,
+    "lr": (2e-4, 6.25e-4, cut(6.25e-4, 1e-6, (300 - 40) / (375 - 40))),
+    "warm-up": 40 * 300,
+    "weight decay": (0.04, cut(0.04, 0.4, 300 / 375)),
+    "average": (0.998, 0.998 + 0.002 * 300 / 375),
+    "clip": 10.0,
+    "encoder": (1024, 24, 16, 16, 2),
+    "predictor": (384, 12, 16),
+    "masks": TUBES,
+    "crop": (224, (0.3, 1.0), (0.75, 1.35)),
+    "flip": True,
+    "frames": (16, 4),
+}
+# vjepa2: configs/train/vitg16/pretrain-256px-16f.yaml; the flip is in app/vjepa/train.py, the encoder in
+# src/models/vision_transformer.py (vit_giant_xformers). 4 frames a second are about every seventh of 30.
+VJEPA2 = {
+    "batch": 16 * 8 * 24,
+    "steps": 800 * 300,
+    "lr": (1e-4, 5.25e-4, 5.25e-4),
+    "warm-up": 40 * 300,
+    "weight decay": (0.04, 0.04),
+    "average": (0.99925, 0.99925),
+    "clip": None,
+    "encoder": GIANT,
+    "predictor": (384, 12, 12),
+    "masks": TUBES,
+    "crop": (256, (0.3, 1.0), (0.75, 1.35)),
+    "flip": True,
+    "frames": (16, 7),
+}
+# vjepa2: configs/train/vitg16/cooldown-384px-64f.yaml; the end of the rate is the config's, unstretched.
+COOLDOWN = VJEPA2 | {
+    "batch": 64 * 8 * 6,
+    "steps": 40 * 300,
+    "lr": (5.25e-4, 5.25e-4, 1e-6),
+    "warm-up": 0,
+    "crop": (384, (0.3, 1.0), (0.75, 1.35)),
+    "frames": (64, 7),
+}
+# dinov3: dinov3/configs/train/vitl_im1k_lin834.yaml; the rate's rule, sqrt_wrt_1024, in dinov3/configs/config.py.
+DINOV3 = {
+    "batch": 4 * 8 * 64,
+    "steps": 100 * 1250,
+    "lr": (0.0, 1e-3 * 4 * math.sqrt(2048 / 1024), 1e-6),
+    "warm-up": 10 * 1250,
+    "weight decay": (0.04, 0.4),
+    "average": (0.992, 1.0),
+    "clip": 3.0,
+    "layer decay": 0.9,
+    "encoder": (1024, 24, 16, 16, 1),
+    "views": (224, 96, 8, (0.32, 1.0), (0.05, 0.32), True),
+    "temperature": (0.04, 0.07, 0.07),
+    "hidden": (0.5, (0.1, 0.5)),
+    "koleo": 0.1,
+}
+# dinov3: dinov3/configs/train/dinov3_vit7b16_gram_anchor.yaml, at this recipe's batch; dinov3/train/train.py applies
+# the rule to these schedules too.
+GRAM = {
+    "lr": (3e-5 * 4 * math.sqrt(2048 / 1024),) * 3,
+    "weight decay": (0.04, 0.04),
+    "average": (0.999, 0.999),
+    "layer decay": 0.98,
+    "gram": (2.0, 10000 / 200000),
+}
+# rbalestr-lab/lejepa: README.md (training configuration, views).
+LEJEPA = {"lr": (0.0, 5e-4, 5e-7), "weight decay": (0.05, 0.05), "views": (224, 98, 6, (0.3, 1.0), (0.05, 0.3), True)}
+
+PUBLISHED: dict[str, dict[str, Any]] = {"ijepa_vith14": IJEPA, "vjepa_vitl16": VJEPA, "vjepa2_vitg16": VJEPA2}
+PUBLISHED |= {"vjepa2_vitg16_cooldown": COOLDOWN, "dinov3_vitl16": DINOV3, "dinov3_gram": GRAM, "lejepa_vitl14": LEJEPA}
+
+
+def read(name: str) -> dict[str, Any]:
+    recipe: dict[str, Any] = yaml.safe_load((config_root() / "recipes" / f"{name}.yaml").read_text())
+    if name == "dinov3_gram":  # its encoder is another run's
+        recipe["model"]["encoder"] = read("dinov3_vitl16")["model"]["encoder"]
+    return recipe
+
+
+@cache
+def built(name: str) -> Training:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Training, "model")
+    with torch.device("meta"):
+        return parser.instantiate(parser.parse_object({"model": read(name)["model"]})).model
+
+
+def figures(name: str) -> dict[str, Any]:
+    """All that a table above may ask for."""
+    recipe, model = read(name), built(name)
+    objective: Any = next(iter(model.objectives.values()))
+    trainer, data, encoder = recipe["trainer"], recipe["data"], objective.encoder
+    found = {
+        "batch": trainer["devices"] * trainer["num_nodes"] * data["batch_size"],
+        "steps": trainer["max_steps"],
+        "lr": (model.lr(0.0), max(model.lr(step / 10000) for step in range(10001)), model.lr(1.0)),
+        "warm-up": getattr(model.lr, "warmup", 0.0) * trainer["max_steps"],
+        "weight decay": (model.weight_decay(0.0), model.weight_decay(1.0)),
+        "average": (objective.decay(0.0), objective.decay(1.0)) if hasattr(objective, "decay") else None,
+        "clip": trainer["gradient_clip_val"],
+        "layer decay": model.layer_decay,
+        "encoder": (encoder.dim, encoder.depth, encoder.heads, encoder.patch, encoder.tubelet),
+    }
+    if hasattr(objective, "masks") and hasattr(objective, "predictor"):
+        size = next(iter(recipe["model"]["objectives"].values()))["init_args"]["predictor"]
+        crop, *others = transforms(data["transform"])
+        found |= {
+            "predictor": (size["width"], size["depth"], size["heads"]),
+            "masks": [tuple(vars(mask).values()) for mask in objective.masks],
+            "crop": (crop.size[0], tuple(crop.scale), tuple(crop.ratio)),
+            "flip": any(isinstance(other, v2.RandomHorizontalFlip) for other in others),
+            "frames": (data.get("frames"), data.get("frame_skip")),
+        }
+    elif objective.transform is not None:
+        views = objective.transform
+        found["views"] = (views.size, views.local_size, views.local_views, views.scale, views.local_scale, views.flip)
+    if hasattr(objective, "heads"):
+        found["temperature"] = tuple(objective.heads.teacher(progress) for progress in (0.0, 0.3, 1.0))
+        found |= {"hidden": (objective.masks.share, objective.masks.ratio), "koleo": objective.koleo}
+        found["gram"] = objective.gram and (objective.gram.weight(0.5), objective.gram.every)
+    return found
+
+
+def transforms(given: dict[str, Any]) -> list[Any]:
+    """A transform, or those that it is made of."""
+    kind, arguments = given["class_path"].rpartition(".")[2], given.get("init_args", {})
+    if kind == "Compose":
+        return [each for inner in arguments["transforms"] for each in transforms(inner)]
+    return [getattr(v2, kind)(**arguments)]
+
+
+def flat(value: Any) -> list[Any]:
+    return [leaf for part in value for leaf in flat(part)] if isinstance(value, tuple | list) else [value]
+
+
+@pytest.mark.parametrize(("name", "figure"), [(name, figure) for name, rows in PUBLISHED.items() for figure in rows])
+def test_a_figure_is_the_published_one(name: str, figure: str) -> None:
+    found, published = flat(figures(name)[figure]), flat(PUBLISHED[name][figure])
+    for one, other in zip(found, published, strict=True):
+        assert one == other if other is None else one == pytest.approx(other, rel=3e-4)
+
+
+def test_the_cooldown_can_begin_with_the_end_of_the_first_phase() -> None:
+    """All that --start_from asks of the two: weights of the same names and sizes, the same of which are trained."""
+    first, second = (built(name) for name in ("vjepa2_vitg16", "vjepa2_vitg16_cooldown"))
+    states, trained = [], []
+    for model in (first, second):
+        states.append({name: value.shape for name, value in model.state_dict().items()})
+        trained.append([name for name, parameter in model.named_parameters() if parameter.requires_grad])
+    assert states[0] == states[1] and trained[0] == trained[1]
+    assert any("teacher" in name for name in states[0]) and any("predictor" in name for name in trained[0])
