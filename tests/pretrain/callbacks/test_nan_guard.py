@@ -25,7 +25,7 @@ class Poisoned(Objective):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         mean = self.encoder.pooled(batch["pixels"][:, 0]).square().mean()
-        late = self.training and batch["step"] >= 2
+        late = self.training and batch["progress"] >= 0.5
         terms = {"loss": mean, "extra": mean.detach()}
         if late and self.where == "gradient":
             # The root of nought: nought itself, and of infinite slope.
