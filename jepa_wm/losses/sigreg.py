@@ -12,7 +12,7 @@ class SIGReg(nn.Module):
 
     For each direction the empirical characteristic function is compared with exp(-t^2 / 2) at
     `points` values of t in [0, `t_max`]; trapezoid weights, doubled by symmetry, times a Gaussian
-    window; times the number of samples over all ranks.
+    window; times the number of samples over all ranks. It holds a few tensors of V * n * `slices` * `points` numbers.
 
     Args:
         slices: random directions, drawn anew for each step.
