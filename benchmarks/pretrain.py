@@ -36,9 +36,8 @@ ASKED |= {"mm_share_fp32": 0.85, "mm_share_bf16": 0.55, "memory_ratio": 1.0}
 
 
 READING = """Bare products are `torch.mm`'s. In float32 they are MKL's, which on an AMD processor reaches half of
-oneDNN's rate; our linear layers go to oneDNN, so their share exceeds 100 % there. On Intel's processors expect a ratio
-near that of the work saved. Ours trains as `jepa-wm pretrain` does, with freed memory kept; the baseline as PyTorch
-comes."""
+oneDNN's rate; our linear layers go to oneDNN, so their share exceeds 100 % there (not measured on Intel's). Ours
+trains as `jepa-wm pretrain` does, with freed memory kept; the baseline as PyTorch comes."""
 
 
 class Given:
