@@ -95,25 +95,33 @@ def one_run(config: Path, seed: int, folder: Path, shards: Path, rows: dict[str,
     return found
 
 
-def table(runs: dict[str, list[dict[str, Any]]], pixels: Found, column: int) -> str:
+def exact(rows: dict[str, Rows]) -> dict[str, Tensor]:
+    """The factors themselves as features, all of one spread: what knows everything and prefers nothing."""
+    asked = [[y[split] for split in rows] for y in targets(rows).values()]
+    spread = [torch.std_mean(train, dim=0) for train, *_ in asked]
+    scaled = [[(part - mean) / std for part in parts] for parts, (std, mean) in zip(asked, spread, strict=True)]
+    return {split: torch.cat(parts, dim=1) for split, parts in zip(rows, zip(*scaled, strict=True), strict=True)}
+
+
+def table(runs: dict[str, list[dict[str, Any]]], controls: dict[str, Found], column: int) -> str:
     """A row for each objective: means over seeds of what is trained and, in brackets, of its random start.
 
-    A cross is where the start is not beaten with every seed; below it is said what pixels suffice for.
+    A cross is where the start is not beaten with every seed; a dash, where the exact factors do not beat it either.
     """
     lines: dict[str, dict[str, str]] = {}
     for name, found in runs.items():
         lines[name] = {"minutes": f"{statistics.mean(one['minutes'] for one in found):.1f}"}
-        for factor in pixels:
+        for factor, known in controls["exact factors"].items():
             trained, start = ([one[key][factor][column] for one in found] for key in ("trained", "random-init"))
             beaten = min(a - b for a, b in zip(trained, start, strict=True)) > 0
             spread = f" ± {statistics.stdev(trained):.3f}" if len(trained) > 1 else ""
-            mark = "" if beaten else " ✗"
+            mark = "" if beaten else " –" if known[column] <= statistics.mean(start) else " ✗"
             lines[name][factor] = f"{statistics.mean(trained):.3f}{spread} ({statistics.mean(start):.3f}){mark}"
-    lines["pixels"] = {"minutes": ""} | {factor: f"{value[column]:.3f}" for factor, value in pixels.items()}
-    enough = [factor for factor, value in pixels.items() if value[column] >= ENOUGH]
-    return (
-        f"{markdown('objective', lines)}\n\nPixels suffice (R² of {ENOUGH} or more) for: {', '.join(enough) or 'none'}."
-    )
+    for name, control in controls.items():
+        lines[name] = {"minutes": ""} | {factor: f"{value[column]:.3f}" for factor, value in control.items()}
+    enough = [factor for factor, value in controls["pixels"].items() if value[column] >= ENOUGH]
+    suffice = f"Pixels suffice (R² of {ENOUGH} or more) for: {', '.join(enough) or 'none'}."
+    return f"{markdown('objective', lines)}\n\n{suffice}"
 
 
 def main() -> None:
@@ -136,8 +144,9 @@ def main() -> None:
             if not arguments.only or config.stem in arguments.only:
                 runs.setdefault(config.stem, []).append(one_run(config, seed, arguments.out, shards, rows))
                 print(config.stem, seed, json.dumps(runs[config.stem][-1]), flush=True)
-    pixels = probe({split: part.pixels.flatten(1).float() for split, part in rows.items()}, rows)
-    texts = [f"{name}, R²:\n\n{table(runs, pixels, column)}" for column, name in enumerate(("Linear probe", "kNN"))]
+    pixels = {split: part.pixels.flatten(1).float() for split, part in rows.items()}
+    controls = {"pixels": probe(pixels, rows), "exact factors": probe(exact(rows), rows)}
+    texts = [f"{name}, R²:\n\n{table(runs, controls, column)}" for column, name in enumerate(("Linear probe", "kNN"))]
     replace_section(RESULTS, "learning", "\n\n".join([*texts, f"{len(arguments.seeds)} seeds. {machine()}"]))
 
 
