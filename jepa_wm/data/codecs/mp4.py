@@ -23,7 +23,9 @@ def encode(frames: np.ndarray, quality: int = 76) -> bytes:
         stream.pix_fmt, stream.gop_size = "yuv420p", KEY_FRAMES
         # B frames would have to be decoded with their successors; one thread, so that the bytes are always the same.
         stream.codec_context.max_b_frames, stream.codec_context.thread_count = 0, 1
-        stream.options = {"crf": str(round((100 - quality) * 51 / 100)), "preset": "medium", "tune": "fastdecode"}
+        # With its macroblock tree x264 does not always make the same bytes of the same frames.
+        stream.options = {"preset": "medium", "tune": "fastdecode", "x264-params": "mbtree=0"}
+        stream.options |= {"crf": str(round((100 - quality) * 51 / 100))}
         for picture in np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge"):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
