@@ -156,8 +156,9 @@ class SelfDistillation(Objective):
         patches = sinkhorn(self.teacher.patch_head(encoded.patches[hidden]), temperature)
         if self.gram is None or self.anchor is None or self.gram.weight(progress) == 0:
             return views, patches, None
-        due = self.anchored is None or progress - self.anchored >= self.gram.every
-        if due and self.training:
+        # A run that another one's end begins with has its anchor from later than now.
+        fresh = self.anchored is not None and 0.0 <= progress - self.anchored < self.gram.every
+        if self.training and not fresh:
             self.anchor.load_state_dict(self.teacher.encoder.state_dict())
             self.anchored = progress
         return views, patches, self.anchor(pixels)
@@ -189,13 +190,13 @@ class SelfDistillation(Objective):
         """Move the teacher towards the student."""
         ema_update(self.teacher, self.student, self.decay(progress))
 
-    def get_extra_state(self) -> float | None:
-        """When the anchor was taken, for a run that is resumed."""
-        return self.anchored
+    def get_extra_state(self) -> Tensor:
+        """When the anchor was taken, for a run that is resumed; empty if it never was."""
+        return torch.tensor([] if self.anchored is None else [self.anchored], dtype=torch.float64)
 
-    def set_extra_state(self, state: float | None) -> None:
+    def set_extra_state(self, state: Tensor) -> None:
         """Take in `get_extra_state`'s."""
-        self.anchored = state
+        self.anchored = state.item() if len(state) else None
 
     def exported(self) -> dict[str, nn.Module]:
         """The encoder and its moving average."""

@@ -16,7 +16,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.objectives import GramAnchor, LeJEPA, PrototypeOptions, SelfDistillation, TeacherAlignment
 from jepa_wm.objectives.alignment import regrid
 from jepa_wm.objectives.heads import BatchNorm
-from jepa_wm.schedules import Linear
+from jepa_wm.schedules import Constant, Linear
 
 
 def batch(progress: float = 0.5) -> Batch:
@@ -129,6 +129,20 @@ def test_the_teacher_follows_and_the_anchor_is_taken_when_its_weight_rises() -> 
     assert same(objective.anchor.state_dict(), taken)  # type: ignore[union-attr]
     step(0.9)
     assert same(objective.anchor.state_dict(), objective.teacher.encoder.state_dict())  # type: ignore[union-attr]
+
+
+def test_a_resumed_run_knows_when_its_anchor_was_taken_and_one_that_begins_anew_takes_another() -> None:
+    first, resumed = (distillation(GramAnchor(Constant(1.0), every=0.25)) for _ in range(2))
+    first(batch(0.5))
+    assert all(isinstance(value, torch.Tensor) for value in first.state_dict().values())
+    resumed.load_state_dict(first.state_dict())
+    with torch.no_grad():
+        for parameter in resumed.teacher.parameters():
+            parameter.add_(0.1)
+    teacher, anchor = resumed.teacher.encoder.norm.bias, resumed.anchor.norm.bias  # type: ignore[union-attr]
+    for progress, taken in ((0.6, False), (0.1, True)):
+        resumed(batch(progress))
+        assert torch.equal(teacher, anchor) == taken
 
 
 def test_views_that_patches_do_not_fit_are_refused() -> None:
