@@ -18,6 +18,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
 from jepa_wm.manifest import hash_shards, is_complete, read_manifest, stage_run
 
+Player = TwoRoomsPlayer | RandomPlayer
 PARALLEL = 64
 
 
@@ -29,6 +30,7 @@ def collect(
     environment: str = TWO_ROOMS,
     factors: dict[str, Any] | None = None,
     expert_fraction: float = 0.5,
+    scenes: bool = False,
     held_out: float = 0.1,
     codec: str = DEFAULT_CODEC,
     quality: int | None = None,
@@ -38,7 +40,7 @@ def collect(
 
     In the two-room world some episodes are random walks, the others a noisy expert's, who walks to one goal
     after another, and each frame gets a caption written from the state. Elsewhere all actions are random,
-    and `factors` and `expert_fraction` mean nothing. The same arguments give the same bytes. A folder
+    and `factors`, `expert_fraction` and `scenes` mean nothing. The same arguments give the same bytes. A folder
     that is complete is left as it is, an interrupted one is begun again.
 
     Args:
@@ -49,6 +51,7 @@ def collect(
         environment: gymnasium id, "module:id" where a module registers it.
         factors: factors of variation, by name: a value, "default", "sample" or "held_out".
         expert_fraction: share of the episodes that the expert plays.
+        scenes: whether captions describe wall, doors and floors beside the disc and its place.
         held_out: share of the episodes that is kept from training, half for val, half for test.
         codec: how frames are stored: mjpeg, webp, png or mp4; see docs/shards.md.
         quality: of the codec; its own by default.
@@ -67,7 +70,11 @@ def collect(
     if _is_done(folder, config):
         print(f"{out} is complete already")
         return
-    player = _player(environment, size, steps, min(PARALLEL, episodes), factors, expert_fraction)
+    if environment == TWO_ROOMS:
+        parallel = min(PARALLEL, episodes)
+        player: Player = TwoRoomsPlayer(environment, size, steps, parallel, factors, expert_fraction, scenes)
+    else:
+        player = RandomPlayer(environment, size, steps)
     with (
         atomic_path(folder) as aside,
         stage_run(aside, "collect", config) as fields,
@@ -93,14 +100,6 @@ def collect(
             statistics=writers["train"].statistics(),
             data_hash=hash_shards(splits),
         )
-
-
-def _player(
-    environment: str, size: int, steps: int, parallel: int, factors: dict[str, Any] | None, expert_fraction: float
-) -> TwoRoomsPlayer | RandomPlayer:
-    if environment == TWO_ROOMS:
-        return TwoRoomsPlayer(environment, size, steps, parallel, factors, expert_fraction)
-    return RandomPlayer(environment, size, steps)
 
 
 def _described(space: gymnasium.Space[Any]) -> dict[str, Any]:

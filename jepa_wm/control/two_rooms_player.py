@@ -28,6 +28,7 @@ class TwoRoomsPlayer:
         parallel: episodes played at once.
         factors: factors of variation, by name: a value, "default", "sample" or "held_out".
         expert_fraction: share of the episodes that the expert plays.
+        scenes: whether captions describe wall, doors and floors beside the disc and its place.
 
     Raises:
         UserError: if an argument is out of range, or a factor is unknown.
@@ -41,8 +42,9 @@ class TwoRoomsPlayer:
         parallel: int,
         factors: dict[str, Any] | None,
         expert_fraction: float,
+        scenes: bool = False,
     ) -> None:
-        self.steps, self.parallel, self.expert_fraction = steps, parallel, expert_fraction
+        self.steps, self.parallel, self.expert_fraction, self.scenes = steps, parallel, expert_fraction, scenes
         if not 0 <= expert_fraction <= 1:
             raise UserError(f"expert_fraction {expert_fraction}; expected 0 to 1")
         self.world = _make(environment, parallel, size, steps, factors)
@@ -77,7 +79,8 @@ class TwoRoomsPlayer:
         for i, name in enumerate(ids):
             own = {factor: np.asarray(values[i]).tolist() for factor, values in factors.items()}
             frames, action, state, reward = (array[i] for array in arrays)
-            episodes.append(Episode(frames, action, state, reward, captions(state, own, rng), own, name))
+            said = captions(state, own, rng, self.scenes)
+            episodes.append(Episode(frames, action, state, reward, said, own, name))
         return episodes
 
 

@@ -21,6 +21,8 @@ _WALL = 0.5 - float(_WORLD.half[0] + _WORLD.radius[0])
 
 # A disc of the default size has no size word, so that "small" and "large" stay beyond dispute.
 _SMALL, _LARGE = 0.045, 0.055
+_THIN, _THICK = 0.055, 0.065
+NUMBERS = ("no", "one", "two", "three")
 _COLOR_WORDS = {value: name for name, value in COLORS.items()}
 
 
@@ -85,21 +87,48 @@ def caption(state: np.ndarray, factors: Mapping[str, Any], rng: np.random.Genera
     return sentences[rng.integers(len(sentences))]
 
 
-def captions(states: np.ndarray, factors: Mapping[str, Any], rng: np.random.Generator) -> list[str]:
-    """A caption for each of the states (T, 2) of one episode."""
-    return [caption(state, factors, rng) for state in states]
+def scene(factors: Mapping[str, Any], rng: np.random.Generator) -> str:
+    """What a sentence may add about wall, doors and floors, each in one case of two; "" where nothing is added.
+
+    Args:
+        factors: the values of one environment by name, as in `info["factors"]`.
+        rng: chooses what is said.
+    """
+    wall = " ".join(word for word in (_thickness_word(factors), _color_word(factors, "wall_color"), "wall") if word)
+    number, height = int(factors["door_number"]), _height_word(factors)
+    doors = f"the door is {height}" if number == 1 else f"each of {NUMBERS[number]} doors is {height} in its part"
+    left, right = (_color_word(factors, f"floor_color_{room}") for room in ROOMS)
+    floors = f"the floor is {left} on the left and {right} on the right" if left and right else ""
+    said = [part for part in (f"the rooms have a {wall} between them", doors, floors) if part and rng.random() < 0.5]
+    return "".join(f", {part}" for part in said)
+
+
+def captions(
+    states: np.ndarray, factors: Mapping[str, Any], rng: np.random.Generator, scenes: bool = False
+) -> list[str]:
+    """A caption for each of the states (T, 2) of one episode; with `scenes`, also of the rooms."""
+    return [caption(state, factors, rng) + (scene(factors, rng) if scenes else "") for state in states]
 
 
 def _third(offset: np.ndarray, extent: float) -> np.ndarray:
     return np.clip(np.floor(offset * 3 / extent), 0, 2).astype(np.int64)
 
 
-def _color_word(factors: Mapping[str, Any]) -> str:
+def _color_word(factors: Mapping[str, Any], factor: str = "agent_color") -> str:
     """The colour's name, or nothing: a colour without a name is not called by a similar one's."""
-    red, green, blue = (int(part) for part in factors["agent_color"])
+    red, green, blue = (int(part) for part in factors[factor])
     return _COLOR_WORDS.get((red, green, blue), "")
 
 
 def _size_word(factors: Mapping[str, Any]) -> str:
     size = float(factors["agent_size"])
     return "small" if size < _SMALL else "large" if size > _LARGE else ""
+
+
+def _thickness_word(factors: Mapping[str, Any]) -> str:
+    thickness = float(factors["wall_thickness"])
+    return "thin" if thickness < _THIN else "thick" if thickness > _THICK else ""
+
+
+def _height_word(factors: Mapping[str, Any]) -> str:
+    return ("high up", "halfway", "low down")[int(np.digitize(float(factors["door_position"]), (0.42, 0.58)))]

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jepa_wm import distributed
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.data.masks import Masker, TubeMask
 from jepa_wm.encoders.vit import ViT
@@ -17,14 +18,16 @@ class MaskedSIGReg(Objective):
     """Predict the encoder's own tokens of the whole picture from the visible ones, with SIGReg on the tokens.
 
     No moving average, and by default no stopped gradient: prediction and target move towards each other, and SIGReg
-    keeps the tokens of each place spread over the batch as a Gaussian. It is measured on tokens through a linear
-    head, without a normalisation behind it, for on what a layer norm has put on a sphere it cannot be satisfied.
+    keeps the tokens, each without the mean of its place over the batch, spread as a Gaussian: with it they could be
+    one by saying where they are and nothing else. It is measured through a linear head, without a normalisation
+    behind it, for on what a layer norm has put on a sphere it cannot be satisfied.
 
     Args:
         encoder: whose tokens are predicted.
         masks: the masks that each image or clip is seen through, one after the other.
         predictor: the predictor's size.
-        weight: lambda: the loss is lambda times SIGReg plus 1 - lambda times the error.
+        weight: lambda: the loss is lambda times SIGReg, which grows with the number of tokens in the batch, plus 1 -
+            lambda times the error.
         width: of the space that is predicted in.
         slices: SIGReg's random directions.
         detach: stop the gradient through the target.
@@ -41,8 +44,8 @@ class MaskedSIGReg(Objective):
         encoder: ViT,
         masks: list[Masker] | None = None,
         predictor: PredictorOptions | None = None,
-        weight: float = 0.05,
-        width: int = 64,
+        weight: float = 0.01,
+        width: int = 32,
         slices: int = 256,
         detach: bool = False,
     ) -> None:
@@ -68,8 +71,8 @@ class MaskedSIGReg(Objective):
             filled, _ = self.predictor(seen, mask.keep, mask.predict, grid, image=grid[0] == 1)
             errors.append(F.mse_loss(self.project(filled).to(goal.dtype), at(goal, mask.predict)))
         error = torch.stack(errors).mean()
-        # Each place by itself, over the batch: over all places at once, tokens could differ by where they are alone.
-        gaussianity = self.gaussianity(targets.transpose(0, 1), batch["step"])
+        moved = targets - distributed.all_reduce_mean(targets.mean(dim=0))
+        gaussianity = self.gaussianity(moved.flatten(0, 1)[None], batch["step"])
         loss = self.weight * gaussianity + (1.0 - self.weight) * error
         return {"loss": loss, "error": error, "sigreg": gaussianity}
 

@@ -2,11 +2,13 @@
 
 import itertools
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from jepa_wm.envs.factors import COLORS, FACTORS
+from jepa_wm.envs.geometry import geometry
 from jepa_wm.envs.language import REGIONS, Region, caption, captions, region_of
 from jepa_wm.envs.vector import TwoRoomsVectorEnv
 
@@ -88,3 +90,30 @@ def test_same_seed_same_captions():
     states = np.random.default_rng(1).uniform(0.1, 0.9, (20, 2))
     one, two, three = (captions(states, FACTOR, np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert one == two != three
+
+
+@pytest.mark.parametrize("split", ["default", "sample", "held_out"])
+def test_scenes_are_truthful(split):
+    """What is said of the rooms is what is drawn there: wall and doors by the geometry, colours by their names."""
+    env = TwoRoomsVectorEnv(60, size=8, factors=dict.fromkeys(FACTORS, split))
+    _, info = env.reset(seed=3)
+    world, rng, count = geometry(info["factors"]), np.random.default_rng(0), Counter()
+    for i in range(60):
+        values = {name: value[i] for name, value in info["factors"].items()}
+        said = " ".join(captions(np.repeat(env.state[i : i + 1], 20, axis=0), values, rng, scenes=True))
+        door = world.doors[i][: values["door_number"]].mean(axis=1)
+        band = 0.94 / len(door)
+        height = ((door - 0.03) % band).mean() / band
+        for thickness, color in re.findall(r"a (thin |thick |)(\w+) wall between", said):
+            assert (np.array(COLORS[color]) == values["wall_color"]).all()
+            assert {"": 0.055, "thin ": 0.0, "thick ": 0.06}[thickness] <= 2 * world.half[i]
+            assert 2 * world.half[i] <= {"": 0.065, "thin ": 0.06, "thick ": 1.0}[thickness]
+        for number, place in re.findall(r"(the|each of \w+) doors? is (high up|halfway|low down)", said):
+            assert number == {1: "the", 2: "each of two", 3: "each of three"}[len(door)]
+            low, high = {"high up": (0.0, 0.47), "halfway": (0.4, 0.6), "low down": (0.53, 1.0)}[place]
+            assert low <= height <= high
+        for colors in re.findall(r"floor is (\w+) on the left and (\w+) on the right", said):
+            assert (np.array([COLORS[color] for color in colors])[0] == values["floor_color_left"]).all()
+            assert (np.array([COLORS[color] for color in colors])[1] == values["floor_color_right"]).all()
+        count.update({part: said.count(part) for part in (" wall between", " door", "floor is")})
+    assert all(500 < number < 700 for number in count.values())

@@ -142,6 +142,16 @@ def test_without_a_teacher_prediction_and_target_move_towards_each_other(encoder
     assert found[1] is None or found[1].abs().sum() == 0
 
 
+def test_tokens_that_say_where_they_are_and_nothing_else_count_as_collapsed(encoder: ViT) -> None:
+    """Of the same picture four times, tokens differ by their place alone: SIGReg sees zeros, each of them."""
+    data = batch(3)
+    same = {**data, "pixels": data["pixels"][:1].repeat(4, 1, 1, 1, 1)}
+    made = MaskedSIGReg(encoder, [TubeMask(4, 0.15)], SMALL, width=8, slices=16)
+    collapsed = made.gaussianity(torch.zeros(1, 4 * 3 * 16, 8), 3)
+    torch.testing.assert_close(made(same)["sigreg"], collapsed, rtol=1e-4, atol=0.0)
+    assert made(data)["sigreg"] < 0.99 * collapsed
+
+
 def test_wrong_words_are_refused(encoder: ViT) -> None:
     with pytest.raises(UserError, match="got 'l2'; expected one of l1, smooth_l1"):
         MaskedLatentPrediction(encoder, error="l2")  # type: ignore[arg-type]
