@@ -102,7 +102,8 @@ class Dynamics(nn.Module):
         action_dim: A of one environment step.
         frame_skip: environment steps between two latents; an action here is `frame_skip * action_dim` wide.
 
-    `forward(latents (B, T, N, D), actions (B, T, A))` is teacher forcing: the latents after each frame.
+    `forward(latents (B, T, N, D), actions (B, T, A))` is teacher forcing: the latents after each frame. An ensemble
+    answers with its members' mean; `forced` and `futures` are what its M members say, and what is trained.
     """
 
     latent_dim: int
@@ -126,8 +127,24 @@ class Dynamics(nn.Module):
         raise NotImplementedError
 
     def expand(self, state: State, candidates: int) -> State:
-        """Repeat each of B states S times: a state of batch B * S, candidates of one state adjacent."""
+        """S candidates of each of B states: a state of batch B * S, candidates of one state adjacent."""
         raise NotImplementedError
+
+    def future(self, state: State, actions: Tensor) -> Tensor:
+        """The latents (B, K, N, D) after each of the actions (B, K, A)."""
+        latents = []
+        for action in actions.unbind(dim=1):
+            state = self.step(state, action)
+            latents.append(self.latent(state))
+        return torch.stack(latents, dim=1)
+
+    def forced(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """`forward` of each member (M, B, T, N, D)."""
+        return self(latents, actions)[None]
+
+    def futures(self, state: State, actions: Tensor) -> Tensor:
+        """`future` of each member (M, B, K, N, D)."""
+        return self.future(state, actions)[None]
 
 
 Cost = Callable[[Tensor], Tensor]

@@ -9,7 +9,7 @@ from jepa_wm.dynamics import TransformerDynamics, rollout
 def lively(window: int, tokens: int) -> TransformerDynamics:
     """A small dynamics away from its initialisation, where nothing would move."""
     torch.manual_seed(0)
-    model = TransformerDynamics(8, tokens, 2, 3, width=16, depth=2, heads=2, window=window)
+    model = TransformerDynamics(8, (1, tokens), 2, 3, width=16, depth=2, heads=2, window=window)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -72,7 +72,7 @@ def test_candidates_of_a_state_are_as_if_each_were_alone() -> None:
 
 @torch.no_grad()
 def test_a_new_model_predicts_that_nothing_changes() -> None:
-    model = TransformerDynamics(8, 1, 2, 3, width=16, depth=2, heads=2)
+    model = TransformerDynamics(8, (1, 1), 2, 3, width=16, depth=2, heads=2)
     latents = torch.randn(2, 3, 1, 8)
     torch.testing.assert_close(model(latents, torch.randn(2, 3, 6)), latents)
 
