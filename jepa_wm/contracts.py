@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 Batch = dict[str, Any]
 """A batch of clips: pixels uint8 (B, T, C, H, W); actions float32 (B, T-1, A), A covering the whole
@@ -130,11 +131,11 @@ class Dynamics(nn.Module):
         """S candidates of each of B states: a state of batch B * S, candidates of one state adjacent."""
         raise NotImplementedError
 
-    def future(self, state: State, actions: Tensor) -> Tensor:
-        """The latents (B, K, N, D) after each of the actions (B, K, A)."""
+    def future(self, state: State, actions: Tensor, cut: bool = False) -> Tensor:
+        """The latents (B, K, N, D) after each of the actions (B, K, A); with `cut`, no gradient goes back past a step."""
         latents = []
         for action in actions.unbind(dim=1):
-            state = self.step(state, action)
+            state = self.step(detached(state) if cut else state, action)
             latents.append(self.latent(state))
         return torch.stack(latents, dim=1)
 
@@ -142,9 +143,14 @@ class Dynamics(nn.Module):
         """`forward` of each member (M, B, T, N, D)."""
         return self(latents, actions)[None]
 
-    def futures(self, state: State, actions: Tensor) -> Tensor:
+    def futures(self, state: State, actions: Tensor, cut: bool = False) -> Tensor:
         """`future` of each member (M, B, K, N, D)."""
-        return self.future(state, actions)[None]
+        return self.future(state, actions, cut)[None]
+
+
+def detached(state: State) -> State:
+    """The same state, through which no gradient goes."""
+    return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, state)
 
 
 Cost = Callable[[Tensor], Tensor]

@@ -2,6 +2,7 @@
 
 from jepa_wm.dynamics.blocks import BlockShape
 from jepa_wm.dynamics.ensemble import Ensemble
+from jepa_wm.dynamics.lewm import LeWMDynamics
 from jepa_wm.dynamics.mlp import MLPDynamics
 from jepa_wm.dynamics.positions import TimeRope
 from jepa_wm.dynamics.prefix import PrefixDynamics
@@ -12,6 +13,7 @@ from jepa_wm.dynamics.transformer import TransformerDynamics
 __all__ = [
     "BlockShape",
     "Ensemble",
+    "LeWMDynamics",
     "MLPDynamics",
     "PrefixDynamics",
     "RecurrentDynamics",

@@ -88,13 +88,13 @@ class Ensemble(Dynamics):
         """S candidates of each state, adjacent."""
         return self._each("expand", state, candidates)
 
-    def future(self, state: EnsembleState, actions: Tensor) -> Tensor:
+    def future(self, state: EnsembleState, actions: Tensor, cut: bool = False) -> Tensor:
         """The mean of the members' latents (B, K, N, D) after each of the actions (B, K, A)."""
-        return self.futures(state, actions).mean(dim=0)
+        return self.futures(state, actions, cut).mean(dim=0)
 
-    def futures(self, state: EnsembleState, actions: Tensor) -> Tensor:
+    def futures(self, state: EnsembleState, actions: Tensor, cut: bool = False) -> Tensor:
         """The latents that each member imagines (M, B, K, N, D)."""
-        return self._tensor("future", state, actions)
+        return self._tensor("future", state, actions, cut)
 
     def _tensor(self, method: str, state: EnsembleState | None, *given: Any) -> Tensor:
         leaves, structure = self._each(method, state, *given)

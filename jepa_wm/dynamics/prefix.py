@@ -66,8 +66,8 @@ class PrefixDynamics(Dynamics):
         latent, seen = (part.repeat_interleave(candidates, dim=0) for part in (state.latent, state.seen))
         return state._replace(latent=latent, seen=seen, caches=caches)
 
-    def future(self, state: PrefixState, actions: Tensor) -> Tensor:
-        """The latents (B, K, N, D) after each of the actions (B, K, A), in one pass."""
+    def future(self, state: PrefixState, actions: Tensor, cut: bool = False) -> Tensor:
+        """The latents (B, K, N, D) after each of the actions (B, K, A), in one pass; there are no steps to cut."""
         return self._read(state, actions)[0]
 
     def _read(self, state: PrefixState, actions: Tensor) -> tuple[Tensor, Caches]:

@@ -10,7 +10,7 @@ from jepa_wm.dynamics.actions import ActionEncoder
 
 
 class RecurrentState(NamedTuple):
-    """Newest latent (B, N, D), and the hidden state (depth, B, width) before it is read; None at first."""
+    """Newest latent (B, N, D), and the hidden state (B, width) before it is read; None at first."""
 
     latent: Tensor
     hidden: Tensor | None
@@ -25,7 +25,6 @@ class RecurrentDynamics(Dynamics):
         action_dim: A of one environment step.
         frame_skip: environment steps between two latents.
         width: of the hidden state.
-        depth: GRU layers.
         discrete: actions are one-hot vectors.
 
     Source: the predictor of EB-JEPA (arXiv 2602.03604) with a residual.
@@ -38,14 +37,13 @@ class RecurrentDynamics(Dynamics):
         action_dim: int = 2,
         frame_skip: int = 5,
         width: int = 256,
-        depth: int = 1,
         discrete: bool = False,
     ) -> None:
         super().__init__()
         self.latent_dim, self.tokens, self.action_dim, self.frame_skip = latent_dim, tokens, action_dim, frame_skip
-        self.width, self.depth, self.discrete = width, depth, discrete
+        self.width, self.discrete = width, discrete
         self.actions = ActionEncoder(action_dim, frame_skip, width, width, discrete)
-        self.memory = nn.GRU(tokens * latent_dim + width, width, depth, batch_first=True)
+        self.memory = nn.GRUCell(tokens * latent_dim + width, width)
         self.leave = nn.Linear(width, tokens * latent_dim)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -74,10 +72,12 @@ class RecurrentDynamics(Dynamics):
 
     def expand(self, state: RecurrentState, candidates: int) -> RecurrentState:
         """S candidates of each state, adjacent."""
-        hidden = None if state.hidden is None else state.hidden.repeat_interleave(candidates, dim=1)
+        hidden = None if state.hidden is None else state.hidden.repeat_interleave(candidates, dim=0)
         return RecurrentState(state.latent.repeat_interleave(candidates, dim=0), hidden)
 
     def _read(self, latents: Tensor, actions: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
-        entering = torch.cat([latents.flatten(2), self.actions(actions)], dim=-1)
-        read, hidden = self.memory(entering, hidden)
-        return latents + self.leave(read).unflatten(-1, latents.shape[2:]), hidden
+        read = []
+        for entering in torch.cat([latents.flatten(2), self.actions(actions)], dim=-1).unbind(dim=1):
+            hidden = self.memory(entering, hidden)
+            read.append(hidden)
+        return latents + self.leave(torch.stack(read, dim=1)).unflatten(-1, latents.shape[2:]), read[-1]

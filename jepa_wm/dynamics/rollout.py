@@ -21,9 +21,9 @@ def rollout(dynamics: Dynamics, latents: Tensor, context: Tensor, actions: Tenso
     return dynamics.future(begin(dynamics, latents, context, actions), actions)
 
 
-def rollouts(dynamics: Dynamics, latents: Tensor, context: Tensor, actions: Tensor) -> Tensor:
-    """What each of the M members of an ensemble imagines: `rollout`, (M, B or B * S, K, N, D)."""
-    return dynamics.futures(begin(dynamics, latents, context, actions), actions)
+def rollouts(dynamics: Dynamics, latents: Tensor, context: Tensor, actions: Tensor, cut: bool = False) -> Tensor:
+    """What each of the M members of an ensemble imagines (M, B or B * S, K, N, D); see `rollout`, Dynamics.future."""
+    return dynamics.futures(begin(dynamics, latents, context, actions), actions, cut)
 
 
 def begin(dynamics: Dynamics, latents: Tensor, context: Tensor, actions: Tensor) -> State:

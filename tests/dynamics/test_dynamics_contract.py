@@ -19,6 +19,7 @@ CLASSES = [
     for stem in FILES
     for cls in vars(import_module(f"jepa_wm.dynamics.{stem}")).values()
     if inspect.isclass(cls) and issubclass(cls, Dynamics) and cls.__module__.endswith(stem)
+    if cls.__init__ is not Dynamics.__init__
 ]
 
 
