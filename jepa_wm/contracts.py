@@ -132,7 +132,7 @@ class Dynamics(nn.Module):
         raise NotImplementedError
 
     def future(self, state: State, actions: Tensor, cut: bool = False) -> Tensor:
-        """The latents (B, K, N, D) after each of the actions (B, K, A); with `cut`, no gradient goes back past a step."""
+        """The latents (B, K, N, D) after each action (B, K, A); with `cut`, no gradient goes back past a step."""
         latents = []
         for action in actions.unbind(dim=1):
             state = self.step(detached(state) if cut else state, action)

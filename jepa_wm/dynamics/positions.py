@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_wm.encoders.positions import Grid, Positions, Rotation, coordinates, places
-from jepa_wm.errors import UserError
 
 FRAMES = 64
 """Frames that a table of rotations is made for at once."""

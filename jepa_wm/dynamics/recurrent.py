@@ -1,5 +1,6 @@
 """A recurrent predictor: the cheap one that remembers."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,7 +44,8 @@ class RecurrentDynamics(Dynamics):
         self.latent_dim, self.tokens, self.action_dim, self.frame_skip = latent_dim, tokens, action_dim, frame_skip
         self.width, self.discrete = width, discrete
         self.actions = ActionEncoder(action_dim, frame_skip, width, width, discrete)
-        self.memory = nn.GRUCell(tokens * latent_dim + width, width)
+        self.hear = nn.Linear(tokens * latent_dim + width, 3 * width)
+        self.recall = nn.Linear(width, 3 * width)
         self.leave = nn.Linear(width, tokens * latent_dim)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -76,8 +78,15 @@ class RecurrentDynamics(Dynamics):
         return RecurrentState(state.latent.repeat_interleave(candidates, dim=0), hidden)
 
     def _read(self, latents: Tensor, actions: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
+        heard = self.hear(torch.cat([latents.flatten(2), self.actions(actions)], dim=-1))
+        hidden = heard.new_zeros(len(heard), self.width) if hidden is None else hidden
         read = []
-        for entering in torch.cat([latents.flatten(2), self.actions(actions)], dim=-1).unbind(dim=1):
-            hidden = self.memory(entering, hidden)
+        for new in heard.unbind(dim=1):
+            hidden = self._gated(new.chunk(3, dim=-1), self.recall(hidden).chunk(3, dim=-1), hidden)
             read.append(hidden)
-        return latents + self.leave(torch.stack(read, dim=1)).unflatten(-1, latents.shape[2:]), read[-1]
+        return latents + self.leave(torch.stack(read, dim=1)).unflatten(-1, latents.shape[2:]), hidden
+
+    def _gated(self, new: Sequence[Tensor], old: Sequence[Tensor], hidden: Tensor) -> Tensor:
+        """A GRU's step in plain operations: torch's own cannot be mapped over the members of an ensemble."""
+        reset, update = (new[0] + old[0]).sigmoid(), (new[1] + old[1]).sigmoid()
+        return torch.lerp((new[2] + reset * old[2]).tanh(), hidden, update)

@@ -1,4 +1,4 @@
-"""How each frame of a clip becomes the latents of a world model: pooled into one, its patches, its state beside them."""
+"""How each frame of a clip becomes latents of a world model: pooled into one, its patches, the state beside them."""
 
 from typing import Any
 

@@ -67,6 +67,18 @@ def test_the_recurrent_one_remembers_and_the_other_does_not(form: type, remember
     assert moved.tolist() == [True, *[remembers] * 3]
 
 
+@torch.no_grad()
+def test_the_recurrent_one_is_a_gru() -> None:
+    torch.manual_seed(0)
+    model = lively(RecurrentDynamics(8, 1, 2, 3, width=16))
+    reference = torch.nn.GRU(8 + 16, 16, batch_first=True)
+    state = {"weight_ih_l0": model.hear.weight, "bias_ih_l0": model.hear.bias}
+    reference.load_state_dict(state | {"weight_hh_l0": model.recall.weight, "bias_hh_l0": model.recall.bias})
+    latents, actions = torch.randn(2, 4, 1, 8), torch.randn(2, 4, 6)
+    read, _ = reference(torch.cat([latents[:, :, 0], model.actions(actions)], dim=-1))
+    torch.testing.assert_close(model(latents, actions), latents + model.leave(read)[:, :, None], rtol=1e-5, atol=1e-5)
+
+
 def test_gradient_stops_at_a_step_where_it_is_cut() -> None:
     torch.manual_seed(0)
     model = lively(TransformerDynamics(4, (1, 1), 1, 1, width=8, depth=1, heads=1))

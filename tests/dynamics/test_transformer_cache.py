@@ -107,7 +107,7 @@ def test_what_was_seen_is_kept_once_and_forgotten_when_the_window_has_passed() -
     state = model.expand(state, 50)
     sizes = []
     for _ in range(5):
-        sizes.append([(cache.shared.shape[1:4:2], cache.own.shape[1:4:2]) for cache in state.caches if cache][0])
+        sizes.append(next((cache.shared.shape[1:4:2], cache.own.shape[1:4:2]) for cache in state.caches if cache))
         assert seen == [cache.shared.untyped_storage().data_ptr() for cache in state.caches if cache]
         state = model.step(state, torch.randn(100, 6))
     # Two tokens a frame; three frames are kept: those that were seen for two states, imagined ones for a hundred.
