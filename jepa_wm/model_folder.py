@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from jepa_wm.checkpoint import find_part
+from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
 
@@ -62,10 +63,8 @@ def _fetched(name: str) -> Path:
         raise UserError(f"'{name}' is no folder here, and the hub does not give it: {error}") from error
 
 
-def write_card(folder: str | Path, model: nn.Module) -> None:
+def write_card(folder: str | Path, bounds: ActionBounds, parts: dict[str, nn.Module]) -> None:
     """Write the format's version and the model card beside a world model's parts."""
-    bounds, parts = model.bounds, {name: part for name, part in model.named_children() if name != "heads"}
-    parts |= dict(model.heads.named_children())
     rows = "\n".join(
         f"| `{name}` | `{type(part).__name__}` | {sum(parameter.numel() for parameter in part.parameters()):,} |"
         for name, part in parts.items()

@@ -85,16 +85,10 @@ class WorldModel(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save everything needed to act into `folder`: safetensors, JSON, and a model card for the hub."""
-        parts = {
-            "encoder": self.encoder,
-            "dynamics": self.dynamics,
-            "text": self.text,
-            "frames": self.frames,
-            "bounds": self.bounds,
-            **self.heads,
-        }
-        save_modules(folder, {name: part for name, part in parts.items() if part is not None})
-        write_card(folder, self)
+        parts = {name: part for name, part in self.named_children() if name != "heads"}
+        parts |= dict(self.heads.named_children())
+        save_modules(folder, parts)
+        write_card(folder, self.bounds, parts)
 
     @property
     def device(self) -> torch.device:

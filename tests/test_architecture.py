@@ -20,6 +20,7 @@ LAYERS = [
     {"encoders"},
     {"dynamics"},
     {"objectives"},
+    {"model_folder"},
     {"world_model"},
     {"control"},
     {"cli"},

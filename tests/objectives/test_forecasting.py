@@ -17,7 +17,7 @@ def encoder() -> ViT:
 
 
 def dynamics() -> TransformerDynamics:
-    return TransformerDynamics(6, 1, 2, 3, width=12, depth=1, heads=2)
+    return TransformerDynamics(6, (1, 1), 2, 3, width=12, depth=1, heads=2)
 
 
 def batch() -> Batch:
