@@ -16,11 +16,11 @@ from torch.utils._pytree import tree_map
 
 Batch = dict[str, Any]
 """A batch of clips: pixels uint8 (B, T, C, H, W); actions float32 (B, T-1, A), A covering the whole
-frame skip; state float32 (B, T, P); captions, a list of B lists of T sentences. Or of images: pixels
-uint8 (B, C, H, W), captions a list of B sentences. What an objective's `transform` made of the pixels
-is beside them: `views` uint8 (B, V, …, C, H, W), `local_views` (B, V, …, C, h, w). `step`, the number
-of the batch counted from one that the run's seed gives, seeds everything random; `progress` is the
-share of the training that is done."""
+frame skip; reward float32 (B, T-1), its sum over the frame skip; state float32 (B, T, P); captions, a
+list of B lists of T sentences. Or of images: pixels uint8 (B, C, H, W), captions a list of B sentences.
+What an objective's `transform` made of the pixels is beside them: `views` uint8 (B, V, …, C, H, W),
+`local_views` (B, V, …, C, h, w). `step`, the number of the batch counted from one that the run's seed
+gives, seeds everything random; `progress` is the share of the training that is done."""
 
 
 class Encoder(nn.Module):
@@ -89,6 +89,37 @@ class Objective(nn.Module):
     def exported(self) -> dict[str, nn.Module]:
         """What is saved and probed, by name: "encoder", "teacher", "text", "dynamics" …"""
         raise NotImplementedError
+
+
+class LatentTerm(nn.Module):
+    """Something asked of the latents of a clip beside their prediction.
+
+    Attributes:
+        weight: its factor in the loss.
+    """
+
+    weight: float
+
+    def forward(self, latents: Tensor, imagined: Tensor | None, batch: Batch) -> Tensor:
+        """The loss, a scalar that is not weighted yet.
+
+        Args:
+            latents: of a clip, (B, T, N, D), float32, with gradient.
+            imagined: what each of M predictors says of frames 1 to T-1, rolled out from frame 0, (M, B, T-1, N, D);
+                None if nothing was rolled out.
+            batch: the clip.
+        """
+        raise NotImplementedError
+
+    def prepare(self, statistics: dict[str, Any]) -> None:
+        """Take in the data's statistics, as `Objective.prepare`; of states `state_mean` and `state_std`, lists of P."""
+
+    def after_step(self, progress: float) -> None:
+        """Follow an optimiser step, as `Objective.after_step`."""
+
+    def exported(self) -> dict[str, nn.Module]:
+        """What is saved with the model, by name."""
+        return {}
 
 
 State = Any
