@@ -14,7 +14,6 @@ from jepa_wm.errors import UserError
 from jepa_wm.planning import CEM
 from jepa_wm.world_model import WorldModel
 
-
 UNIT = {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0]}
 
 

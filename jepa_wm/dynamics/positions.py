@@ -23,6 +23,7 @@ class TimeRope(Positions):
         self.base = base
 
     def rotary(self, grid: Grid, head_dim: int) -> Rotation:
+        """How queries and keys of a grid are turned."""
         half = head_dim // 2
         frequencies = self.base ** -(torch.arange(half, dtype=torch.float64) / half)
         angles = (coordinates(grid)[:, :1] * frequencies).repeat_interleave(2, -1)

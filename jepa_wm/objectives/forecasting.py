@@ -93,6 +93,11 @@ class Forecasting(Objective):
         for term in self._terms().values():
             term.prepare(statistics)
 
+    def after_step(self, progress: float) -> None:
+        """Let the terms' heads follow."""
+        for term in self._terms().values():
+            term.after_step(progress)
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Batch -> loss and its parts; `rollout_relative` is the last step's error over that of standing still."""
         latents = self.frames(self.encoder, batch["pixels"], batch.get("state"))

@@ -5,9 +5,10 @@ import torch
 
 from jepa_wm.contracts import Batch
 from jepa_wm.dynamics import TransformerDynamics
-from jepa_wm.encoders import GridPool, ViT, encode_frames
+from jepa_wm.encoders import GridPool, PooledFrames, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.objectives import Forecasting
+from jepa_wm.objectives.terms import GaussianLatents
 
 
 @pytest.fixture
@@ -27,8 +28,8 @@ def batch() -> Batch:
 
 
 def test_a_still_model_errs_by_how_far_the_latents_move(encoder: ViT) -> None:
-    terms, data = Forecasting(encoder, dynamics(), sigreg=0.2)(batch()), batch()
-    z = encode_frames(encoder, data["pixels"])
+    terms, data = Forecasting(encoder, dynamics(), {"sigreg": GaussianLatents(0.2)})(batch()), batch()
+    z = PooledFrames()(encoder, data["pixels"])
     torch.testing.assert_close(terms["one_step"], (z[:, 1:] - z[:, :-1]).square().mean())
     torch.testing.assert_close(terms["rollout"], (z[:, 1:] - z[:, :1]).square().mean())
     assert terms["rollout_relative"].item() == pytest.approx(1.0)
@@ -50,7 +51,7 @@ def test_the_dynamics_learn_the_spread_of_the_actions(encoder: ViT) -> None:
 
 
 def test_parts_that_do_not_fit_are_refused_with_both_sides(encoder: ViT) -> None:
-    with pytest.raises(UserError, match="latent_dim is 6, the dynamics' is 5"):
+    with pytest.raises(UserError, match="latents are 6 wide, the dynamics' latent_dim is 5"):
         Forecasting(encoder, TransformerDynamics(5))
     with pytest.raises(UserError, match="blocks are 6 wide; expected 10"):
         Forecasting(encoder, TransformerDynamics(6, frame_skip=5, width=12, depth=1, heads=2))(batch())

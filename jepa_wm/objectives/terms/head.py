@@ -18,7 +18,7 @@ class HeadTerm(LatentTerm):
         name: that it is saved under.
         weight: factor in the loss.
         detach: keep its gradient away from encoder and dynamics: a readout, which changes nothing about them.
-        imagined: train it on what is imagined, too, each rollout behind the frame it set out from, and add the mean
+        imagined: train it on what is imagined, too, each rollout behind the frames it set out from, and add the mean
             of their errors.
     """
 
@@ -36,7 +36,8 @@ class HeadTerm(LatentTerm):
         if self.imagined:
             if imagined is None:
                 raise UserError(f"HeadTerm '{self.name}': imagined is true, but the objective rolls nothing out")
-            clips += [torch.cat([latents[:, :1], member], dim=1) for member in imagined]
+            seen_frames = latents.shape[1] - imagined.shape[2]
+            clips += [torch.cat([latents[:, :seen_frames], member], dim=1) for member in imagined]
         seen, *dreamt = (self.head.error(clip.detach() if self.detach else clip, batch) for clip in clips)
         return seen + torch.stack(dreamt).mean() if dreamt else seen
 
