@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from jepa_wm.checkpoint import load_module, save_modules
 from jepa_wm.contracts import Cost, Dynamics, Encoder, Plan, Planner
 from jepa_wm.dynamics.bounds import ActionBounds
+from jepa_wm.dynamics.heads import Head
 from jepa_wm.dynamics.rollout import rollouts
 from jepa_wm.encoders.frames import Frames, PooledFrames
 from jepa_wm.encoders.text import TextAlignment
@@ -79,9 +80,10 @@ class WorldModel(nn.Module):
         folder = model_folder(source)
         parts = {path.name: load_module(path) for path in sorted(folder.iterdir()) if path.is_dir()}
         if missing := {"encoder", "dynamics"} - parts.keys():
-            raise UserError(f"{folder} holds no {' and no '.join(sorted(missing))}; expected a world model's folder")
-        own = {name: parts.pop(name, None) for name in ("encoder", "dynamics", "text", "frames", "bounds")}
-        return cls(**own, heads=parts).eval()  # type: ignore[arg-type]
+            raise UserError(f"{folder} holds no {' and no '.join(map(repr, sorted(missing)))}; it holds {sorted(parts)}")
+        own = {name: parts.get(name) for name in ("encoder", "dynamics", "text", "frames", "bounds")}
+        heads = {name: part for name, part in parts.items() if isinstance(part, Head)}
+        return cls(**own, heads=heads).eval()  # type: ignore[arg-type]
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save everything needed to act into `folder`: safetensors, JSON, and a model card for the hub."""
