@@ -1,10 +1,12 @@
 """What is read off latents: state, reward, value, pictures."""
 
-from jepa_wm.dynamics.heads.head import Head, reader, told
+from jepa_wm.dynamics.heads.continuation import ContinueHead
+from jepa_wm.dynamics.heads.head import Head, reader
 from jepa_wm.dynamics.heads.pixels import PixelHead
-from jepa_wm.dynamics.heads.returns import ContinueHead, RewardHead, ValueHead
+from jepa_wm.dynamics.heads.reward import RewardHead
 from jepa_wm.dynamics.heads.standard import Standard
 from jepa_wm.dynamics.heads.state import StateHead
+from jepa_wm.dynamics.heads.value import ValueHead
 
 __all__ = [
     "ContinueHead",
@@ -15,5 +17,4 @@ __all__ = [
     "StateHead",
     "ValueHead",
     "reader",
-    "told",
 ]

@@ -47,6 +47,15 @@ def reader(latent_dim: int, tokens: int, width: int, outputs: int) -> nn.Sequent
     )
 
 
+def undecided(read: nn.Sequential) -> nn.Sequential:
+    """A reader of bins, all alike at first: the expected one is 0, and a value has nothing wrong to build on."""
+    last = read[-1]
+    assert isinstance(last, nn.Linear)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return read
+
+
 def told(batch: Batch, name: str, head: str) -> Tensor:
     """The member of a batch that a head learns to tell.
 

@@ -1,43 +1,14 @@
-"""What is to be gained: rewards, what is still to come of them, and whether anything is."""
+"""What is still to be gained."""
 
 import copy
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from jepa_wm.contracts import Batch
-from jepa_wm.dynamics.heads.head import Head, reader, told
+from jepa_wm.dynamics.heads.head import Head, reader, told, undecided
 from jepa_wm.losses.two_hot import TwoHot
 from jepa_wm.optim import ema_update
-
-
-class RewardHead(Head):
-    """Tell the reward that came with a frame, summed over the steps since the one before.
-
-    Args:
-        latent_dim: width D of the latents.
-        tokens: tokens N of a frame.
-        width: of the hidden layers.
-        two_hot: the bins; those of TD-MPC2 if none are given.
-
-    Source: two-hot over symlog as DreamerV3 and TD-MPC2, whose first answer is 0, too. TD-MPC2's reads latent and
-    action; this one reads the latent that they led to, so that what is imagined needs no action beside it.
-    """
-
-    def __init__(self, latent_dim: int = 64, tokens: int = 1, width: int = 256, two_hot: TwoHot | None = None) -> None:
-        super().__init__()
-        self.latent_dim, self.tokens, self.width = latent_dim, tokens, width
-        self.two_hot = two_hot or TwoHot()
-        self.read = _undecided(reader(latent_dim, tokens, width, self.two_hot.bins))
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """Latents (..., N, D) -> rewards (...)."""
-        return self.two_hot.decode(self.read(latents))
-
-    def error(self, latents: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy to the rewards (B, T-1) of what all latents (B, T, N, D) but the first tell."""
-        return self.two_hot(self.read(latents[:, 1:]), told(batch, "reward", "RewardHead"))
 
 
 class ValueHead(Head):
@@ -70,7 +41,7 @@ class ValueHead(Head):
         super().__init__()
         self.latent_dim, self.tokens, self.width = latent_dim, tokens, width
         self.discount, self.decay, self.two_hot = discount, decay, two_hot or TwoHot()
-        self.read = _undecided(reader(latent_dim, tokens, width, self.two_hot.bins))
+        self.read = undecided(reader(latent_dim, tokens, width, self.two_hot.bins))
         self.average = copy.deepcopy(self.read).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "ValueHead":
@@ -97,33 +68,6 @@ class ValueHead(Head):
         ema_update(self.average, self.read, self.decay)
 
 
-class ContinueHead(Head):
-    """Tell the probability that the episode goes on after a frame.
-
-    Args:
-        latent_dim: width D of the latents.
-        tokens: tokens N of a frame.
-        width: of the hidden layers.
-
-    Source: DreamerV3 (arXiv 2301.04104). Batches need `ends` float32 (B, T-1), 1 where the frame that is reached is the
-    episode's last and not for want of time; episodes in shards do not record it.
-    """
-
-    def __init__(self, latent_dim: int = 64, tokens: int = 1, width: int = 256) -> None:
-        super().__init__()
-        self.latent_dim, self.tokens, self.width = latent_dim, tokens, width
-        self.read = reader(latent_dim, tokens, width, 1)
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """Latents (..., N, D) -> probabilities (...)."""
-        return self.read(latents).float().squeeze(-1).sigmoid()
-
-    def error(self, latents: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy to whether the episode goes on of what all latents (B, T, N, D) but the first tell."""
-        going = 1.0 - told(batch, "ends", "ContinueHead")
-        return F.binary_cross_entropy_with_logits(self.read(latents[:, 1:]).float().squeeze(-1), going)
-
-
 def returns(reward: Tensor, discount: Tensor, last: Tensor) -> Tensor:
     """What is gained from each of T-1 frames on.
 
@@ -137,10 +81,3 @@ def returns(reward: Tensor, discount: Tensor, last: Tensor) -> Tensor:
         last = gained + share * last
         found.append(last)
     return torch.stack(found[::-1], dim=1)
-
-
-def _undecided(read: nn.Sequential) -> nn.Sequential:
-    """All bins alike at first, so that the expected one is 0 and a value has nothing wrong to build on."""
-    nn.init.zeros_(read[-1].weight)  # type: ignore[arg-type]
-    nn.init.zeros_(read[-1].bias)  # type: ignore[arg-type]
-    return read
