@@ -16,13 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from jepa_wm.objectives.terms import GaussianLatents
 
 from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
 from jepa_wm.allocator import keep_freed_memory
 from jepa_wm.dynamics import BlockShape, LeWMDynamics, TransformerDynamics, rollout
 from jepa_wm.encoders import Learned, ProjectedPool, vit
 from jepa_wm.objectives import Forecasting
+from jepa_wm.objectives.forecasting import Rollout
+from jepa_wm.objectives.terms import GaussianLatents
 from jepa_wm.optim import adamw
 
 PEER = Path(__file__).parent / "peers" / "swm_lewm.py"
@@ -33,7 +34,8 @@ ASKED = {"train_fp32": 1.15, "train_bf16": 2.5, "rollout_fp32": 2.0, "rollout_bf
 def train_step(precision: str) -> Callable[[], None]:
     """A function that trains ours, LeWM with its published settings, for a step."""
     encoder = vit("tiny", 16, positions=Learned((1, 4, 4)), prefix=1, pooling=ProjectedPool())
-    made = Forecasting(encoder, LeWMDynamics(), {"sigreg": GaussianLatents(0.09, slices=1024)}, rolled=0.0).train()
+    terms = {"sigreg": GaussianLatents(0.09, slices=1024)}
+    made = Forecasting(encoder, LeWMDynamics(), terms, rollout=Rollout(0.0)).train()
     optimizer = adamw(made, 5e-5, 1e-3, (0.9, 0.999))
     pixels = torch.randint(0, 256, (BATCH, FRAMES, 3, SIZE, SIZE), dtype=torch.uint8)
     actions = torch.rand(BATCH, FRAMES - 1, 10)

@@ -133,6 +133,7 @@ class Dynamics(nn.Module):
         latent_dim: width D of the latents.
         action_dim: A of one environment step.
         frame_skip: environment steps between two latents; an action here is `frame_skip * action_dim` wide.
+        actions: what embeds actions.
 
     `forward(latents (B, T, N, D), actions (B, T, A))` is teacher forcing: the latents after each frame. An ensemble
     answers with its members' mean; `forced` and `futures` are what its M members say, and what is trained.
@@ -141,10 +142,11 @@ class Dynamics(nn.Module):
     latent_dim: int
     action_dim: int
     frame_skip: int
+    actions: Any
 
-    def set_action_statistics(self, mean: list[float], std: list[float]) -> None:
-        """Take in mean and standard deviation (A,) of the training actions."""
-        raise NotImplementedError
+    def prepare(self, statistics: dict[str, Any]) -> None:
+        """Take in the data's statistics before training, as `Objective.prepare`."""
+        self.actions.prepare(statistics)
 
     def start(self, latents: Tensor, actions: Tensor) -> State:
         """Read the context once: latents (B, T, N, D), actions between them (B, T-1, A)."""

@@ -80,7 +80,7 @@ class WorldModel(nn.Module):
         folder = model_folder(source)
         parts = {path.name: load_module(path) for path in sorted(folder.iterdir()) if path.is_dir()}
         if missing := {"encoder", "dynamics"} - parts.keys():
-            raise UserError(f"{folder} holds no {' and no '.join(map(repr, sorted(missing)))}; it holds {sorted(parts)}")
+            raise UserError(f"{folder} holds no '{min(missing)}'; it holds {sorted(parts)}")
         own = {name: parts.get(name) for name in ("encoder", "dynamics", "text", "frames", "bounds")}
         heads = {name: part for name, part in parts.items() if isinstance(part, Head)}
         return cls(**own, heads=heads).eval()  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ PACKAGES = ("jepa_wm", "probes", "pretrain")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 LAYERS = [
     {"errors", "contracts", "files", "manifest", "checkpoint", "distributed", "optim", "schedules"}
-    | {"statistics", "precision", "paths", "allocator"},
+    | {"statistics", "standard", "precision", "paths", "allocator"},
     {"envs"},
     {"data"},
     {"planning"},

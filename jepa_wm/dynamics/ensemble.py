@@ -57,10 +57,10 @@ class Ensemble(Dynamics):
         # Not a part of this module: its weights are a form to be filled in.
         self.__dict__["member"] = copy.deepcopy(member).to("meta")
 
-    def set_action_statistics(self, mean: list[float], std: list[float]) -> None:
-        """Take in mean and standard deviation (A,) of the training actions."""
+    def prepare(self, statistics: dict[str, Any]) -> None:
+        """Take in the data's statistics before training."""
         one = build(spec(self.member))
-        one.set_action_statistics(mean, std)
+        one.prepare(statistics)
         for name, buffer in one.named_buffers():
             self.get_buffer(_flat(name)).copy_(buffer)
 

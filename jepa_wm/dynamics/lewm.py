@@ -51,10 +51,6 @@ class LeWMDynamics(WindowDynamics):
             nn.Linear(latent_dim, hidden), BatchNorm(hidden), nn.GELU(), nn.Linear(hidden, latent_dim)
         )
 
-    def set_action_statistics(self, mean: list[float], std: list[float]) -> None:
-        """Take in mean and standard deviation (A,) of the training actions."""
-        self.actions.set_statistics(mean, std)
-
     def read(self, latents: Tensor, actions: Tensor) -> Tensor:
         """See `WindowDynamics`."""
         x, condition = latents[:, :, 0] + self.place[: latents.shape[1]], self.actions(actions)

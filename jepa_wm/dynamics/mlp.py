@@ -40,10 +40,6 @@ class MLPDynamics(Dynamics):
         nn.init.zeros_(self.leave[1].weight)
         nn.init.zeros_(self.leave[1].bias)
 
-    def set_action_statistics(self, mean: list[float], std: list[float]) -> None:
-        """Take in mean and standard deviation (A,) of the training actions."""
-        self.actions.set_statistics(mean, std)
-
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Teacher forcing: latents (B, T, N, D) and the action after each (B, T, A) -> the next of each."""
         entering = torch.cat([latents.flatten(2), self.actions(actions)], dim=-1)

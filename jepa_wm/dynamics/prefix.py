@@ -1,6 +1,6 @@
 """All futures of a sequence of actions in one forward pass."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +38,9 @@ class PrefixDynamics(Dynamics):
         self.frame_skip = transformer.frame_skip
         self.unseen = nn.Parameter(0.02 * torch.randn(transformer.latent_dim))
 
-    def set_action_statistics(self, mean: list[float], std: list[float]) -> None:
-        """Take in mean and standard deviation (A,) of the training actions."""
-        self.transformer.set_action_statistics(mean, std)
+    def prepare(self, statistics: dict[str, Any]) -> None:
+        """Take in the data's statistics before training."""
+        self.transformer.prepare(statistics)
 
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Teacher forcing: latents (B, T, N, D) and the action after each (B, T, A) -> the next of each."""

@@ -50,10 +50,6 @@ class RecurrentDynamics(Dynamics):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def set_action_statistics(self, mean: list[float], std: list[float]) -> None:
-        """Take in mean and standard deviation (A,) of the training actions."""
-        self.actions.set_statistics(mean, std)
-
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Teacher forcing: latents (B, T, N, D) and the action after each (B, T, A) -> the next of each."""
         return self._read(latents, actions, None)[0]

@@ -102,10 +102,6 @@ class TransformerDynamics(Dynamics):
         """Tokens N of a frame."""
         return self.grid[0] * self.grid[1]
 
-    def set_action_statistics(self, mean: list[float], std: list[float]) -> None:
-        """Take in mean and standard deviation (A,) of the training actions."""
-        self.actions.set_statistics(mean, std)
-
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Teacher forcing: latents (B, T, N, D) and the action after each (B, T, A) -> the next of each."""
         return self.read(latents, actions, 0, (None,) * self.depth)[0]

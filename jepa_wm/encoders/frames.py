@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from jepa_wm.contracts import Encoder
 from jepa_wm.errors import UserError
+from jepa_wm.standard import Standard
 
 
 class Frames(nn.Module):
@@ -67,14 +68,10 @@ class StateFrames(Frames):
     Source: DINO-WM (arXiv 2411.04983), whose tokens carry ten such channels.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, frames: Frames, state_dim: int, width: int = 10) -> None:
         super().__init__()
         self.frames, self.state_dim, self.width = frames, state_dim, width
-        self.register_buffer("mean", torch.zeros(state_dim))
-        self.register_buffer("std", torch.ones(state_dim))
+        self.standard = Standard(state_dim, "state")
         self.embed = nn.Linear(state_dim, width)
 
     def latent_dim(self, encoder: Encoder) -> int:
@@ -85,9 +82,8 @@ class StateFrames(Frames):
             got = "none" if state is None else f"{state.shape[-1]} numbers a frame"
             raise UserError(f"StateFrames: got a state of {got}; expected {self.state_dim} beside the pixels")
         latents = self.frames(encoder, pixels)
-        felt = self.embed((state - self.mean) / self.std).float()
+        felt = self.embed(self.standard(state)).float()
         return torch.cat([latents, felt[:, :, None].expand(-1, -1, latents.shape[2], -1)], dim=-1)
 
     def prepare(self, statistics: dict[str, Any]) -> None:
-        self.mean.copy_(torch.tensor(statistics["state_mean"]))
-        self.std.copy_(torch.tensor([one if one > 0 else 1.0 for one in statistics["state_std"]]))
+        self.standard.prepare(statistics)

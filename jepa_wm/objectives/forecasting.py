@@ -23,6 +23,24 @@ ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+class Rollout:
+    """How a clip is rolled out in training.
+
+    Args:
+        weight: of the error.
+        seen: frames of the clip that the rollout begins with.
+        cut: let no gradient back past a step, as jepa-wms does.
+
+    Raises:
+        UserError: if fewer than one frame is seen.
+    """
+
+    def __init__(self, weight: float = 1.0, seen: int = 1, cut: bool = False) -> None:
+        if seen < 1:
+            raise UserError(f"Rollout.seen: got {seen}; expected one frame or more")
+        self.weight, self.seen, self.cut = weight, seen, cut
+
+
 class Forecasting(Objective):
     """Predict a clip's latents from its actions: one step from what was seen, and rolled out from the first frames.
 
@@ -36,9 +54,8 @@ class Forecasting(Objective):
         frames: how frames become latents; the encoder's pooled ones if none is given.
         error: of a prediction: "l2" (LeWM, JEPA-WM), "l1" (V-JEPA 2-AC), "smooth_l1" or "cosine".
         forced: weight of the error of one step from what was seen.
-        rolled: weight of the error of a rollout over the clip, 0 for none.
-        seen: frames of the clip that a rollout begins with.
-        cut: let no gradient of a rollout back past a step, as jepa-wms does.
+        rollout: the error of a rollout over the clip; with weight 0 there is none.
+        detach: let no gradient through what is to be predicted (temporal straightening, arXiv 2603.12231).
         freeze_encoder: learn the dynamics, and the terms' heads, alone.
 
     Raises:
@@ -56,9 +73,8 @@ class Forecasting(Objective):
         frames: Frames | None = None,
         error: Literal["l2", "l1", "smooth_l1", "cosine"] = "l2",
         forced: float = 1.0,
-        rolled: float = 1.0,
-        seen: int = 1,
-        cut: bool = False,
+        rollout: Rollout | None = None,
+        detach: bool = False,
         freeze_encoder: bool = False,
     ) -> None:
         super().__init__()
@@ -68,16 +84,13 @@ class Forecasting(Objective):
                 f"Forecasting: the encoder's latents are {frames.latent_dim(encoder)} wide, the dynamics' latent_dim "
                 f"is {dynamics.latent_dim}; expected the same"
             )
-        if error not in ERRORS or seen < 1 or min(forced, rolled) < 0:
-            raise UserError(
-                f"Forecasting: got error '{error}', seen {seen}, forced {forced}, rolled {rolled}; expected an error "
-                f"of {', '.join(ERRORS)}, one frame or more, and weights of 0 or more"
-            )
+        if error not in ERRORS:
+            raise UserError(f"Forecasting.error: got '{error}'; expected one of {', '.join(ERRORS)}")
         self.encoder, self.dynamics, self.frames = encoder, dynamics, frames
         self.bounds = ActionBounds(dynamics.action_dim, dynamics.frame_skip)
         self.terms = nn.ModuleDict(terms or {})
-        self.error, self.forced, self.rolled, self.seen, self.cut = ERRORS[error], forced, rolled, seen, cut
-        self.freeze_encoder = freeze_encoder
+        self.error, self.forced, self.rollout = ERRORS[error], forced, rollout or Rollout()
+        self.detach, self.freeze_encoder = detach, freeze_encoder
         if freeze_encoder:
             self.encoder.requires_grad_(False)
 
@@ -87,11 +100,8 @@ class Forecasting(Objective):
 
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Give the dynamics the spread of the actions, and the rest what it asks for."""
-        self.dynamics.set_action_statistics(statistics["action_mean"], statistics["action_std"])
-        self.frames.prepare(statistics)
-        self.bounds.prepare(statistics)
-        for term in self._terms().values():
-            term.prepare(statistics)
+        for part in (self.dynamics, self.frames, self.bounds, *self._terms().values()):
+            part.prepare(statistics)
 
     def after_step(self, progress: float) -> None:
         """Let the terms' heads follow."""
@@ -101,19 +111,20 @@ class Forecasting(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Batch -> loss and its parts; `rollout_relative` is the last step's error over that of standing still."""
         latents = self.frames(self.encoder, batch["pixels"], batch.get("state"))
-        actions = self._actions(batch, latents)
+        actions, seen = self._actions(batch, latents), self.rollout.seen
+        wanted = latents.detach() if self.detach else latents
         found: dict[str, Tensor] = {}
         loss = latents.new_zeros(())
         if self.forced:
-            found["one_step"] = self._errors(self.dynamics.forced(latents[:, :-1], actions), latents[:, 1:])
+            found["one_step"] = self._errors(self.dynamics.forced(latents[:, :-1], actions), wanted[:, 1:])
             loss = loss + self.forced * found["one_step"]
         imagined = None
-        if self.rolled:
-            start, context = latents[:, : self.seen], actions[:, : self.seen - 1]
-            imagined = rollouts(self.dynamics, start, context, actions[:, self.seen - 1 :], self.cut).float()
-            found["rollout"] = self._errors(imagined, latents[:, self.seen :])
+        if self.rollout.weight:
+            start, context, ahead = latents[:, :seen], actions[:, : seen - 1], actions[:, seen - 1 :]
+            imagined = rollouts(self.dynamics, start, context, ahead, self.rollout.cut).float()
+            found["rollout"] = self._errors(imagined, wanted[:, seen:])
             found["rollout_relative"] = self._relative(imagined, latents)
-            loss = loss + self.rolled * found["rollout"]
+            loss = loss + self.rollout.weight * found["rollout"]
         for name, term in self._terms().items():
             found[name] = term(latents, imagined, batch)
             loss = loss + term.weight * found[name]
@@ -126,7 +137,7 @@ class Forecasting(Objective):
     @torch.no_grad()
     def _relative(self, imagined: Tensor, latents: Tensor) -> Tensor:
         error = (imagined[:, :, -1] - latents[:, -1]).square().mean()
-        return error / (latents[:, self.seen - 1] - latents[:, -1]).square().mean()
+        return error / (latents[:, self.rollout.seen - 1] - latents[:, -1]).square().mean()
 
     def _actions(self, batch: Batch, latents: Tensor) -> Tensor:
         """The batch's actions (B, T - 1, A), if they fit the dynamics and the clip is long enough."""
@@ -137,10 +148,10 @@ class Forecasting(Objective):
                 f"{skip * self.dynamics.action_dim}, the dynamics' frame_skip {skip} times its action_dim "
                 f"{self.dynamics.action_dim}"
             )
-        if latents.shape[1] <= self.seen:
+        if latents.shape[1] <= self.rollout.seen:
             raise UserError(
-                f"Forecasting: got clips of {latents.shape[1]} frames; expected more than {self.seen}, those that are "
-                "seen; raise data.frames"
+                f"Forecasting: got clips of {latents.shape[1]} frames; expected more than {self.rollout.seen}, those "
+                "that a rollout begins with; raise data.frames"
             )
         return actions
 
@@ -149,6 +160,8 @@ class Forecasting(Objective):
 
     def exported(self) -> dict[str, nn.Module]:
         """The encoder, how it reads frames, the dynamics, its actions' bounds, and the terms' heads."""
-        heads = {name: head for term in self._terms().values() for name, head in term.exported().items()}
         own = {"encoder": self.encoder, "frames": self.frames, "dynamics": self.dynamics, "bounds": self.bounds}
+        heads = {name: head for term in self._terms().values() for name, head in term.exported().items()}
+        if taken := sorted(own.keys() & heads.keys()):
+            raise UserError(f"Forecasting.terms: heads are named {taken}, as parts of the model are; give them others")
         return own | heads

@@ -68,7 +68,7 @@ def test_candidates_are_adjacent_and_actions_matter(model: Dynamics) -> None:
 
 
 def test_its_configuration_is_read_off_it(model: Dynamics) -> None:
-    model.set_action_statistics([0.1, 0.2], [0.3, 0.4])
+    model.prepare({"action_mean": [0.1, 0.2], "action_std": [0.3, 0.4]})
     again = build(spec(model))
     assert spec(again) == spec(model)
     again.load_state_dict(model.state_dict())

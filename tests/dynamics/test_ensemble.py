@@ -27,7 +27,7 @@ def ensemble(member: Dynamics, members: int = 3) -> Ensemble:
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    made.set_action_statistics([0.5, -1.0], [2.0, 3.0])
+    made.prepare({"action_mean": [0.5, -1.0], "action_std": [2.0, 3.0]})
     return made.eval()
 
 

@@ -96,13 +96,13 @@ def test_discrete_actions_are_left_as_they_are() -> None:
     torch.nn.init.normal_(model.blocks[0].modulation.weight)
     latents, actions = torch.randn(1, 2, 1, 4), torch.eye(3)[None, :2]
     before: Tensor = model(latents, actions)
-    model.set_action_statistics([0.3, 0.3, 0.4], [0.5, 0.5, 0.5])
+    model.prepare({"action_mean": [0.3, 0.3, 0.4], "action_std": [0.5, 0.5, 0.5]})
     torch.testing.assert_close(model(latents, actions), before)
 
 
 def test_statistics_and_shapes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(UserError, match="actions have 3 numbers; expected 2"):
-        TransformerDynamics().set_action_statistics([0.0] * 3, [1.0] * 3)
+    with pytest.raises(UserError, match="the data's action has 3 numbers; action_dim is 2"):
+        TransformerDynamics().prepare({"action_mean": [0.0] * 3, "action_std": [1.0] * 3})
     with pytest.raises(UserError, match="got window 0, width 128 and heads 4"):
         TransformerDynamics(window=0)
     with pytest.raises(UserError, match="conditioning 'film'; expected one of adaln, features, token"):

@@ -93,7 +93,7 @@ def test_actions_are_normalised_by_the_statistics() -> None:
     model = lively(1, 1)
     latents, actions = torch.randn(2, 3, 1, 8), torch.randn(2, 3, 6)
     before = model(latents, actions)
-    model.set_action_statistics([1.0, -2.0], [2.0, 0.5])
+    model.prepare({"action_mean": [1.0, -2.0], "action_std": [2.0, 0.5]})
     scaled = actions.unflatten(-1, (3, 2)) * torch.tensor([2.0, 0.5]) + torch.tensor([1.0, -2.0])
     torch.testing.assert_close(model(latents, scaled.flatten(-2)), before, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(model(latents, actions), before)

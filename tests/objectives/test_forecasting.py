@@ -47,7 +47,8 @@ def test_a_frozen_encoder_gets_no_gradient(encoder: ViT, freeze: bool) -> None:
 def test_the_dynamics_learn_the_spread_of_the_actions(encoder: ViT) -> None:
     predictor = dynamics()
     Forecasting(encoder, predictor).prepare({"action_mean": [1.0, 2.0], "action_std": [3.0, 4.0]})
-    assert predictor.actions.mean.tolist() == [1.0, 2.0] and predictor.actions.std.tolist() == [3.0, 4.0]
+    assert predictor.actions.standard.mean.tolist() == [1.0, 2.0]
+    assert predictor.actions.standard.std.tolist() == [3.0, 4.0]
 
 
 def test_parts_that_do_not_fit_are_refused_with_both_sides(encoder: ViT) -> None:

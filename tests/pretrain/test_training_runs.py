@@ -149,7 +149,7 @@ def test_forecasting_starts_from_the_pretrained_parts(
         assert all(torch.equal(before[name], after[name]) for name in before)
     model = WorldModel.from_pretrained(run)
     assert model.text is not None
-    learned = model.dynamics.actions.std.tolist()  # type: ignore[union-attr]
+    learned = model.dynamics.actions.standard.std.tolist()  # type: ignore[union-attr]
     shards = read_manifest(run)["config"]["data"]["folder"]
     assert learned == pytest.approx(read_manifest(shards)["statistics"]["action_std"])
     pixels = torch.randint(0, 256, (2, 3, 3, 32, 32), dtype=torch.uint8)

@@ -4,7 +4,6 @@ from jepa_wm.dynamics.heads.continuation import ContinueHead
 from jepa_wm.dynamics.heads.head import Head, reader
 from jepa_wm.dynamics.heads.pixels import PixelHead
 from jepa_wm.dynamics.heads.reward import RewardHead
-from jepa_wm.dynamics.heads.standard import Standard
 from jepa_wm.dynamics.heads.state import StateHead
 from jepa_wm.dynamics.heads.value import ValueHead
 
@@ -13,7 +12,6 @@ __all__ = [
     "Head",
     "PixelHead",
     "RewardHead",
-    "Standard",
     "StateHead",
     "ValueHead",
     "reader",

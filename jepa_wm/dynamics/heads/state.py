@@ -7,8 +7,8 @@ from torch import Tensor
 
 from jepa_wm.contracts import Batch
 from jepa_wm.dynamics.heads.head import Head, reader, told
-from jepa_wm.dynamics.heads.standard import Standard
 from jepa_wm.errors import UserError
+from jepa_wm.standard import Standard
 
 
 class StateHead(Head):

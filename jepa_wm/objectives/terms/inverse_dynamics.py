@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_wm.contracts import Batch, LatentTerm
-from jepa_wm.dynamics.heads import Standard, reader
+from jepa_wm.dynamics.heads import reader
 from jepa_wm.errors import UserError
+from jepa_wm.standard import Standard
 
 
 class InverseDynamics(LatentTerm):
