@@ -62,7 +62,6 @@ def main() -> None:
             "gradients": gradients(loss, named),
         },
     }
-    numbers["train"]["gradients"] = gradients(loss, named)
     model.load_state_dict(weights(model), strict=False)
     model.eval()
     with torch.no_grad():
