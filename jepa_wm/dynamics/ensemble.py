@@ -1,6 +1,7 @@
 """Several predictors at once, whose disagreement says what they do not know."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -108,7 +109,7 @@ class Ensemble(Dynamics):
         leaves = [] if state is None else state.leaves
         answer: dict[str, Any] = {}
 
-        def one(weights: dict[str, Tensor], tensors: list[Tensor]) -> list[Tensor]:
+        def one(weights: Mapping[str, Tensor], tensors: list[Tensor]) -> list[Tensor]:
             own = () if state is None else (tree_unflatten(_fill(leaves, tensors), state.structure),)
             found = functional_call(_Method(self.member, method), {**weights, **shared}, (*own, *given))
             answer["leaves"], answer["structure"] = tree_flatten(found)

@@ -35,10 +35,13 @@ class MLPDynamics(Dynamics):
         self.width, self.discrete = width, discrete
         self.actions = ActionEncoder(action_dim, frame_skip, width, width, discrete)
         self.enter = nn.Linear(tokens * latent_dim + width, width)
-        self.middle = nn.Sequential(nn.LayerNorm(width), nn.Mish(), nn.Linear(width, width), nn.LayerNorm(width))
-        self.leave = nn.Sequential(nn.Mish(), nn.Linear(width, tokens * latent_dim))
-        nn.init.zeros_(self.leave[1].weight)
-        nn.init.zeros_(self.leave[1].bias)
+        self.middle = nn.Sequential(
+            *(nn.LayerNorm(width), nn.Mish()),
+            *(nn.Linear(width, width), nn.LayerNorm(width), nn.Mish()),
+        )
+        self.leave = nn.Linear(width, tokens * latent_dim)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
 
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Teacher forcing: latents (B, T, N, D) and the action after each (B, T, A) -> the next of each."""

@@ -72,7 +72,8 @@ class TransformerDynamics(Dynamics):
     ) -> None:
         super().__init__()
         shape, positions = shape or BlockShape(), positions or TimeRope()
-        self.latent_dim, self.grid, self.action_dim, self.frame_skip = latent_dim, tuple(grid), action_dim, frame_skip
+        self.latent_dim, self.action_dim, self.frame_skip = latent_dim, action_dim, frame_skip
+        self.grid = (grid[0], grid[1])
         self.width, self.depth, self.heads, self.window = width, depth, heads, window
         self.conditioning, self.residual, self.positions = conditioning, residual, positions
         self.shape, self.discrete = shape, discrete

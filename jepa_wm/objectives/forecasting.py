@@ -100,8 +100,10 @@ class Forecasting(Objective):
 
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Give the dynamics the spread of the actions, and the rest what it asks for."""
-        for part in (self.dynamics, self.frames, self.bounds, *self._terms().values()):
+        for part in (self.dynamics, self.frames, self.bounds):
             part.prepare(statistics)
+        for term in self._terms().values():
+            term.prepare(statistics)
 
     def after_step(self, progress: float) -> None:
         """Let the terms' heads follow."""
