@@ -21,8 +21,7 @@ from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
 from jepa_wm.allocator import keep_freed_memory
 from jepa_wm.dynamics import BlockShape, LeWMDynamics, TransformerDynamics, rollout
 from jepa_wm.encoders import Learned, ProjectedPool, vit
-from jepa_wm.objectives import Forecasting
-from jepa_wm.objectives.forecasting import Rollout
+from jepa_wm.objectives import Forecasting, Rollout
 from jepa_wm.objectives.terms import GaussianLatents
 from jepa_wm.optim import adamw
 
