@@ -128,14 +128,14 @@ def _mixed(moments: dict[str, Moments], weights: dict[str, float]) -> Moments:
 
 
 def _bounds(spaces: list[dict[str, Any] | None]) -> dict[str, Any]:
-    """The bounds (low (A,), high (A,)) that hold for all of a mixture's action spaces; None where there is none."""
-    boxes = [space for space in spaces if space is not None and space.get("type") == "Box"]
-    if not boxes or len(boxes) < len(spaces):
+    """The bounds, low (A,) and high (A,), that hold for all of a mixture's action spaces; None where there is none."""
+    if not all(spaces):
         return {}
-    low, high = (zip(*(box[side] for box in boxes), strict=True) for side in ("low", "high"))
-    return {
-        "action_bounds": (
-            [None if None in ends else min(ends) for ends in low],
-            [None if None in ends else max(ends) for ends in high],
-        )
-    }
+    sides = [
+        (space["low"], space["high"]) if space["type"] == "Box" else ([0.0] * space["width"], [1.0] * space["width"])
+        for space in spaces
+        if space
+    ]
+    low, high = (zip(*side, strict=True) for side in zip(*sides, strict=True))
+    least = [None if None in ends else min(ends) for ends in low]
+    return {"action_bounds": (least, [None if None in ends else max(ends) for ends in high])}

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from jepa_wm.contracts import Batch
-from jepa_wm.dynamics import TransformerDynamics
+from jepa_wm.dynamics import Ensemble, TransformerDynamics, rollout
+from jepa_wm.dynamics.heads import ValueHead
 from jepa_wm.encoders import GridPool, PooledFrames, ViT
 from jepa_wm.errors import UserError
-from jepa_wm.objectives import Forecasting
-from jepa_wm.objectives.terms import GaussianLatents
+from jepa_wm.objectives import Forecasting, Rollout
+from jepa_wm.objectives.terms import GaussianLatents, HeadTerm, TimeSimilarity
 
 
 @pytest.fixture
@@ -42,6 +43,97 @@ def test_a_frozen_encoder_gets_no_gradient(encoder: ViT, freeze: bool) -> None:
     Forecasting(encoder, predictor, freeze_encoder=freeze)(batch())["loss"].backward()
     assert (encoder.embed.weight.grad is None) == freeze
     assert predictor.leave.weight.grad is not None
+
+
+def lively() -> TransformerDynamics:
+    """A dynamics under which latents move."""
+    made = dynamics()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return made
+
+
+def test_a_rollout_begins_with_what_is_seen_and_errors_have_weights(encoder: ViT) -> None:
+    predictor, data = lively(), batch()
+    terms = {"slow": TimeSimilarity(0.25)}
+    made = Forecasting(encoder, predictor, terms, forced=0.5, rollout=Rollout(2.0, seen=2))
+    with torch.no_grad():
+        found, z, actions = made(data), PooledFrames()(encoder, data["pixels"]), data["actions"]
+        ahead = rollout(predictor, z[:, :2], actions[:, :1], actions[:, 1:])
+        forced = predictor(z[:, :-1], actions)
+    torch.testing.assert_close(found["rollout"], (ahead - z[:, 2:]).square().mean())
+    torch.testing.assert_close(found["one_step"], (forced - z[:, 1:]).square().mean())
+    torch.testing.assert_close(found["loss"], 0.5 * found["one_step"] + 2.0 * found["rollout"] + 0.25 * found["slow"])
+    with pytest.raises(UserError, match="clips of 3 frames; expected more than 3"):
+        Forecasting(encoder, predictor, rollout=Rollout(seen=3))(data)
+
+
+@pytest.mark.parametrize("error", ["l1", "smooth_l1", "cosine"])
+def test_errors_are_what_they_are_called(encoder: ViT, error: str) -> None:
+    predictor, data = lively(), batch()
+    found = Forecasting(encoder, predictor, error=error, rollout=Rollout(0.0))(data)["loss"]
+    z = PooledFrames()(encoder, data["pixels"])
+    forced, wanted = predictor(z[:, :-1], data["actions"]), z[:, 1:]
+    away = (forced - wanted).abs()
+    expected = {
+        "l1": away,
+        "smooth_l1": torch.where(away < 1, away.square() / 2, away - 0.5),
+        "cosine": 1 - (forced * wanted).sum(-1) / forced.norm(dim=-1) / wanted.norm(dim=-1),
+    }
+    torch.testing.assert_close(found, expected[error].mean())
+
+
+def test_a_cut_rollout_has_the_gradient_of_its_steps_one_by_one(encoder: ViT) -> None:
+    data = batch()
+    torch.manual_seed(2)
+    predictor = lively()
+    made = Forecasting(encoder, predictor, forced=0.0, rollout=Rollout(cut=True), freeze_encoder=True)
+    made(data)["loss"].backward()
+    cut = predictor.leave.weight.grad
+    predictor.zero_grad()
+    z = PooledFrames()(encoder, data["pixels"]).detach()
+    first = predictor(z[:, :1], data["actions"][:, :1])
+    second = predictor.step(predictor.start(first.detach(), data["actions"][:, :0]), data["actions"][:, 1]).latent
+    (torch.stack([first[:, 0], second], dim=1) - z[:, 1:]).square().mean().backward()
+    torch.testing.assert_close(cut, predictor.leave.weight.grad)
+    predictor.zero_grad()
+    Forecasting(encoder, predictor, forced=0.0, freeze_encoder=True)(data)["loss"].backward()
+    assert not torch.allclose(cut, predictor.leave.weight.grad, rtol=1e-2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_what_is_to_be_predicted_has_gradient_unless_it_is_detached(encoder: ViT, detach: bool) -> None:
+    data = batch()
+    Forecasting(encoder, dynamics(), rollout=Rollout(0.0), detach=detach)(data)["loss"].backward()
+    found = encoder.embed.weight.grad
+    encoder.zero_grad()
+    z = PooledFrames()(encoder, data["pixels"])
+    (z[:, :-1] - (z[:, 1:].detach() if detach else z[:, 1:])).square().mean().backward()
+    torch.testing.assert_close(found, encoder.embed.weight.grad)
+
+
+def test_every_member_of_an_ensemble_has_its_own_error(encoder: ViT) -> None:
+    data, members = batch(), Ensemble(lively(), 3)
+    with torch.no_grad():
+        for parameter in members.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        found, z = Forecasting(encoder, members)(data), PooledFrames()(encoder, data["pixels"])
+        each = members.forced(z[:, :-1], data["actions"])
+    torch.testing.assert_close(found["one_step"], (each - z[:, 1:]).square().mean())
+    assert found["one_step"] > 1.01 * (each.mean(dim=0) - z[:, 1:]).square().mean()
+
+
+def test_heads_follow_the_steps_and_are_saved_by_their_names(encoder: ViT) -> None:
+    head = ValueHead(6, decay=0.0)
+    made = Forecasting(encoder, dynamics(), {"value": HeadTerm(head, "value")})
+    with torch.no_grad():
+        head.read[1].weight.add_(1.0)
+    made.after_step(0.5)
+    torch.testing.assert_close(head.average[1].weight, head.read[1].weight)
+    assert made.exported()["value"] is head and {"encoder", "frames", "dynamics", "bounds"} < made.exported().keys()
+    with pytest.raises(UserError, match=r"heads are named \['dynamics'\], as parts of the model"):
+        Forecasting(encoder, dynamics(), {"value": HeadTerm(head, "dynamics")}).exported()
 
 
 def test_the_dynamics_learn_the_spread_of_the_actions(encoder: ViT) -> None:
