@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from jepa_wm.contracts import Dynamics
@@ -188,6 +189,21 @@ def test_the_saved_folder_is_a_hub_folder_and_another_format_is_refused(tmp_path
     (tmp_path / "saved" / "world_model.json").write_text('{"format": 9}')
     with pytest.raises(UserError, match="is of format 9; expected 1"):
         WorldModel.from_pretrained(tmp_path / "saved")
+
+
+def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real().save_pretrained(tmp_path / "saved")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name: {"somebody/rooms": tmp_path / "saved"}[name])
+    assert isinstance(WorldModel.from_pretrained("somebody/rooms").dynamics, TransformerDynamics)
+
+    def offline(name: str) -> str:
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(
+        UserError, match="'somebody/else' is no folder here, and the hub does not give it: no connection"
+    ):
+        WorldModel.from_pretrained("somebody/else")
 
 
 def test_a_state_that_is_not_a_number_is_refused() -> None:
