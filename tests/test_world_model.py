@@ -200,9 +200,7 @@ def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
         raise LocalEntryNotFoundError("no connection")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(
-        UserError, match="is no folder here, and the hub does not give it: no connection"
-    ):
+    with pytest.raises(UserError, match="is no folder here, and the hub does not give it: no connection"):
         WorldModel.from_pretrained("somebody/else")
 
 
