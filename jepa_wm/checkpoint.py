@@ -22,7 +22,7 @@ PACKAGE = "jepa_wm"
 def spec(module: Any) -> dict[str, Any]:
     """The configuration of `module`: `{"class_path": …, "init_args": {…}}`, nested where it nests."""
     cls = type(module)
-    own = cls.__init__ is not object.__init__
+    own = cls.__init__ not in (object.__init__, nn.Module.__init__)
     args = [name for name in inspect.signature(cls.__init__).parameters if name != "self"] if own else []
     return {
         "class_path": f"{cls.__module__}.{cls.__qualname__}",

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 Batch = dict[str, Any]
 """A batch of clips: pixels uint8 (B, T, C, H, W); actions float32 (B, T-1, A), A covering the whole
-frame skip; state float32 (B, T, P); captions, a list of B lists of T sentences. Or of images: pixels
-uint8 (B, C, H, W), captions a list of B sentences. What an objective's `transform` made of the pixels
-is beside them: `views` uint8 (B, V, …, C, H, W), `local_views` (B, V, …, C, h, w). `step`, the number
-of the batch counted from one that the run's seed gives, seeds everything random; `progress` is the
-share of the training that is done."""
+frame skip; reward float32 (B, T-1), its sum over the frame skip; state float32 (B, T, P); captions, a
+list of B lists of T sentences. Or of images: pixels uint8 (B, C, H, W), captions a list of B sentences.
+What an objective's `transform` made of the pixels is beside them: `views` uint8 (B, V, …, C, H, W),
+`local_views` (B, V, …, C, h, w). `step`, the number of the batch counted from one that the run's seed
+gives, seeds everything random; `progress` is the share of the training that is done."""
 
 
 class Encoder(nn.Module):
@@ -90,6 +91,37 @@ class Objective(nn.Module):
         raise NotImplementedError
 
 
+class LatentTerm(nn.Module):
+    """Something asked of the latents of a clip beside their prediction.
+
+    Attributes:
+        weight: its factor in the loss.
+    """
+
+    weight: float
+
+    def forward(self, latents: Tensor, imagined: Tensor | None, batch: Batch) -> Tensor:
+        """The loss, a scalar that is not weighted yet.
+
+        Args:
+            latents: of a clip, (B, T, N, D), float32, with gradient.
+            imagined: what each of M predictors says of frames 1 to T-1, rolled out from frame 0, (M, B, T-1, N, D);
+                None if nothing was rolled out.
+            batch: the clip.
+        """
+        raise NotImplementedError
+
+    def prepare(self, statistics: dict[str, Any]) -> None:
+        """Take in the data's statistics, as `Objective.prepare`; of states `state_mean` and `state_std`, lists of P."""
+
+    def after_step(self, progress: float) -> None:
+        """Follow an optimiser step, as `Objective.after_step`."""
+
+    def exported(self) -> dict[str, nn.Module]:
+        """What is saved with the model, by name."""
+        return {}
+
+
 State = Any
 """A dynamics state: opaque to everyone but its dynamics."""
 
@@ -101,17 +133,20 @@ class Dynamics(nn.Module):
         latent_dim: width D of the latents.
         action_dim: A of one environment step.
         frame_skip: environment steps between two latents; an action here is `frame_skip * action_dim` wide.
+        actions: what embeds actions.
 
-    `forward(latents (B, T, N, D), actions (B, T, A))` is teacher forcing: the latents after each frame.
+    `forward(latents (B, T, N, D), actions (B, T, A))` is teacher forcing: the latents after each frame. An ensemble
+    answers with its members' mean; `forced` and `futures` are what its M members say, and what is trained.
     """
 
     latent_dim: int
     action_dim: int
     frame_skip: int
+    actions: Any
 
-    def set_action_statistics(self, mean: list[float], std: list[float]) -> None:
-        """Take in mean and standard deviation (A,) of the training actions."""
-        raise NotImplementedError
+    def prepare(self, statistics: dict[str, Any]) -> None:
+        """Take in the data's statistics before training, as `Objective.prepare`."""
+        self.actions.prepare(statistics)
 
     def start(self, latents: Tensor, actions: Tensor) -> State:
         """Read the context once: latents (B, T, N, D), actions between them (B, T-1, A)."""
@@ -126,8 +161,29 @@ class Dynamics(nn.Module):
         raise NotImplementedError
 
     def expand(self, state: State, candidates: int) -> State:
-        """Repeat each of B states S times: a state of batch B * S, candidates of one state adjacent."""
+        """S candidates of each of B states: a state of batch B * S, candidates of one state adjacent."""
         raise NotImplementedError
+
+    def future(self, state: State, actions: Tensor, cut: bool = False) -> Tensor:
+        """The latents (B, K, N, D) after each action (B, K, A); with `cut`, no gradient goes back past a step."""
+        latents = []
+        for action in actions.unbind(dim=1):
+            state = self.step(detached(state) if cut else state, action)
+            latents.append(self.latent(state))
+        return torch.stack(latents, dim=1)
+
+    def forced(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """`forward` of each member (M, B, T, N, D)."""
+        return self(latents, actions)[None]
+
+    def futures(self, state: State, actions: Tensor, cut: bool = False) -> Tensor:
+        """`future` of each member (M, B, K, N, D)."""
+        return self.future(state, actions, cut)[None]
+
+
+def detached(state: State) -> State:
+    """The same state, through which no gradient goes."""
+    return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, state)
 
 
 Cost = Callable[[Tensor], Tensor]

@@ -51,7 +51,9 @@ def adamw(
     groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            decays, scale = parameter.ndim > 1 and not _is_token(name), _scale(module, name, layer_decay)
+            # Of an ensemble, each member's vectors are rows of a matrix.
+            decays = parameter.ndim - getattr(parameter, "stacked", 0) > 1 and not _is_token(name)
+            scale = _scale(module, name, layer_decay)
             group = groups.setdefault((decays, scale), {"params": [], "decays": decays, "lr_scale": scale})
             group["params"].append((name, parameter))
     if not groups:
@@ -69,7 +71,7 @@ def set_rates(optimizer: torch.optim.Optimizer, lr: float, weight_decay: float) 
 
 
 def _is_token(name: str) -> bool:
-    return f".{name}".endswith(tuple(f".{token}" for token in TOKENS))
+    return f".{name}".replace("/", ".").endswith(tuple(f".{token}" for token in TOKENS))
 
 
 def _scale(module: nn.Module, name: str, layer_decay: float) -> float:

@@ -1,16 +1,20 @@
-"""A world model: encoder, dynamics and text alignment, saved, loaded and planned with as one."""
+"""A world model: encoder, dynamics and what reads latents, saved, loaded, imagined and planned with as one."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from jepa_wm.checkpoint import find_part, load_module, save_modules
+from jepa_wm.checkpoint import load_module, save_modules
 from jepa_wm.contracts import Cost, Dynamics, Encoder, Plan, Planner
-from jepa_wm.dynamics.rollout import rollout
+from jepa_wm.dynamics.bounds import ActionBounds
+from jepa_wm.dynamics.heads import Head
+from jepa_wm.dynamics.rollout import rollouts
+from jepa_wm.encoders.frames import Frames, PooledFrames
 from jepa_wm.encoders.text import TextAlignment
-from jepa_wm.encoders.vit import encode_frames
 from jepa_wm.errors import UserError
+from jepa_wm.model_folder import model_folder, write_card
 from jepa_wm.planning.cem import CEM
 from jepa_wm.planning.costs import LatentCost, dissimilarity, goal_distance
 from jepa_wm.precision import mixed
@@ -18,60 +22,127 @@ from jepa_wm.precision import mixed
 Goal = Tensor | str | list[str]
 """Images (E, C, H, W) or one (C, H, W), a sentence, or a sentence for each environment."""
 
-
 ROWS = 4096
 """Candidates that are rolled out at once."""
+
+
+class Imagined(NamedTuple):
+    """What is imagined to follow K blocks of actions.
+
+    Attributes:
+        latents: (B, K, N, D); of an ensemble, the mean of its members.
+        uncertainty: how far an ensemble's members are apart (B, K), as the root mean square over N and D; None of a
+            single predictor, which does not know.
+        readouts: what each head reads off the latents, by name.
+    """
+
+    latents: Tensor
+    uncertainty: Tensor | None
+    readouts: dict[str, Tensor]
 
 
 class WorldModel(nn.Module):
     """Encode what is seen, imagine what actions lead to, plan towards an image or a sentence.
 
     Args:
-        encoder: pixels to latents.
+        encoder: pixels to tokens.
         dynamics: latents and actions to future latents.
         text: sentences and latents in one space; without it, no sentence can be a goal.
+        frames: how frames become latents; the encoder's pooled ones if none is given.
+        bounds: of the environment's actions; [-1, 1] if none are given.
+        heads: what reads latents, by name.
     """
 
-    def __init__(self, encoder: Encoder, dynamics: Dynamics, text: TextAlignment | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        dynamics: Dynamics,
+        text: TextAlignment | None = None,
+        frames: Frames | None = None,
+        bounds: ActionBounds | None = None,
+        heads: dict[str, nn.Module] | None = None,
+    ) -> None:
         super().__init__()
-        self.encoder, self.dynamics, self.text = encoder, dynamics, text
+        self.encoder, self.dynamics, self.text, self.frames = encoder, dynamics, text, frames or PooledFrames()
+        self.bounds = bounds or ActionBounds(dynamics.action_dim, dynamics.frame_skip)
+        self.heads = nn.ModuleDict(heads or {})
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> "WorldModel":
-        """Load a world model from a run folder (`runs/demo/forecast`) or a saved folder.
+        """Load a world model from a run folder (`runs/demo/forecast`), a saved folder, or the Hugging Face hub.
+
+        Args:
+            source: a folder, or "owner/name" of a model on the hub.
 
         Raises:
-            UserError: if the folder lacks a part or a part is broken.
+            UserError: if the folder lacks a part, a part is broken, or another version of the format made it.
         """
-        encoder, dynamics = (load_module(find_part(source, part)) for part in ("encoder", "dynamics"))
-        folder = find_part(source, "encoder").parent
-        text = load_module(folder / "text") if (folder / "text").is_dir() else None
-        return cls(encoder, dynamics, text).eval()  # type: ignore[arg-type]
+        folder = model_folder(source)
+        parts = {path.name: load_module(path) for path in sorted(folder.iterdir()) if path.is_dir()}
+        if missing := {"encoder", "dynamics"} - parts.keys():
+            raise UserError(f"{folder} holds no '{min(missing)}'; it holds {sorted(parts)}")
+        own = {name: parts.get(name) for name in ("encoder", "dynamics", "text", "frames", "bounds")}
+        heads = {name: part for name, part in parts.items() if isinstance(part, Head)}
+        return cls(**own, heads=heads).eval()  # type: ignore[arg-type]
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save everything needed to act into `folder`, as safetensors and JSON."""
-        parts: dict[str, nn.Module | None] = {
-            "encoder": self.encoder,
-            "dynamics": self.dynamics,
-            "text": self.text,
-        }
-        save_modules(folder, {name: part for name, part in parts.items() if part is not None})
+        """Save everything needed to act into `folder`: safetensors, JSON, and a model card for the hub."""
+        parts = {name: part for name, part in self.named_children() if name != "heads"}
+        parts |= dict(self.heads.named_children())
+        save_modules(folder, parts)
+        write_card(folder, self.bounds, parts)
 
     @property
     def device(self) -> torch.device:
         """Where the model is; what it is given is brought there."""
         return next(self.parameters()).device
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels uint8 (B, T, C, H, W) -> latents float32 (B, T, N, D)."""
-        return encode_frames(self.encoder, pixels.to(self.device)).float()
+    def encode(self, pixels: Tensor, state: Tensor | None = None) -> Tensor:
+        """Pixels uint8 (B, T, C, H, W), and the state (B, T, P) where it is read -> latents float32 (B, T, N, D).
+
+        Raises:
+            UserError: if the state holds NaN, or is missing where it is read.
+        """
+        if state is not None and not torch.isfinite(state).all():
+            raise UserError("observation: got NaN or infinity in the state; expected numbers")
+        state = None if state is None else state.to(self.device)
+        return self.frames(self.encoder, pixels.to(self.device), state).float()
 
     @torch.no_grad()
-    def imagine(self, pixels: Tensor, actions: Tensor) -> Tensor:
-        """The latents (B, K, N, D) that follow pixels (B, C, H, W) under actions (B, K, frame_skip * A)."""
-        latents = self.encode(pixels[:, None])
-        actions = actions.to(self.device)
-        return rollout(self.dynamics, latents, actions[:, :0], actions)
+    def imagine(
+        self,
+        pixels: Tensor,
+        actions: Tensor,
+        context: Tensor | None = None,
+        state: Tensor | None = None,
+        clip: bool = False,
+    ) -> Imagined:
+        """What follows what was seen, under actions.
+
+        Args:
+            pixels: the last frame (B, C, H, W), or the last T of them (B, T, C, H, W), uint8.
+            actions: blocks (B, K, frame_skip * A) or, for S candidates of each, adjacent, (B * S, K, frame_skip * A).
+            context: blocks of actions between the frames (B, T-1, frame_skip * A).
+            state: of the frames (B, P) or (B, T, P), where the model reads it.
+            clip: bring actions outside their bounds to them, instead of refusing them.
+
+        Raises:
+            UserError: if actions do not fit or lie outside their bounds, or something is not a number.
+        """
+        pixels = pixels if pixels.ndim == 5 else pixels[:, None]
+        state = state[:, None] if state is not None and state.ndim == 2 else state
+        actions = self.bounds(actions.to(self.device), clip)
+        known = actions[: len(pixels), :0] if context is None else self.bounds(context.to(self.device), clip)
+        if known.shape[1] != pixels.shape[1] - 1 or len(actions) % len(pixels):
+            raise UserError(
+                f"imagine: got {pixels.shape[1]} frames with {known.shape[1]} blocks of actions between them, and "
+                f"{len(actions)} sequences of actions for {len(pixels)} observations; expected one block fewer than "
+                "frames, and a whole number of sequences for each"
+            )
+        members = rollouts(self.dynamics, self.encode(pixels, state), known, actions).float()
+        latents = members.mean(dim=0)
+        readouts = {name: head(latents) for name, head in self.heads.items()}
+        return Imagined(latents, spread(members), readouts)
 
     @torch.no_grad()
     def plan(
@@ -91,26 +162,25 @@ class WorldModel(nn.Module):
             goal: what to reach, see Goal.
             planner: the search; CEM with its defaults if none is given.
             horizon: planned actions K.
-            mean: where the search starts, (E, K, A); zeros if none is given.
+            mean: where the search starts, (E, K, A); the middle of the bounds if none is given.
             final: weight of the last imagined latent in the cost, the mean over time has the rest.
             seed: seeds the search.
 
         Returns:
-            A Plan with actions (E, K, A) in [-1, 1].
+            A Plan with actions (E, K, A) within the bounds.
 
         Raises:
             UserError: if the goal's shape does not fit, or it is a sentence and the model has no text.
         """
         pixels = pixels if pixels.ndim == 4 else pixels[None]
-        if mean is None:
-            mean = torch.zeros(pixels.shape[0], horizon, self.dynamics.action_dim)
-        mean = mean.to(self.device)
-        high = torch.ones(self.dynamics.action_dim, device=self.device)
+        low, high = self.bounds.low, self.bounds.high
+        mean = (low + high).div(2).expand(len(pixels), horizon, -1) if mean is None else mean.to(self.device)
+        std = (high - low).div(2).expand_as(mean)
         generator = torch.Generator().manual_seed(seed)
         with mixed(self.device.type):
             latents = self.encode(pixels[:, None])
             cost = self._action_cost(latents, self.goal_cost(goal, pixels.shape[0], final))
-            return (planner or CEM()).plan(cost, mean, torch.ones_like(mean), -high, high, generator)
+            return (planner or CEM()).plan(cost, mean, std, low, high, generator)
 
     def goal_cost(self, goal: Goal, environments: int, final: float = 1.0) -> LatentCost:
         """The cost of imagined latents (E, S, K, N, D) for a goal; see `plan`."""
@@ -142,7 +212,14 @@ class WorldModel(nn.Module):
             for start in range(0, environments, size):
                 seen = latents[start : start + size]
                 actions = blocks[start * samples : (start + size) * samples]
-                futures.append(rollout(self.dynamics, seen, actions[: len(seen), :0], actions))
+                futures.append(rollouts(self.dynamics, seen, actions[: len(seen), :0], actions).mean(dim=0))
             return latent_cost(torch.cat(futures).unflatten(0, (environments, samples)))
 
         return cost
+
+
+def spread(members: Tensor) -> Tensor | None:
+    """How far the members' latents (M, B, K, N, D) are apart (B, K); None of a single one."""
+    if len(members) == 1:
+        return None
+    return members.var(dim=0).mean(dim=(-2, -1)).sqrt()

@@ -66,16 +66,15 @@ class ClipDataModule(L.LightningDataModule):
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """Mean and standard deviation of actions and states, over the mixture; of episodes alone."""
+        """Mean and standard deviation of actions and states over the mixture, and the actions' bounds; of episodes."""
         if self.kind != "episodes":
             return {}
         parts = {source: EpisodeShards(source, "train", self.cache).statistics for source in self.weights}
-        return to_statistics(
-            {
-                name: _mixed({source: from_statistics(part, name) for source, part in parts.items()}, self.weights)
-                for name in ("action", "state")
-            }
-        )
+        moments = {
+            name: _mixed({source: from_statistics(part, name) for source, part in parts.items()}, self.weights)
+            for name in ("action", "state")
+        }
+        return to_statistics(moments) | _bounds([manifest.get("action_space") for manifest in self.manifests.values()])
 
     def train_dataloader(self) -> Loader:
         """Shuffled clips of the training splits, in full batches: losses over all ranks need equal ones."""
@@ -126,3 +125,17 @@ def _mixed(moments: dict[str, Moments], weights: dict[str, float]) -> Moments:
         share = rows * weights[source] / sum(weights.values())
         total = total.merge(Moments(share, part.mean, part.std**2 * share))
     return total
+
+
+def _bounds(spaces: list[dict[str, Any] | None]) -> dict[str, Any]:
+    """The bounds, low (A,) and high (A,), that hold for all of a mixture's action spaces; None where there is none."""
+    if not all(spaces):
+        return {}
+    sides = [
+        (space["low"], space["high"]) if space["type"] == "Box" else ([0.0] * space["width"], [1.0] * space["width"])
+        for space in spaces
+        if space
+    ]
+    low, high = (zip(*side, strict=True) for side in zip(*sides, strict=True))
+    least = [None if None in ends else min(ends) for ends in low]
+    return {"action_bounds": (least, [None if None in ends else max(ends) for ends in high])}

@@ -84,7 +84,7 @@ def roll_out(model: WorldModel, shards: EpisodeShards) -> Imagination:
     state = torch.from_numpy(np.stack([episode.state[times] for episode in episodes]))
     actions = torch.from_numpy(np.stack([episode.actions[: steps * skip] for episode in episodes]))
     real = encode(model.encoder, frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-    future = model.imagine(frames[:, 0], actions.reshape(len(episodes), steps, -1)).flatten(2)
+    future = model.imagine(frames[:, 0], actions.reshape(len(episodes), steps, -1), clip=True).latents.flatten(2)
     return Imagination(frames, state, real, torch.cat([real[:, :1], future], dim=1))
 
 

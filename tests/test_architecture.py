@@ -12,7 +12,7 @@ PACKAGES = ("jepa_wm", "probes", "pretrain")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 LAYERS = [
     {"errors", "contracts", "files", "manifest", "checkpoint", "distributed", "optim", "schedules"}
-    | {"statistics", "precision", "paths", "allocator"},
+    | {"statistics", "standard", "precision", "paths", "allocator"},
     {"envs"},
     {"data"},
     {"planning"},
@@ -20,6 +20,7 @@ LAYERS = [
     {"encoders"},
     {"dynamics"},
     {"objectives"},
+    {"model_folder"},
     {"world_model"},
     {"control"},
     {"cli"},
@@ -29,6 +30,7 @@ OWNERS = {
     "lightning": ("pretrain/",),
     "webdataset": ("jepa_wm/data/",),
     "gymnasium": ("jepa_wm/envs/", "jepa_wm/control/"),
+    "pymunk": ("jepa_wm/envs/push_t_physics.py",),
     "open_clip": ("jepa_wm/encoders/", "jepa_wm/objectives/contrastive.py"),
     "faiss": ("probes/",),
     "tensorboardX": ("pretrain/",),
@@ -145,12 +147,12 @@ def undocumented(tree: ast.Module, promised: set[str]) -> list[str]:
 
 
 def promises() -> set[str]:
-    """Methods that protocols and the contracts describe."""
+    """Methods that protocols, abstract classes and the contracts describe."""
     found = set()
     for path in FILES:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and (
-                path.name == "contracts.py" or "Protocol" in map(ast.unparse, node.bases)
+                path.name == "contracts.py" or {"Protocol", "ABC"} & set(map(ast.unparse, node.bases))
             ):
                 found |= {
                     item.name for item in node.body if isinstance(item, ast.FunctionDef) and ast.get_docstring(item)

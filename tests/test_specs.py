@@ -14,8 +14,8 @@ from jepa_wm.contracts import Objective
 ROOT = Path(inspect.getfile(jepa_wm)).parent
 MODULES = [
     cls
-    for folder in ("encoders", "dynamics", "losses")
-    for path in sorted((ROOT / folder).glob("*.py"))
+    for folder in ("encoders", "dynamics", "dynamics.heads", "losses", "objectives.terms")
+    for path in sorted((ROOT / folder.replace(".", "/")).glob("*.py"))
     for cls in vars(import_module(f"jepa_wm.{folder}.{path.stem}")).values()
     if inspect.isclass(cls)
     and issubclass(cls, nn.Module)

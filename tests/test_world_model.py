@@ -5,14 +5,17 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from jepa_wm.contracts import Dynamics
-from jepa_wm.dynamics import TransformerDynamics
-from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
+from jepa_wm.dynamics import Ensemble, TransformerDynamics, rollout, rollouts
+from jepa_wm.encoders import ClipText, GridPool, PatchFrames, StateFrames, TextAlignment, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.planning import CEM
 from jepa_wm.world_model import WorldModel
+
+UNIT = {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0]}
 
 
 class Where(nn.Module):
@@ -66,7 +69,7 @@ def test_the_plan_leads_from_each_start_to_its_goal(world: WorldModel) -> None:
     start, goal = [(0.2, 0.9), (1.0, 1.0)], [(1.5, 0.4), (1.0, 0.2)]
     plan = world.plan(images(*start), images(*goal), CEM(iterations=15), horizon=4)
     blocks = plan.actions.repeat(1, 1, 5)
-    arrived = world.imagine(images(*start), blocks)[:, -1, 0]
+    arrived = world.imagine(images(*start), blocks).latents[:, -1, 0]
     assert (arrived - torch.tensor(goal)).abs().max() < 0.06
     assert plan.actions.abs().max() <= 1
 
@@ -91,7 +94,7 @@ def test_one_goal_serves_all_environments_and_a_wrong_number_is_refused(world: W
 def real() -> WorldModel:
     torch.manual_seed(0)
     encoder = ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2))
-    dynamics = TransformerDynamics(6, 1, 2, 5, width=12, depth=1, heads=2)
+    dynamics = TransformerDynamics(6, (1, 1), 2, 5, width=12, depth=1, heads=2)
     with torch.no_grad():
         dynamics.leave.weight.normal_()
     return WorldModel(encoder, dynamics, TextAlignment(6, ClipText(8, 16, 1, 2))).eval()
@@ -118,3 +121,95 @@ def test_a_folder_without_dynamics_is_no_world_model(tmp_path: Path) -> None:
     (tmp_path / "model" / "dynamics").rmdir()
     with pytest.raises(UserError, match="holds no 'dynamics'"):
         WorldModel.from_pretrained(tmp_path)
+
+
+def test_an_ensemble_says_how_far_its_members_are_apart_and_a_single_predictor_does_not() -> None:
+    torch.manual_seed(0)
+    encoder = ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2)).eval()
+    ensemble = Ensemble(TransformerDynamics(6, width=12, depth=1, heads=2), 3).eval()
+    with torch.no_grad():
+        for parameter in ensemble.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    seen, actions = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.rand(4, 3, 10)
+    found = WorldModel(encoder, ensemble).imagine(seen, actions)
+    latents = WorldModel(encoder, ensemble).encode(seen[:, None])
+    members = rollouts(ensemble, latents, actions[:2, :0], actions).detach()
+    torch.testing.assert_close(found.latents, members.mean(dim=0))
+    apart = (members - members.mean(dim=0)).square().sum(dim=0) / 2
+    assert found.uncertainty is not None
+    torch.testing.assert_close(found.uncertainty, apart.mean(dim=(-2, -1)).sqrt())
+    assert real().imagine(seen, torch.rand(2, 3, 10)).uncertainty is None
+
+
+def test_what_is_no_action_of_the_world_is_refused_or_clipped() -> None:
+    model, seen = real(), torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    model.bounds.prepare(
+        {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0], "action_bounds": ([-0.5, None], [0.5, None])}
+    )
+    wild = torch.tensor([0.0, 2.5] * 4 + [0.7, -4.0])[None, None]
+    with pytest.raises(UserError, match=r"expected \[-0.5, -3.0\] to \[0.5, 3.0\]; clip=True clips"):
+        model.imagine(seen, wild)
+    tame = torch.tensor([0.0, 2.5] * 4 + [0.5, -3.0])[None, None]
+    torch.testing.assert_close(model.imagine(seen, wild, clip=True).latents, model.imagine(seen, tame).latents)
+    with pytest.raises(UserError, match="blocks of 8 numbers; expected 10"):
+        model.imagine(seen, torch.zeros(1, 1, 8))
+    with pytest.raises(UserError, match="NaN or infinity"):
+        model.imagine(seen, torch.full((1, 1, 10), torch.nan))
+    with pytest.raises(UserError, match="2 frames with 0 blocks of actions between them"):
+        model.imagine(seen[:, None].repeat(1, 2, 1, 1, 1), torch.zeros(1, 1, 10))
+
+
+def test_plans_stay_within_the_bounds_of_the_world() -> None:
+    model, seen = real(), torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    model.bounds.prepare(
+        {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0], "action_bounds": ([2.0, -0.1], [3.0, 0.1])}
+    )
+    actions = model.plan(seen, seen.flip(0), CEM(32, 4, 3), horizon=3).actions
+    assert actions[..., 0].min() >= 2 and actions[..., 0].max() <= 3 and actions[..., 1].abs().max() <= 0.1
+
+
+def test_the_context_is_read() -> None:
+    model = real()
+    model.dynamics.window = model.dynamics.blocks[0].attention.window = 3
+    frames, actions = torch.randint(0, 256, (2, 3, 3, 32, 32), dtype=torch.uint8), torch.rand(2, 4, 10)
+    with torch.no_grad():
+        model.dynamics.blocks[0].modulation.weight.normal_()
+        latents = model.encode(frames)
+        expected = rollout(model.dynamics, latents, actions[:, :2], actions[:, 2:])
+    torch.testing.assert_close(model.imagine(frames, actions[:, 2:], actions[:, :2]).latents, expected)
+    assert not torch.allclose(model.imagine(frames[:, -1], actions[:, 2:]).latents, expected, atol=1e-4)
+
+
+def test_the_saved_folder_is_a_hub_folder_and_another_format_is_refused(tmp_path: Path) -> None:
+    model = real()
+    model.save_pretrained(tmp_path / "saved")
+    card = (tmp_path / "saved" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: jepa_wm") and "| `dynamics` | `TransformerDynamics` |" in card
+    assert WorldModel.from_pretrained(tmp_path / "saved").bounds.high.tolist() == [1.0, 1.0]
+    (tmp_path / "saved" / "world_model.json").write_text('{"format": 9}')
+    with pytest.raises(UserError, match="is of format 9; expected 1"):
+        WorldModel.from_pretrained(tmp_path / "saved")
+
+
+def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real().save_pretrained(tmp_path / "saved")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name: {"somebody/rooms": tmp_path / "saved"}[name])
+    assert isinstance(WorldModel.from_pretrained("somebody/rooms").dynamics, TransformerDynamics)
+
+    def offline(name: str) -> str:
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(UserError, match="is no folder here, and the hub does not give it: no connection"):
+        WorldModel.from_pretrained("somebody/else")
+
+
+def test_a_state_that_is_not_a_number_is_refused() -> None:
+    encoder = ViT(patch=8, dim=24, depth=1, heads=2)
+    model = WorldModel(encoder, TransformerDynamics(34, (4, 4), 2, 5, 24, 1, 2), frames=StateFrames(PatchFrames(), 3))
+    seen, actions = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8), torch.zeros(1, 2, 10)
+    assert model.imagine(seen, actions, state=torch.zeros(1, 3)).latents.shape == (1, 2, 16, 34)
+    with pytest.raises(UserError, match="NaN or infinity in the state"):
+        model.imagine(seen, actions, state=torch.full((1, 3), torch.nan))
+    with pytest.raises(UserError, match="got a state of none; expected 3"):
+        model.imagine(seen, actions)

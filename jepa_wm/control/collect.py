@@ -11,14 +11,15 @@ from tqdm import tqdm
 
 from jepa_wm.control.random_player import RandomPlayer
 from jepa_wm.control.two_rooms_player import TwoRoomsPlayer
+from jepa_wm.control.world_player import WorldPlayer
 from jepa_wm.data.episodes import DEFAULT_CODEC
 from jepa_wm.data.writer import ShardWriter
-from jepa_wm.envs import TWO_ROOMS
+from jepa_wm.envs import PUSH_T, TWO_ROOMS
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
 from jepa_wm.manifest import hash_shards, is_complete, read_manifest, stage_run
 
-Player = TwoRoomsPlayer | RandomPlayer
+Player = WorldPlayer | RandomPlayer
 PARALLEL = 64
 
 
@@ -38,10 +39,10 @@ def collect(
 ) -> None:
     """Play episodes in an environment and write them to shards.
 
-    In the two-room world some episodes are random walks, the others a noisy expert's, who walks to one goal
-    after another, and each frame gets a caption written from the state. Elsewhere all actions are random,
-    and `factors`, `expert_fraction` and `scenes` mean nothing. The same arguments give the same bytes. A folder
-    that is complete is left as it is, an interrupted one is begun again.
+    In the two-room world and in Push-T some episodes are random walks, the others a noisy expert's, who goes from
+    one goal to another, and each frame gets a caption written from the state. Elsewhere all actions are random,
+    and `factors` and `expert_fraction` mean nothing. The same arguments give the same bytes. A folder that is
+    complete is left as it is, an interrupted one is begun again.
 
     Args:
         out: folder for the shards.
@@ -51,7 +52,7 @@ def collect(
         environment: gymnasium id, "module:id" where a module registers it.
         factors: factors of variation, by name: a value, "default", "sample" or "held_out".
         expert_fraction: share of the episodes that the expert plays.
-        scenes: whether captions describe wall, doors and floors beside the disc and its place.
+        scenes: whether captions of the two rooms describe wall, doors and floors too.
         held_out: share of the episodes that is kept from training, half for val, half for test.
         codec: how frames are stored: mjpeg, webp, png or mp4; see docs/shards.md.
         quality: of the codec; its own by default.
@@ -70,11 +71,7 @@ def collect(
     if _is_done(folder, config):
         print(f"{out} is complete already")
         return
-    if environment == TWO_ROOMS:
-        parallel = min(PARALLEL, episodes)
-        player: Player = TwoRoomsPlayer(environment, size, steps, parallel, factors, expert_fraction, scenes)
-    else:
-        player = RandomPlayer(environment, size, steps)
+    player = _player(config)
     with (
         atomic_path(folder) as aside,
         stage_run(aside, "collect", config) as fields,
@@ -100,6 +97,19 @@ def collect(
             statistics=writers["train"].statistics(),
             data_hash=hash_shards(splits),
         )
+
+
+def _player(config: dict[str, Any]) -> Player:
+    environment, size, steps = config["environment"], config["size"], config["steps"]
+    script = size, steps, min(PARALLEL, config["episodes"]), config["factors"], config["expert_fraction"]
+    if environment == TWO_ROOMS:
+        return TwoRoomsPlayer(*script, config["scenes"])
+    if environment == PUSH_T:
+        # Here, because it needs an extra.
+        from jepa_wm.control.push_t_player import PushTPlayer
+
+        return PushTPlayer(*script)
+    return RandomPlayer(environment, size, steps)
 
 
 def _described(space: gymnasium.Space[Any]) -> dict[str, Any]:

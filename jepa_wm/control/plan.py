@@ -12,6 +12,7 @@ from jepa_wm.control.controller import Controller, Search
 from jepa_wm.control.evaluate import Act, Outcome, make_world, play
 from jepa_wm.control.films import write_film
 from jepa_wm.control.goals import GoalSet, draw_goals
+from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.envs.policies import NoisyExpert, NoOp, Policy, RandomWalk
 from jepa_wm.envs.vector import TwoRoomsVectorEnv
 from jepa_wm.errors import UserError
@@ -57,6 +58,8 @@ def plan(
     config = dict(locals())
     config["search"] = {**vars(search), "planner": {"class": type(search.planner).__name__, **vars(search.planner)}}
     settings = read_manifest(data, "collect")["config"]
+    if settings["environment"] != TWO_ROOMS:
+        raise UserError(f"plan: {data} is of {settings['environment']}; expected {TWO_ROOMS}, whose goals it knows")
     read_manifest(model, "forecast")
     if min(episodes, text_episodes, steps) < 1 or films < 0:
         raise UserError(

@@ -18,8 +18,9 @@ class Clips(Samples):
     """Clips of episodes or videos; none crosses the end of one.
 
     A row has `pixels` uint8 (T, C, H, W), `index` int64 (2,), the sample and the first frame, and the facts
-    of its `Footage`: of an episode `actions` float32 (T-1, frame_skip * A), `state` float32 (T, P) and
-    `captions`, T sentences; of a video `captions` and `labels`. With `pad` it has `valid`, bool (T,), too.
+    of its `Footage`: of an episode `actions` float32 (T-1, frame_skip * A), `reward` float32 (T-1,), the sum over
+    the frame skip, `state` float32 (T, P) and `captions`, T sentences; of a video `captions` and `labels`. With
+    `pad` it has `valid`, bool (T,), too.
 
     Args:
         shards: of episodes or videos.

@@ -28,16 +28,16 @@ class Footage(Protocol):
 
 
 class Recorded:
-    """An episode: facts are `actions` float32 (T-1, steps * A), `state` float32 (T, P) and `captions` (T).
+    """An episode: facts are `actions` float32 (T-1, steps * A), `reward` (T-1,), `state` (T, P) and `captions` (T).
 
-    The actions of all steps between two frames are side by side. Past the episode's end actions are 0,
-    and the last state and caption are repeated.
+    The actions of all steps between two frames are side by side, their rewards summed. Past the episode's end
+    actions and rewards are 0, and the last state and caption are repeated.
     """
 
     def __init__(self, members: dict[str, bytes], form: Form) -> None:
         self.header = read_header(members, form)
         self.frames = self.header.frames
-        self.actions, self.state, _ = read_arrays(members, self.frames, form)
+        self.actions, self.state, self.reward = read_arrays(members, self.frames, form)
         self._members = members
 
     def pixels(self, at: Sequence[int]) -> np.ndarray:
@@ -48,16 +48,22 @@ class Recorded:
 
     def facts(self, times: np.ndarray) -> dict[str, Any]:
         """See `Footage`."""
-        start, stop = int(times[0]), int(times[-1])
-        actions = self.actions[start:stop]
-        if missing := stop - start - len(actions):
-            actions = np.concatenate([actions, np.zeros((missing, actions.shape[1]), actions.dtype)])
-        at = np.minimum(times, self.frames - 1)
+        count, at = len(times) - 1, np.minimum(times, self.frames - 1)
+        steps = int(times[1] - times[0]) if count else 1
         return {
-            "actions": actions.reshape(len(times) - 1, -1) if len(times) > 1 else actions,
+            "actions": _between(self.actions, times).reshape(count, steps * self.actions.shape[1]),
+            "reward": _between(self.reward, times).reshape(count, steps).sum(axis=1),
             "state": self.state[at],
             "captions": [self.header.captions[time] for time in at.tolist()],
         }
+
+
+def _between(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The rows of the steps from the first to the last of `times`; zeros past the end."""
+    start, stop = int(times[0]), int(times[-1])
+    rows = rows[start:stop]
+    missing = stop - start - len(rows)
+    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)]) if missing else rows
 
 
 class Filmed:

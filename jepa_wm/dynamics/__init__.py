@@ -1,6 +1,24 @@
 """Latents and actions to future latents."""
 
-from jepa_wm.dynamics.rollout import rollout
+from jepa_wm.dynamics.blocks import BlockShape
+from jepa_wm.dynamics.ensemble import Ensemble
+from jepa_wm.dynamics.lewm import LeWMDynamics
+from jepa_wm.dynamics.mlp import MLPDynamics
+from jepa_wm.dynamics.positions import TimeRope
+from jepa_wm.dynamics.prefix import PrefixDynamics
+from jepa_wm.dynamics.recurrent import RecurrentDynamics
+from jepa_wm.dynamics.rollout import rollout, rollouts
 from jepa_wm.dynamics.transformer import TransformerDynamics
 
-__all__ = ["TransformerDynamics", "rollout"]
+__all__ = [
+    "BlockShape",
+    "Ensemble",
+    "LeWMDynamics",
+    "MLPDynamics",
+    "PrefixDynamics",
+    "RecurrentDynamics",
+    "TimeRope",
+    "TransformerDynamics",
+    "rollout",
+    "rollouts",
+]

@@ -1,29 +1,36 @@
 """Blocks of actions to vectors, normalised by what was seen in training."""
 
-import torch
+from typing import Any
+
 from torch import Tensor, nn
+
+from jepa_wm.standard import Standard
 
 
 class ActionEncoder(nn.Module):
     """Normalise a block of frame-skipped actions and embed it.
 
     Args:
-        action_dim: A of one environment step.
+        action_dim: A of one environment step; the number of actions, where they are discrete and come as one-hot
+            vectors.
         frame_skip: environment steps in a block.
         width: width of the embedding.
+        hidden: width of the layer between.
+        discrete: leave one-hot vectors as they are: the first layer is then an embedding of each.
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, action_dim: int, frame_skip: int, width: int) -> None:
+    def __init__(self, action_dim: int, frame_skip: int, width: int, hidden: int, discrete: bool = False) -> None:
         super().__init__()
         self.action_dim, self.frame_skip, self.width = action_dim, frame_skip, width
-        self.register_buffer("mean", torch.zeros(action_dim))
-        self.register_buffer("std", torch.ones(action_dim))
-        self.embed = nn.Sequential(nn.Linear(frame_skip * action_dim, width), nn.SiLU(), nn.Linear(width, width))
+        self.hidden, self.discrete = hidden, discrete
+        self.standard = Standard(action_dim, "action")
+        self.embed = nn.Sequential(nn.Linear(frame_skip * action_dim, hidden), nn.SiLU(), nn.Linear(hidden, width))
+
+    def prepare(self, statistics: dict[str, Any]) -> None:
+        """Take in `action_mean` and `action_std`; see `Standard`."""
+        if not self.discrete:
+            self.standard.prepare(statistics)
 
     def forward(self, actions: Tensor) -> Tensor:
         """Blocks (..., frame_skip * action_dim), in the environment's units -> (..., width)."""
-        blocks = actions.unflatten(-1, (self.frame_skip, self.action_dim))
-        return self.embed(((blocks - self.mean) / self.std).flatten(-2))
+        return self.embed(self.standard(actions.unflatten(-1, (self.frame_skip, self.action_dim))).flatten(-2))

@@ -1,4 +1,7 @@
-"""Attention over the tokens of the last frames, cached frame by frame."""
+"""Attention over the tokens of the last frames, with what was read before in a cache.
+
+M new tokens, L cached ones that all S candidates of a context share, l cached ones of each candidate.
+"""
 
 from typing import NamedTuple
 
@@ -6,54 +9,100 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jepa_wm.encoders.linear import Linear
+from jepa_wm.encoders.positions import Rotation
+
 
 class Cache(NamedTuple):
-    """Keys and values of the frames before: (B, heads, frames * N, head_dim), keys already rotated."""
+    """Keys and values of the frames before, keys already rotated.
 
-    keys: Tensor
-    values: Tensor
+    Attributes:
+        shared: keys and values (2, B, heads, L, d) of what was seen: one copy for all candidates.
+        own: keys and values (2, B * S, heads, l, d) of what each candidate has imagined since.
+    """
+
+    shared: Tensor
+    own: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of each candidate's past."""
+        return self.shared.shape[3] + self.own.shape[3]
+
+    def expand(self, candidates: int) -> "Cache":
+        """The cache of S candidates of each state, adjacent: what was seen stays one copy."""
+        return Cache(self.shared, self.own.repeat_interleave(candidates, dim=1))
+
+    def last(self, tokens: int) -> "Cache":
+        """What is left of it when only the last `tokens` are kept."""
+        excess = max(self.tokens - tokens, 0)
+        seen = min(excess, self.shared.shape[3])
+        return Cache(self.shared[:, :, :, seen:], self.own[:, :, :, excess - seen :])
 
 
 class WindowAttention(nn.Module):
     """Self-attention in which a frame sees itself and the `window - 1` frames before it.
 
-    Time enters by rotary positions, so that only distances count and a cache stays valid for ever.
-
     Args:
         width: width of the tokens.
         heads: attention heads.
+        head_dim: channels of a head.
         window: frames a frame sees, itself among them.
     """
 
-    def __init__(self, width: int, heads: int, window: int) -> None:
+    def __init__(self, width: int, heads: int, head_dim: int, window: int) -> None:
         super().__init__()
-        self.width, self.heads, self.window = width, heads, window
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.width, self.heads, self.head_dim, self.window = width, heads, head_dim, window
+        self.qkv = Linear(width, 3 * heads * head_dim)
+        self.out = Linear(heads * head_dim, width)
 
-    def forward(self, tokens: Tensor, frame: int, cache: Cache | None) -> tuple[Tensor, Cache]:
-        """Attend from new frames, tokens (B, T, N, W) that begin at number `frame`, to them and the cache."""
-        time, count = tokens.shape[1:3]
-        q, k, v = self.qkv(tokens.flatten(1, 2)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        when = torch.arange(frame, frame + time, device=tokens.device).repeat_interleave(count)
-        q, k = _rotate(q, when), _rotate(k, when)
-        past = 0
-        if cache is not None:
-            past = cache.keys.shape[2] // count
-            k, v = torch.cat([cache.keys, k], dim=2), torch.cat([cache.values, v], dim=2)
-        ages = when[:, None] - torch.arange(frame - past, frame + time, device=tokens.device).repeat_interleave(count)
-        visible = None if time == 1 and past < self.window else (ages >= 0) & (ages < self.window)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
-        kept = (self.window - 1) * count
-        new = Cache(k[:, :, k.shape[2] - kept :] if kept < k.shape[2] else k, v[:, :, max(v.shape[2] - kept, 0) :])
-        return self.out(mixed.transpose(1, 2).flatten(2)).unflatten(1, (time, count)), new
+    def forward(self, x: Tensor, count: int, rotation: Rotation | None, cache: Cache | None) -> tuple[Tensor, Cache]:
+        """Attend from tokens x (B, T * N, W) of T new frames, `count` a frame, to them and to the cache."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, self.head_dim))
+        if rotation is not None:
+            qkv = torch.cat([rotation(qkv[:, :, :2]), qkv[:, :, 2:]], dim=2)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        past = 0 if cache is None else cache.tokens // count
+        visible = band(past, x.shape[1] // count, count, self.window, x.device)
+        if cache is None:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+            cache = Cache(torch.stack([k, v]), q.new_empty(2, *q.shape[:2], 0, self.head_dim))
+        else:
+            cache = Cache(cache.shared, torch.cat([cache.own, torch.stack([k, v])], dim=3))
+            mixed = attend(q, cache, visible)
+        return self.out(mixed.transpose(1, 2).flatten(2)), cache.last((self.window - 1) * count)
 
 
-def _rotate(x: Tensor, positions: Tensor) -> Tensor:
-    """Rotary embedding of x (B, heads, L, d) at `positions` (L,)."""
-    half = x.shape[-1] // 2
-    frequencies = 100.0 ** -(torch.arange(half, device=x.device) / half)
-    angles = positions[:, None] * frequencies
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+def attend(q: Tensor, cache: Cache, visible: Tensor | None) -> Tensor:
+    """Attention of q (B * S, heads, M, d) to a cache, of which `visible` (M, L + l) may be seen.
+
+    The candidates' queries for what they share are one matrix, so that it is read once and never copied.
+    """
+    (far_k, far_v), (near_k, near_v) = cache
+    samples = q.shape[0] // far_k.shape[0]
+    q = q * q.shape[-1] ** -0.5
+    far = _apart(_together(q, samples) @ far_k.mT, samples)
+    logits = torch.cat([far, q @ near_k.mT], dim=-1)
+    if visible is not None:
+        logits = logits.masked_fill(~visible, -torch.inf)
+    seen, own = logits.softmax(dim=-1).split([far_k.shape[2], near_k.shape[2]], dim=-1)
+    return _apart(_together(seen, samples) @ far_v, samples) + own @ near_v
+
+
+def band(past: int, time: int, count: int, window: int, device: torch.device) -> Tensor | None:
+    """Which of `past + time` frames each of the last `time` sees, token by token; None where it is all of them."""
+    if time == 1 and past < window:
+        return None
+    ages = torch.arange(past, past + time, device=device)[:, None] - torch.arange(past + time, device=device)
+    seen = (ages >= 0) & (ages < window)
+    return seen.repeat_interleave(count, dim=0).repeat_interleave(count, dim=1)
+
+
+def _together(x: Tensor, samples: int) -> Tensor:
+    """(B * S, heads, M, c) -> (B, heads, S * M, c)."""
+    return x.unflatten(0, (-1, samples)).transpose(1, 2).flatten(2, 3)
+
+
+def _apart(x: Tensor, samples: int) -> Tensor:
+    """(B, heads, S * M, c) -> (B * S, heads, M, c)."""
+    return x.unflatten(2, (samples, -1)).transpose(1, 2).flatten(0, 1)

@@ -1,9 +1,8 @@
-"""The future under a sequence of actions: one free function over any dynamics."""
+"""The future under a sequence of actions: free functions over any dynamics."""
 
-import torch
 from torch import Tensor
 
-from jepa_wm.contracts import Dynamics
+from jepa_wm.contracts import Dynamics, State
 
 
 def rollout(dynamics: Dynamics, latents: Tensor, context: Tensor, actions: Tensor) -> Tensor:
@@ -19,11 +18,16 @@ def rollout(dynamics: Dynamics, latents: Tensor, context: Tensor, actions: Tenso
     Returns:
         Latents (B or B * S, K, N, D) after each action.
     """
+    return dynamics.future(begin(dynamics, latents, context, actions), actions)
+
+
+def rollouts(dynamics: Dynamics, latents: Tensor, context: Tensor, actions: Tensor, cut: bool = False) -> Tensor:
+    """What each of the M members of an ensemble imagines (M, B or B * S, K, N, D); see `rollout`, Dynamics.future."""
+    return dynamics.futures(begin(dynamics, latents, context, actions), actions, cut)
+
+
+def begin(dynamics: Dynamics, latents: Tensor, context: Tensor, actions: Tensor) -> State:
+    """The state after what was seen, once for each candidate in `actions`; see `rollout`."""
     state = dynamics.start(latents, context)
-    if actions.shape[0] != latents.shape[0]:
-        state = dynamics.expand(state, actions.shape[0] // latents.shape[0])
-    future = []
-    for action in actions.unbind(dim=1):
-        state = dynamics.step(state, action)
-        future.append(dynamics.latent(state))
-    return torch.stack(future, dim=1)
+    candidates = actions.shape[0] // latents.shape[0]
+    return state if candidates == 1 else dynamics.expand(state, candidates)

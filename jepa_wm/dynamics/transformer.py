@@ -3,12 +3,18 @@
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics.actions import ActionEncoder
-from jepa_wm.dynamics.attention import Cache, WindowAttention
+from jepa_wm.dynamics.attention import Cache
+from jepa_wm.dynamics.blocks import BlockShape, PredictorBlock
+from jepa_wm.dynamics.conditioning import Entrance, Kind
+from jepa_wm.dynamics.positions import TimeRope, rotation_of
+from jepa_wm.encoders.positions import Positions
+from jepa_wm.errors import UserError
+
+Caches = tuple[Cache | None, ...]
 
 
 class TransformerState(NamedTuple):
@@ -16,93 +22,102 @@ class TransformerState(NamedTuple):
 
     latent: Tensor
     frame: int
-    caches: tuple[Cache | None, ...]
-
-
-class ConditionedBlock(nn.Module):
-    """A transformer block whose norms are shifted, scaled and gated by the action (AdaLN-zero).
-
-    Args:
-        width: width of the tokens.
-        heads: attention heads.
-        window: frames a frame sees.
-
-    Source: Peebles & Xie 2023 (arXiv 2212.09748); as a predictor: LeWM (arXiv 2603.19312).
-    """
-
-    def __init__(self, width: int, heads: int, window: int) -> None:
-        super().__init__()
-        self.width, self.heads, self.window = width, heads, window
-        self.attention = WindowAttention(width, heads, window)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.modulation = nn.Linear(width, 6 * width)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
-
-    def forward(self, x: Tensor, condition: Tensor, frame: int, cache: Cache | None) -> tuple[Tensor, Cache]:
-        """Tokens x (B, T, N, W) under condition (B, T, W)."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)[:, :, None].chunk(6, dim=-1)
-        mixed, cache = self.attention(_modulate(x, shift1, scale1), frame, cache)
-        x = x + gate1 * mixed
-        return x + gate2 * self.mlp(_modulate(x, shift2, scale2)), cache
+    caches: Caches
 
 
 class TransformerDynamics(Dynamics):
-    """Predict z[t+1] = z[t] + f(z[t-window+1 .. t], a[t-window+1 .. t]) with a KV cache over frames.
+    """Predict z[t+1] from z[t-window+1 .. t] and a[t-window+1 .. t] with a KV cache over frames.
+
+    Time enters by rotations, so that only distances count and a cache stays valid for ever; places within a frame by
+    a learned table, and by rotations too where `positions` turns by them.
 
     Args:
         latent_dim: width D of the latents.
-        tokens: tokens N of a frame.
+        grid: tokens of a frame in height and width; N is their product.
         action_dim: A of one environment step.
         frame_skip: environment steps between two latents.
         width: width of the blocks.
         depth: number of blocks.
         heads: attention heads of a block.
         window: frames a frame sees, itself among them; 1 is a Markov model.
+        conditioning: how actions enter: "adaln", "features" or "token".
+        residual: predict what is added to z[t], nothing at first, instead of z[t+1] itself.
+        positions: rotations, by time alone if none are given.
+        shape: what published predictors differ in.
+        discrete: actions are one-hot vectors.
+
+    Raises:
+        UserError: if an argument is out of range, or `positions` does not turn.
+
+    Source: LeWM (arXiv 2603.19312), DINO-WM (arXiv 2411.04983), JEPA-WM (arXiv 2512.24497), V-JEPA 2-AC (arXiv
+    2506.09985). They read their window anew at every step; here each frame is read once, so that beyond the window
+    a frame's keys still tell of frames before it.
     """
 
     def __init__(
         self,
         latent_dim: int = 64,
-        tokens: int = 1,
+        grid: tuple[int, int] = (1, 1),
         action_dim: int = 2,
         frame_skip: int = 5,
         width: int = 128,
         depth: int = 3,
         heads: int = 4,
         window: int = 2,
+        conditioning: Kind = "adaln",
+        residual: bool = True,
+        positions: Positions | None = None,
+        shape: BlockShape | None = None,
+        discrete: bool = False,
     ) -> None:
         super().__init__()
-        self.latent_dim, self.tokens, self.action_dim, self.frame_skip = latent_dim, tokens, action_dim, frame_skip
+        shape, positions = shape or BlockShape(), positions or TimeRope()
+        self.latent_dim, self.action_dim, self.frame_skip = latent_dim, action_dim, frame_skip
+        self.grid = (grid[0], grid[1])
         self.width, self.depth, self.heads, self.window = width, depth, heads, window
-        self.actions = ActionEncoder(action_dim, frame_skip, width)
-        self.enter = nn.Linear(latent_dim, width)
-        self.place = nn.Parameter(0.02 * torch.randn(tokens, width))
-        self.blocks = nn.ModuleList(ConditionedBlock(width, heads, window) for _ in range(depth))
+        self.conditioning, self.residual, self.positions = conditioning, residual, positions
+        self.shape, self.discrete = shape, discrete
+        self.head_dim = shape.head_dim or width // heads
+        if window < 1 or (shape.head_dim is None and width % heads):
+            raise UserError(
+                f"TransformerDynamics: got window {window}, width {width} and heads {heads}; expected a window of 1 or "
+                "more, and a width that the heads share out"
+            )
+        if positions.rotary((1, 1, 1), self.head_dim) is None:
+            raise UserError(
+                f"TransformerDynamics.positions: {type(positions).__name__} does not turn; expected TimeRope or Rope"
+            )
+        self.actions = ActionEncoder(action_dim, frame_skip, width, width, discrete)
+        self.enter = Entrance(latent_dim, width, width, conditioning)
+        self.place = nn.Parameter(0.02 * torch.randn(self.tokens + self.enter.extra, width))
+        condition = width if conditioning == "adaln" else None
+        self.blocks = nn.ModuleList(PredictorBlock(width, heads, window, condition, shape) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, latent_dim)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        if residual:
+            nn.init.zeros_(self.leave.weight)
+            nn.init.zeros_(self.leave.bias)
 
-    def set_action_statistics(self, mean: list[float], std: list[float]) -> None:
-        """Take in mean and standard deviation (A,) of the training actions."""
-        self.actions.mean.copy_(torch.tensor(mean))
-        self.actions.std.copy_(torch.tensor(std))
+    @property
+    def tokens(self) -> int:
+        """Tokens N of a frame."""
+        return self.grid[0] * self.grid[1]
 
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Teacher forcing: latents (B, T, N, D) and the action after each (B, T, A) -> the next of each."""
-        return self._advance(latents, actions, 0, (None,) * self.depth)[0]
+        return self.read(latents, actions, 0, (None,) * self.depth)[0]
 
     def start(self, latents: Tensor, actions: Tensor) -> TransformerState:
         """Read the context once: latents (B, T, N, D), actions between them (B, T-1, A)."""
-        caches: tuple[Cache | None, ...] = (None,) * self.depth
+        caches: Caches = (None,) * self.depth
         past = latents.shape[1] - 1
         if past:
-            caches = self._advance(latents[:, :-1], actions, 0, caches)[1]
+            caches = self.read(latents[:, :-1], actions, 0, caches)[1]
         return TransformerState(latents[:, -1], past, caches)
 
     def step(self, state: TransformerState, action: Tensor) -> TransformerState:
         """Advance by one latent under `action` (B, A)."""
-        latent, caches = self._advance(state.latent[:, None], action[:, None], state.frame, state.caches)
+        latent, caches = self.read(state.latent[:, None], action[:, None], state.frame, state.caches)
         return TransformerState(latent[:, 0], state.frame + 1, caches)
 
     def latent(self, state: TransformerState) -> Tensor:
@@ -110,23 +125,23 @@ class TransformerDynamics(Dynamics):
         return state.latent
 
     def expand(self, state: TransformerState, candidates: int) -> TransformerState:
-        """Repeat each state `candidates` times, adjacent."""
-        caches = tuple(
-            cache and Cache(*(part.repeat_interleave(candidates, dim=0) for part in cache)) for cache in state.caches
-        )
+        """S candidates of each state, adjacent; what was seen is not copied."""
+        caches = tuple(None if cache is None else cache.expand(candidates) for cache in state.caches)
         return TransformerState(state.latent.repeat_interleave(candidates, dim=0), state.frame, caches)
 
-    def _advance(
-        self, latents: Tensor, actions: Tensor, frame: int, caches: tuple[Cache | None, ...]
-    ) -> tuple[Tensor, tuple[Cache | None, ...]]:
-        condition = F.silu(self.actions(actions))
-        x = self.enter(latents) + self.place
+    def read(self, latents: Tensor, actions: Tensor, frame: int, caches: Caches) -> tuple[Tensor, Caches]:
+        """Read frames (B, T, N, D), the first of which has number `frame`, behind what is in the caches.
+
+        Returns:
+            The latents that follow each, and the caches with these frames in them.
+        """
+        embedded = self.actions(actions)
+        x = self.enter(latents, embedded) + self.place
+        frames = range(frame, frame + latents.shape[1])
+        rotation = rotation_of(self.positions, self.grid, frames, self.enter.extra, self.head_dim, x.device)
         new = []
         for block, cache in zip(self.blocks, caches, strict=True):
-            x, cache = block(x, condition, frame, cache)
+            x, cache = block(x, embedded, rotation, cache)
             new.append(cache)
-        return latents + self.leave(x), tuple(new)
-
-
-def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
+        change = self.leave(self.norm(x[:, :, : self.tokens]))
+        return latents + change if self.residual else change, tuple(new)

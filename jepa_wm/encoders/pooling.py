@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from timm.layers import AttentionPoolLatent, GELUTanh
 from torch import Tensor, nn
 
+from jepa_wm.encoders.batch_norm import BatchNorm
 from jepa_wm.encoders.blocks import initialise
 from jepa_wm.encoders.positions import Grid
 from jepa_wm.errors import UserError
@@ -61,6 +62,27 @@ class GridPool(Pooling):
         return _Cells(dim, self.width, self.cells)
 
 
+class ProjectedPool(Pooling):
+    """Another pooling's latent through an MLP with BatchNorm, which leaves it on no sphere for SIGReg to fight.
+
+    Args:
+        width: of the latent.
+        hidden: width of the MLP.
+        pooling: what is projected; the class token if none is given.
+
+    Source: LeWM (arXiv 2603.19312), official code. Over several ranks its statistics are those of the whole batch.
+    """
+
+    def __init__(self, width: int = 192, hidden: int = 2048, pooling: Pooling | None = None) -> None:
+        self.width, self.hidden, self.pooling = width, hidden, pooling or ClassPool()
+
+    def latent_dim(self, dim: int) -> int:
+        return self.width
+
+    def build(self, dim: int, prefix: int) -> nn.Module:
+        return _Projected(self.pooling.build(dim, prefix), self.pooling.latent_dim(dim), self.hidden, self.width)
+
+
 class AttentionPool(Pooling):
     """A learned query that attends to all tokens, and an MLP on what it finds (SigLIP's "MAP" head).
 
@@ -99,6 +121,16 @@ class _Cells(nn.Module):
     def forward(self, prefix: Tensor, patches: Tensor, grid: Grid) -> Tensor:
         cells = self.squeeze(patches).transpose(1, 2).unflatten(2, grid).mean(dim=2)
         return self.neck(F.adaptive_avg_pool2d(cells, self.cells).flatten(1))
+
+
+class _Projected(nn.Module):
+    def __init__(self, pool: nn.Module, dim: int, hidden: int, width: int) -> None:
+        super().__init__()
+        self.pool = pool
+        self.net = nn.Sequential(nn.Linear(dim, hidden), BatchNorm(hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, prefix: Tensor, patches: Tensor, grid: Grid) -> Tensor:
+        return self.net(self.pool(prefix, patches, grid))
 
 
 class _Attentive(AttentionPoolLatent):

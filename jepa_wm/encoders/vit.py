@@ -167,9 +167,3 @@ class ViT(Encoder):
             raise UserError(f"ViT: got dim {self.dim} and {self.heads} heads; expected heads that divide dim")
         if any(not 0 <= level < self.depth for level in self.levels):
             raise UserError(f"ViT.levels: got {self.levels}; expected blocks from 0 to {self.depth - 1}")
-
-
-def encode_frames(encoder: Encoder, pixels: Tensor) -> Tensor:
-    """Encode each frame on its own: pixels (B, T, C, H, W) -> latents (B, T, 1, latent_dim)."""
-    latents = encoder.pooled(pixels.flatten(0, 1))
-    return latents.unflatten(0, pixels.shape[:2]).unsqueeze(2)

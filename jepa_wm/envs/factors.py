@@ -136,15 +136,15 @@ def draw(factor: Factor, setting: Any, rng: np.random.Generator) -> Any:
     return setting
 
 
-def parse_setting(name: str, setting: Any) -> Any:
+def parse_setting(table: Mapping[str, Factor], name: str, setting: Any) -> Any:
     """A setting in its plain form: a value, "sample" or "held_out"; "default" becomes its value.
 
     Raises:
         UserError: if the factor is unknown or the value is not allowed.
     """
-    if name not in FACTORS:
-        raise UserError(f"unknown factor '{name}'; the factors are {', '.join(FACTORS)}")
-    factor = FACTORS[name]
+    if name not in table:
+        raise UserError(f"unknown factor '{name}'; the factors are {', '.join(table)}")
+    factor = table[name]
     if isinstance(setting, str) and setting in SPLITS:
         return setting
     if isinstance(setting, str) and setting == "default":
@@ -152,7 +152,9 @@ def parse_setting(name: str, setting: Any) -> Any:
     return factor.parse(name, setting)
 
 
-def parse_settings(factors: Mapping[str, Any] | None, num_envs: int) -> list[dict[str, Any]]:
+def parse_settings(
+    table: Mapping[str, Factor], factors: Mapping[str, Any] | None, num_envs: int
+) -> list[dict[str, Any]]:
     """Settings by name, one for all environments or a list of E, as one dictionary for each environment.
 
     Raises:
@@ -162,9 +164,9 @@ def parse_settings(factors: Mapping[str, Any] | None, num_envs: int) -> list[dic
         raise UserError(f"factors: got {factors!r}; expected a dictionary from a factor's name to its setting")
     each: list[dict[str, Any]] = [{} for _ in range(num_envs)]
     for name, setting in (factors or {}).items():
-        triple = _is_triple(setting) and isinstance(FACTORS.get(name), Color)
+        triple = _is_triple(setting) and isinstance(table.get(name), Color)
         settings = list(setting) if _is_list(setting) and not triple else [setting] * num_envs
-        values = [parse_setting(name, value) for value in settings]
+        values = [parse_setting(table, name, value) for value in settings]
         if len(values) != num_envs:
             raise UserError(f"factor '{name}': got {len(values)} values; expected one, or {num_envs} (one each)")
         for own, value in zip(each, values, strict=True):
@@ -172,11 +174,10 @@ def parse_settings(factors: Mapping[str, Any] | None, num_envs: int) -> list[dic
     return each
 
 
-def default_values(num_envs: int) -> dict[str, np.ndarray]:
+def default_values(table: Mapping[str, Factor], num_envs: int) -> dict[str, np.ndarray]:
     """The default world, E times: arrays (E,), or (E, 3) uint8 for colours."""
     return {
-        name: np.repeat(_array(factor.parse(name, factor.default)), num_envs, axis=0)
-        for name, factor in FACTORS.items()
+        name: np.repeat(_array(factor.parse(name, factor.default)), num_envs, axis=0) for name, factor in table.items()
     }
 
 

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jepa_wm.envs.factors import COLORS, default_values
+from jepa_wm.envs.factors import COLORS, FACTORS, default_values
 from jepa_wm.envs.geometry import BORDER, geometry
 
 ROOMS = ("left", "right")
 ROWS = ("top", "middle", "bottom")
 COLUMNS = ("left", "centre", "right")
 
-_WORLD = geometry(default_values(1))
+_WORLD = geometry(default_values(FACTORS, 1))
 _MARGIN = BORDER + float(_WORLD.radius[0])
 _WALL = 0.5 - float(_WORLD.half[0] + _WORLD.radius[0])
 

@@ -19,7 +19,7 @@ def refuse_unknown(kind: str, names: Iterable[str], known: Collection[str]) -> N
 def parse_positive(name: str, value: Any, least: int = 1) -> int:
     """A whole number of at least `least`."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise UserError(f"TwoRooms: got {name}={value!r}; expected a whole number of at least {least}")
+        raise UserError(f"environment: got {name}={value!r}; expected a whole number of at least {least}")
     return int(value)
 
 
@@ -43,24 +43,28 @@ def parse_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Seque
     return seed
 
 
-def parse_points(name: str, points: Any, world: Geometry, mask: np.ndarray) -> np.ndarray:
-    """Positions of discs, float32 (E, 2), free wherever `mask` (E,) is set; None gives zeros to fill in."""
-    count = len(mask)
-    if points is None:
-        return np.zeros((count, 2), np.float32)
+def parse_states(name: str, states: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """States float32 of `shape` (E, P)."""
     try:
-        found = np.asarray(points, np.float32)
+        found = np.asarray(states, np.float32)
     except (TypeError, ValueError):
         found = np.zeros(0, np.float32)
-    if found.shape != (count, 2):
-        raise UserError(f"reset: option '{name}': got {points!r}; expected {count} positions (x, y)")
-    deep = ~(overlap(world, found) <= TOLERANCE) & mask
+    if found.shape != shape:
+        count, numbers = shape
+        expected = f"{count} positions (x, y)" if numbers == 2 else f"{count} states of {numbers} numbers"
+        raise UserError(f"reset: option '{name}': got {states!r}; expected {expected}")
+    return found
+
+
+def check_points(name: str, points: np.ndarray, world: Geometry, mask: np.ndarray) -> None:
+    """Raise unless discs at `points` (E, 2) are free wherever `mask` (E,) is set."""
+    deep = ~(overlap(world, points) <= TOLERANCE) & mask
     if deep.any():
         i = int(np.flatnonzero(deep)[0])
         margin = BORDER + world.radius[i]
         wall = world.half[i] + world.radius[i]
         raise UserError(
-            f"reset: option '{name}' of environment {i}: got {found[i].tolist()}, in a wall or outside; expected x and "
-            f"y in [{margin:.3f}, {1 - margin:.3f}], and x not in ({0.5 - wall:.3f}, {0.5 + wall:.3f}) except in a door"
+            f"reset: option '{name}' of environment {i}: got {points[i].tolist()}, in a wall or outside; expected x "
+            f"and y in [{margin:.3f}, {1 - margin:.3f}], and x not in ({0.5 - wall:.3f}, {0.5 + wall:.3f}) except in a "
+            "door"
         )
-    return found

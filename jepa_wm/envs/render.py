@@ -1,10 +1,11 @@
-"""The picture of the two rooms: a background for each world, painted once, and a soft disc painted on a copy."""
+"""Pictures of worlds: a background for each, painted once, and soft shapes painted on a copy."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from jepa_wm.envs.geometry import BORDER, geometry
+from jepa_wm.envs.tee import LONGEST, signed_distance, to_block
 
 
 def backgrounds(factors: Mapping[str, np.ndarray], size: int) -> np.ndarray:
@@ -49,15 +50,53 @@ def paint_discs(rooms: np.ndarray, points: np.ndarray, radius: np.ndarray, color
     Returns:
         uint8 (E, 3, size, size).
     """
-    frames = rooms.copy()
-    count, _, size, _ = rooms.shape
-    window = min(int(np.ceil(2 * radius.max() * size)) + 3, size)
+
+    def cover(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        edge = (radius * rooms.shape[-1] + 0.5).astype(np.float32)[:, None, None]
+        return edge - np.sqrt(y**2 + x**2)
+
+    return _paint(rooms, points, float(radius.max()), cover, color)
+
+
+def paint_tees(grounds: np.ndarray, states: np.ndarray, unit: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """Copy `grounds` and paint a block of Push-T on each, as `paint_discs` does.
+
+    Args:
+        grounds: uint8 (E, 3, size, size).
+        states: as `tee` describes them, (E, 8).
+        unit: thickness of the T's bar, in fractions of the side, (E,).
+        color: RGB uint8, (E, 3).
+
+    Returns:
+        uint8 (E, 3, size, size).
+    """
+    thickness = (unit * grounds.shape[-1]).astype(np.float32)[:, None, None]
+    facing = states[:, None, None].astype(np.float32)
+
+    def cover(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        own = to_block(np.stack(np.broadcast_arrays(x, y), -1), facing)
+        return np.float32(0.5) - signed_distance(own[..., 0], own[..., 1], thickness)
+
+    return _paint(grounds, states[:, 2:4], LONGEST * float(unit.max()), cover, color)
+
+
+def _paint(
+    grounds: np.ndarray,
+    points: np.ndarray,
+    reach: float,
+    cover: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    color: np.ndarray,
+) -> np.ndarray:
+    """Copy `grounds` and paint within `reach` of `points` (E, 2) what `cover` says: it takes x (E, 1, W) and y
+    (E, W, 1) in pixels from the points, and gives the share of each pixel (E, W, W) that is covered, unclipped."""
+    frames = grounds.copy()
+    count, _, size, _ = grounds.shape
+    window = min(int(np.ceil(2 * reach * size)) + 3, size)
     centre = points.astype(np.float32) * np.float32(size)
     corner = np.clip(np.round(centre - window / 2).astype(np.int64), 0, size - window)
     pixel = corner[:, :, None] + np.arange(window)  # (E, 2, window): columns, rows
-    offset = ((pixel + np.float32(0.5)) - centre[:, :, None]).astype(np.float32) ** 2
-    away = np.sqrt(offset[:, 1, :, None] + offset[:, 0, None, :])
-    alpha = np.clip((radius * size + 0.5).astype(np.float32)[:, None, None] - away, 0, 1)[:, None]
+    offset = ((pixel + np.float32(0.5)) - centre[:, :, None]).astype(np.float32)
+    alpha = np.clip(cover(offset[:, 0, None, :], offset[:, 1, :, None]), 0, 1)[:, None]
     planes = (np.arange(count * 3) * size * size).reshape(count, 3, 1, 1)
     index = planes + (pixel[:, 1, :, None] * size + pixel[:, 0, None, :])[:, None]
     flat = frames.reshape(-1)

@@ -1,83 +1,10 @@
-"""One pair of rooms: the vector form with a single environment, through gymnasium's single interface."""
+"""One pair of rooms."""
 
-from collections.abc import Mapping
-from typing import Any
-
-import gymnasium
-import numpy as np
-from gymnasium.vector import AutoresetMode
-
-from jepa_wm.envs.options import refuse_unknown
-from jepa_wm.envs.vector import Observation, TwoRoomsVectorEnv
-from jepa_wm.errors import UserError
+from jepa_wm.envs.single import World
+from jepa_wm.envs.vector import TwoRoomsVectorEnv
 
 
-class TwoRoomsEnv(gymnasium.Env[Observation, np.ndarray]):
-    """A disc in two rooms joined by doors; the world, its factors and success are `TwoRoomsVectorEnv`'s.
+class TwoRoomsEnv(World):
+    """A disc in two rooms joined by doors, as `TwoRoomsVectorEnv` describes them; arguments are `World`'s."""
 
-    `reset(seed, options)` takes, all optional: `state` and `goal`, positions (2,), and `factors`, settings
-    for this episode by name. `info` holds goal (2,), goal_pixels uint8 (3, size, size), distance, and
-    factors, a dictionary of numbers and [red, green, blue] lists.
-
-    Args:
-        size: pixels a side.
-        max_steps: an episode is truncated after so many steps.
-        factors: settings by name: a value, "default", "sample" or "held_out".
-        render_mode: "rgb_array" lets `render()` return the picture as uint8 (size, size, 3).
-
-    Raises:
-        UserError: for unknown names, values that are not allowed, and positions that are not free.
-    """
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  (gymnasium declares it so)
-
-    def __init__(
-        self,
-        size: int = 64,
-        max_steps: int = 100,
-        factors: Mapping[str, Any] | None = None,
-        render_mode: str | None = None,
-    ) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise UserError(f"TwoRooms: got render_mode={render_mode!r}; expected None or 'rgb_array'")
-        self.render_mode = render_mode
-        self._vector = TwoRoomsVectorEnv(1, size, max_steps, factors, AutoresetMode.DISABLED)
-        self.observation_space = self._vector.single_observation_space
-        self.action_space = self._vector.single_action_space
-
-    def reset(
-        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Begin a new episode; see the class for `options`."""
-        super().reset(seed=seed)
-        options = dict(options or {})
-        refuse_unknown("option", options, ("state", "goal", "factors"))
-        for name in {"state", "goal"} & options.keys():
-            options[name] = [options[name]]
-        observation, info = self._vector.reset(seed=seed, options=options)
-        return _first(observation), _first_info(info)
-
-    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Displace the disc: action (2,), clipped to [-1, 1]."""
-        observation, reward, terminated, truncated, info = self._vector.step(np.asarray(action)[None])
-        return _first(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _first_info(info)
-
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """The picture as uint8 (size, size, 3), or None without a render mode."""
-        if self.render_mode is None:
-            return None
-        return self._vector.render_states(self._vector.state)[0].transpose(1, 2, 0)
-
-
-def _first(batch: Mapping[str, np.ndarray]) -> Observation:
-    return {name: value[0] for name, value in batch.items()}
-
-
-def _first_info(info: Mapping[str, Any]) -> dict[str, Any]:
-    factors = {name: value[0].tolist() for name, value in info["factors"].items()}
-    return {
-        "goal": info["goal"][0].copy(),
-        "goal_pixels": info["goal_pixels"][0].copy(),
-        "factors": factors,
-        "distance": float(info["distance"][0]),
-    }
+    vector = TwoRoomsVectorEnv

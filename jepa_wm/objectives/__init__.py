@@ -2,7 +2,7 @@
 
 from jepa_wm.objectives.alignment import TeacherAlignment
 from jepa_wm.objectives.contrastive import ContrastiveText
-from jepa_wm.objectives.forecasting import Forecasting
+from jepa_wm.objectives.forecasting import Forecasting, Rollout
 from jepa_wm.objectives.lejepa import LeJEPA
 from jepa_wm.objectives.masked import MaskedLatentPrediction
 from jepa_wm.objectives.masked_sigreg import MaskedSIGReg
@@ -18,6 +18,7 @@ __all__ = [
     "MaskedSIGReg",
     "PredictorOptions",
     "PrototypeOptions",
+    "Rollout",
     "SelfDistillation",
     "TeacherAlignment",
 ]

@@ -1,47 +1,96 @@
 """Forecasting: what comes after this action?"""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jepa_wm.contracts import Batch, Dynamics, Objective
-from jepa_wm.dynamics.rollout import rollout
-from jepa_wm.encoders.vit import ViT, encode_frames
+from jepa_wm.contracts import Batch, Dynamics, LatentTerm, Objective
+from jepa_wm.dynamics.bounds import ActionBounds
+from jepa_wm.dynamics.rollout import rollouts
+from jepa_wm.encoders.frames import Frames, PooledFrames
+from jepa_wm.encoders.vit import ViT
 from jepa_wm.errors import UserError
-from jepa_wm.losses.sigreg import SIGReg
+from jepa_wm.losses.cosine import cosine_error
+
+ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l2": F.mse_loss,
+    "l1": F.l1_loss,
+    "smooth_l1": F.smooth_l1_loss,
+    "cosine": cosine_error,
+}
+
+
+class Rollout:
+    """How a clip is rolled out in training.
+
+    Args:
+        weight: of the error.
+        seen: frames of the clip that the rollout begins with.
+        cut: let no gradient back past a step, as jepa-wms does.
+
+    Raises:
+        UserError: if fewer than one frame is seen.
+    """
+
+    def __init__(self, weight: float = 1.0, seen: int = 1, cut: bool = False) -> None:
+        if seen < 1:
+            raise UserError(f"Rollout.seen: got {seen}; expected one frame or more")
+        self.weight, self.seen, self.cut = weight, seen, cut
 
 
 class Forecasting(Objective):
-    """Predict a clip's latents from its actions: teacher-forced one step, and rolled out from the first frame.
+    """Predict a clip's latents from its actions: one step from what was seen, and rolled out from the first frames.
 
-    With a trained encoder the gradient flows through prediction and target alike, and SIGReg on the
-    latents, frame by frame over the batch, keeps them from collapsing: no teacher, no stop-gradient.
+    With a trained encoder the gradient flows through prediction and target alike, and a term such as SIGReg keeps
+    the latents from collapsing: no teacher, no stop-gradient. Each member of an ensemble has its own error.
 
     Args:
         encoder: pixels to latents.
         dynamics: latents and actions to latents.
-        sigreg: weight of SIGReg beside the prediction error; 0 leaves it out.
-        freeze_encoder: learn the dynamics alone.
+        terms: what else is asked of the latents, by name, each with its weight.
+        frames: how frames become latents; the encoder's pooled ones if none is given.
+        error: of a prediction: "l2" (LeWM, JEPA-WM), "l1" (V-JEPA 2-AC), "smooth_l1" or "cosine".
+        forced: weight of the error of one step from what was seen.
+        rollout: the error of a rollout over the clip; with weight 0 there is none.
+        detach: let no gradient through what is to be predicted (temporal straightening, arXiv 2603.12231).
+        freeze_encoder: learn the dynamics, and the terms' heads, alone.
 
     Raises:
-        UserError: if encoder and dynamics, or dynamics and data, do not fit each other.
+        UserError: if encoder and dynamics, or dynamics and data, do not fit each other, or an argument is unknown.
 
-    Source: LeWM (arXiv 2603.19312) for the end-to-end form; the rolled-out loss as jepa-wms (arXiv
-    2512.24497), but with gradients through every step.
+    Source: LeWM (arXiv 2603.19312) for the end-to-end form; the rolled-out error as jepa-wms (arXiv 2512.24497).
+    V-JEPA 2-AC's published code compares its rollout with its own input, shifted by a frame; here with what followed.
     """
 
-    def __init__(self, encoder: ViT, dynamics: Dynamics, sigreg: float = 0.05, freeze_encoder: bool = False) -> None:
+    def __init__(
+        self,
+        encoder: ViT,
+        dynamics: Dynamics,
+        terms: dict[str, LatentTerm] | None = None,
+        frames: Frames | None = None,
+        error: Literal["l2", "l1", "smooth_l1", "cosine"] = "l2",
+        forced: float = 1.0,
+        rollout: Rollout | None = None,
+        detach: bool = False,
+        freeze_encoder: bool = False,
+    ) -> None:
         super().__init__()
-        if encoder.latent_dim != dynamics.latent_dim:
+        frames = frames or PooledFrames()
+        if frames.latent_dim(encoder) != dynamics.latent_dim:
             raise UserError(
-                f"Forecasting: the encoder's latent_dim is {encoder.latent_dim}, the dynamics' is "
-                f"{dynamics.latent_dim}; expected the same"
+                f"Forecasting: the encoder's latents are {frames.latent_dim(encoder)} wide, the dynamics' latent_dim "
+                f"is {dynamics.latent_dim}; expected the same"
             )
-        self.encoder, self.dynamics = encoder, dynamics
-        self.sigreg, self.freeze_encoder = sigreg, freeze_encoder
-        self.gaussianity = SIGReg()
+        if error not in ERRORS:
+            raise UserError(f"Forecasting.error: got '{error}'; expected one of {', '.join(ERRORS)}")
+        self.encoder, self.dynamics, self.frames = encoder, dynamics, frames
+        self.bounds = ActionBounds(dynamics.action_dim, dynamics.frame_skip)
+        self.terms = nn.ModuleDict(terms or {})
+        self.error, self.forced, self.rollout = ERRORS[error], forced, rollout or Rollout()
+        self.detach, self.freeze_encoder = detach, freeze_encoder
         if freeze_encoder:
             self.encoder.requires_grad_(False)
 
@@ -50,34 +99,71 @@ class Forecasting(Objective):
         return [self.encoder] if self.freeze_encoder else []
 
     def prepare(self, statistics: dict[str, Any]) -> None:
-        """Give the dynamics the spread of the actions."""
-        self.dynamics.set_action_statistics(statistics["action_mean"], statistics["action_std"])
+        """Give the dynamics the spread of the actions, and the rest what it asks for."""
+        for part in (self.dynamics, self.frames, self.bounds):
+            part.prepare(statistics)
+        for term in self._terms().values():
+            term.prepare(statistics)
+
+    def after_step(self, progress: float) -> None:
+        """Let the terms' heads follow."""
+        for term in self._terms().values():
+            term.after_step(progress)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Batch -> loss and its parts; `rollout_relative` is the last step's error over that of standing still."""
-        latents = encode_frames(self.encoder, batch["pixels"]).float()
-        actions = batch["actions"]
-        wanted = self.dynamics.frame_skip * self.dynamics.action_dim
-        if actions.shape[-1] != wanted:
+        latents = self.frames(self.encoder, batch["pixels"], batch.get("state"))
+        actions, seen = self._actions(batch, latents), self.rollout.seen
+        wanted = latents.detach() if self.detach else latents
+        found: dict[str, Tensor] = {}
+        loss = latents.new_zeros(())
+        if self.forced:
+            found["one_step"] = self._errors(self.dynamics.forced(latents[:, :-1], actions), wanted[:, 1:])
+            loss = loss + self.forced * found["one_step"]
+        imagined = None
+        if self.rollout.weight:
+            start, context, ahead = latents[:, :seen], actions[:, : seen - 1], actions[:, seen - 1 :]
+            imagined = rollouts(self.dynamics, start, context, ahead, self.rollout.cut).float()
+            found["rollout"] = self._errors(imagined, wanted[:, seen:])
+            found["rollout_relative"] = self._relative(imagined, latents)
+            loss = loss + self.rollout.weight * found["rollout"]
+        for name, term in self._terms().items():
+            found[name] = term(latents, imagined, batch)
+            loss = loss + term.weight * found[name]
+        return {"loss": loss, **found}
+
+    def _errors(self, predicted: Tensor, wanted: Tensor) -> Tensor:
+        """The mean error of all members' predictions (M, B, T, N, D)."""
+        return self.error(predicted.float(), wanted.expand_as(predicted))
+
+    @torch.no_grad()
+    def _relative(self, imagined: Tensor, latents: Tensor) -> Tensor:
+        error = (imagined[:, :, -1] - latents[:, -1]).square().mean()
+        return error / (latents[:, self.rollout.seen - 1] - latents[:, -1]).square().mean()
+
+    def _actions(self, batch: Batch, latents: Tensor) -> Tensor:
+        """The batch's actions (B, T - 1, A), if they fit the dynamics and the clip is long enough."""
+        actions, skip = batch["actions"], self.dynamics.frame_skip
+        if actions.shape[-1] != skip * self.dynamics.action_dim:
             raise UserError(
-                f"Forecasting: the data's action blocks are {actions.shape[-1]} wide; expected {wanted}, the dynamics' "
-                f"frame_skip {self.dynamics.frame_skip} times its action_dim {self.dynamics.action_dim}"
+                f"Forecasting: the data's action blocks are {actions.shape[-1]} wide; expected "
+                f"{skip * self.dynamics.action_dim}, the dynamics' frame_skip {skip} times its action_dim "
+                f"{self.dynamics.action_dim}"
             )
-        forced = self.dynamics(latents[:, :-1], actions)
-        one_step = F.mse_loss(forced.float(), latents[:, 1:])
-        imagined = rollout(self.dynamics, latents[:, :1], actions[:, :0], actions).float()
-        many_steps = F.mse_loss(imagined, latents[:, 1:])
-        terms = {"one_step": one_step, "rollout": many_steps}
-        loss = one_step + many_steps
-        if self.sigreg > 0:
-            terms["sigreg"] = self.gaussianity(latents.flatten(2).transpose(0, 1), batch["step"])
-            loss = loss + self.sigreg * terms["sigreg"]
-        with torch.no_grad():
-            error = (imagined[:, -1] - latents[:, -1]).square().mean()
-            still = (latents[:, 0] - latents[:, -1]).square().mean()
-            terms["rollout_relative"] = error / still
-        return {"loss": loss, **terms}
+        if latents.shape[1] <= self.rollout.seen:
+            raise UserError(
+                f"Forecasting: got clips of {latents.shape[1]} frames; expected more than {self.rollout.seen}, those "
+                "that a rollout begins with; raise data.frames"
+            )
+        return actions
+
+    def _terms(self) -> dict[str, LatentTerm]:
+        return {name: term for name, term in self.terms.items() if isinstance(term, LatentTerm)}
 
     def exported(self) -> dict[str, nn.Module]:
-        """The encoder and the dynamics."""
-        return {"encoder": self.encoder, "dynamics": self.dynamics}
+        """The encoder, how it reads frames, the dynamics, its actions' bounds, and the terms' heads."""
+        own = {"encoder": self.encoder, "frames": self.frames, "dynamics": self.dynamics, "bounds": self.bounds}
+        heads = {name: head for term in self._terms().values() for name, head in term.exported().items()}
+        if taken := sorted(own.keys() & heads.keys()):
+            raise UserError(f"Forecasting.terms: heads are named {taken}, as parts of the model are; give them others")
+        return own | heads

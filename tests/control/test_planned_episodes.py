@@ -18,6 +18,7 @@ from jepa_wm.control.goals import draw_goals
 from jepa_wm.control.plan import plan
 from jepa_wm.dynamics import TransformerDynamics
 from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
+from jepa_wm.envs import PUSH_T
 from jepa_wm.envs.geometry import SUCCESS_DISTANCE
 from jepa_wm.envs.language import REGIONS
 from jepa_wm.envs.policies import NoisyExpert, NoOp
@@ -157,3 +158,8 @@ class TestVerb:
         with pytest.raises(UserError, match="stage 'collect'; expected forecast"):
             self.run((folders[1], folders[1]), tmp_path / "a")
         assert not (tmp_path / "a").exists()
+
+    def test_episodes_of_another_world_are_refused(self, folders: tuple[str, str], tmp_path: Path) -> None:
+        collect(str(tmp_path / "other"), episodes=3, steps=3, size=16, environment=PUSH_T)
+        with pytest.raises(UserError, match="is of jepa_wm/PushT-v0; expected jepa_wm/TwoRooms-v0"):
+            self.run((folders[0], str(tmp_path / "other")), tmp_path / "a")

@@ -22,6 +22,8 @@ def test_clips_are_cut_where_index_says(shards, make_episode):
             episode, steps = make_episode(number), [start, start + 2, start + 4]
             np.testing.assert_array_equal(batch["pixels"][clip], episode.frames[steps])
             np.testing.assert_array_equal(batch["state"][clip], episode.state[steps])
+            sums = [episode.reward[t] + episode.reward[t + 1] for t in steps[:-1]]
+            np.testing.assert_array_equal(batch["reward"][clip], sums)
             assert batch["captions"][clip] == [f"episode {number}, frame {t}: ö" for t in steps]
             # Two steps of (episode, step) side by side, from each frame to the next.
             blocks = [[number, t, number, t + 1] for t in steps[:-1]]
@@ -82,6 +84,8 @@ def test_padding_repeats_the_last_frame_and_does_nothing(tmp_path, write_shards,
         np.testing.assert_array_equal(row["state"], episode.state[at])
         padded = np.concatenate([episode.actions, np.zeros((10, 2), np.float32)])
         np.testing.assert_array_equal(row["actions"], padded[start : start + 6].reshape(3, 4))
+        rewards = np.concatenate([episode.reward, np.zeros(10, np.float32)])[start : start + 6]
+        np.testing.assert_array_equal(row["reward"], rewards[::2] + rewards[1::2])
 
 
 @pytest.mark.parametrize("wrong", [{"frames": 0}, {"frame_skip": 0}, {"clips": -1}])
@@ -93,6 +97,7 @@ def test_arguments_out_of_range(shards, wrong):
 def test_single_frames(shards):
     batch = next(iter(loader(shards, frames=1)))
     assert batch["pixels"].shape == (4, 1, 3, 6, 8) and batch["actions"].shape[:2] == (4, 0)
+    assert batch["reward"].shape == (4, 0)
 
 
 def test_a_transform_sees_whole_clips(shards):

@@ -3,6 +3,7 @@
 import inspect
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from jepa_wm import dynamics
 from jepa_wm.checkpoint import build, spec
 from jepa_wm.contracts import Dynamics
-from jepa_wm.dynamics import rollout
+from jepa_wm.dynamics import Ensemble, PrefixDynamics, TransformerDynamics, rollout
 
 FILES = [path.stem for path in Path(inspect.getfile(dynamics)).parent.glob("*.py") if path.stem != "__init__"]
 CLASSES = [
@@ -18,13 +19,19 @@ CLASSES = [
     for stem in FILES
     for cls in vars(import_module(f"jepa_wm.dynamics.{stem}")).values()
     if inspect.isclass(cls) and issubclass(cls, Dynamics) and cls.__module__.endswith(stem)
+    if cls.__init__ is not Dynamics.__init__
 ]
 
 
 @pytest.fixture(params=CLASSES, ids=lambda cls: cls.__name__)
 def model(request: pytest.FixtureRequest) -> Dynamics:
     torch.manual_seed(0)
-    made: Dynamics = request.param(latent_dim=8, action_dim=2, frame_skip=3)
+    own = {"latent_dim": 8, "action_dim": 2, "frame_skip": 3}
+    whole: dict[type[Dynamics], Any] = {
+        PrefixDynamics: lambda: PrefixDynamics(TransformerDynamics(**own, window=9)),
+        Ensemble: lambda: Ensemble(TransformerDynamics(**own), 3),
+    }
+    made: Dynamics = whole.get(request.param, lambda: request.param(**own))()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -61,7 +68,7 @@ def test_candidates_are_adjacent_and_actions_matter(model: Dynamics) -> None:
 
 
 def test_its_configuration_is_read_off_it(model: Dynamics) -> None:
-    model.set_action_statistics([0.1, 0.2], [0.3, 0.4])
+    model.prepare({"action_mean": [0.1, 0.2], "action_std": [0.3, 0.4]})
     again = build(spec(model))
     assert spec(again) == spec(model)
     again.load_state_dict(model.state_dict())

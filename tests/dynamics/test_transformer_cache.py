@@ -2,14 +2,20 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from jepa_wm.dynamics import TransformerDynamics, rollout
+from jepa_wm.dynamics import TimeRope, TransformerDynamics, rollout
+from jepa_wm.dynamics.attention import Cache, attend, band
+from jepa_wm.dynamics.conditioning import KINDS, Kind
+from jepa_wm.encoders.positions import Positions, Rope
 
 
-def lively(window: int, tokens: int) -> TransformerDynamics:
+def lively(window: int, tokens: int, kind: Kind = "adaln", positions: Positions | None = None) -> TransformerDynamics:
     """A small dynamics away from its initialisation, where nothing would move."""
     torch.manual_seed(0)
-    model = TransformerDynamics(8, tokens, 2, 3, width=16, depth=2, heads=2, window=window)
+    model = TransformerDynamics(
+        *(8, (1, tokens), 2, 3), width=16, depth=2, heads=2, window=window, conditioning=kind, positions=positions
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -18,9 +24,13 @@ def lively(window: int, tokens: int) -> TransformerDynamics:
 
 @pytest.mark.parametrize("window", [1, 2, 3])
 @pytest.mark.parametrize("tokens", [1, 4])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("positions", [TimeRope(), Rope()], ids=["time", "space-time"])
 @torch.no_grad()
-def test_stepping_with_the_cache_equals_the_parallel_forward_past_the_window(window: int, tokens: int) -> None:
-    model = lively(window, tokens)
+def test_stepping_with_the_cache_equals_the_parallel_forward_past_the_window(
+    window: int, tokens: int, kind: Kind, positions: Positions
+) -> None:
+    model = lively(window, tokens, kind, positions)
     latents, actions = torch.randn(2, 8, tokens, 8), torch.randn(2, 8, 6)
     parallel = model(latents, actions)
     for time in range(8):
@@ -59,9 +69,10 @@ def test_the_future_does_not_reach_the_past_and_the_window_ends() -> None:
     assert changed.tolist() == [True, True, True, False, False, False]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_candidates_of_a_state_are_as_if_each_were_alone() -> None:
-    model = lively(3, 2)
+def test_candidates_of_a_state_are_as_if_each_were_alone(kind: Kind) -> None:
+    model = lively(3, 2, kind)
     latents, context, actions = torch.randn(2, 3, 2, 8), torch.randn(2, 2, 6), torch.randn(2, 5, 4, 6)
     together = rollout(model, latents, context, actions.flatten(0, 1)).unflatten(0, (2, 5))
     for i in range(2):
@@ -72,7 +83,7 @@ def test_candidates_of_a_state_are_as_if_each_were_alone() -> None:
 
 @torch.no_grad()
 def test_a_new_model_predicts_that_nothing_changes() -> None:
-    model = TransformerDynamics(8, 1, 2, 3, width=16, depth=2, heads=2)
+    model = TransformerDynamics(8, (1, 1), 2, 3, width=16, depth=2, heads=2)
     latents = torch.randn(2, 3, 1, 8)
     torch.testing.assert_close(model(latents, torch.randn(2, 3, 6)), latents)
 
@@ -82,7 +93,46 @@ def test_actions_are_normalised_by_the_statistics() -> None:
     model = lively(1, 1)
     latents, actions = torch.randn(2, 3, 1, 8), torch.randn(2, 3, 6)
     before = model(latents, actions)
-    model.set_action_statistics([1.0, -2.0], [2.0, 0.5])
+    model.prepare({"action_mean": [1.0, -2.0], "action_std": [2.0, 0.5]})
     scaled = actions.unflatten(-1, (3, 2)) * torch.tensor([2.0, 0.5]) + torch.tensor([1.0, -2.0])
     torch.testing.assert_close(model(latents, scaled.flatten(-2)), before, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(model(latents, actions), before)
+
+
+@torch.no_grad()
+def test_what_was_seen_is_kept_once_and_forgotten_when_the_window_has_passed() -> None:
+    model = lively(4, 2)
+    state = model.start(torch.randn(2, 6, 2, 8), torch.randn(2, 5, 6))
+    seen = [cache.shared.untyped_storage().data_ptr() for cache in state.caches if cache]
+    state = model.expand(state, 50)
+    sizes = []
+    for _ in range(5):
+        sizes.append(next((cache.shared.shape[1:4:2], cache.own.shape[1:4:2]) for cache in state.caches if cache))
+        assert seen == [cache.shared.untyped_storage().data_ptr() for cache in state.caches if cache]
+        state = model.step(state, torch.randn(100, 6))
+    # Two tokens a frame; three frames are kept: those that were seen for two states, imagined ones for a hundred.
+    assert sizes == [((2, 6), (100, 0)), ((2, 4), (100, 2)), ((2, 2), (100, 4)), ((2, 0), (100, 6)), ((2, 0), (100, 6))]
+
+
+@pytest.mark.parametrize(("past", "time", "window"), [(0, 3, 2), (3, 1, 4), (5, 2, 3), (2, 4, 9)])
+def test_attention_to_a_shared_cache_is_attention_to_copies_of_it(past: int, time: int, window: int) -> None:
+    torch.manual_seed(0)
+    seen, own, q = torch.randn(2, 2, 3, past, 5), torch.randn(2, 8, 3, time, 5), torch.randn(8, 3, time, 5)
+    visible = band(past, time, 1, window, q.device)
+    copied = torch.cat([seen.repeat_interleave(4, dim=1), own], dim=3)
+    ages = torch.arange(past, past + time)[:, None] - torch.arange(past + time)
+    brute = F.scaled_dot_product_attention(q, copied[0], copied[1], attn_mask=(ages >= 0) & (ages < window))
+    torch.testing.assert_close(attend(q, Cache(seen, own), visible), brute)
+
+
+@torch.no_grad()
+def test_space_time_rotations_know_where_a_token_is() -> None:
+    """With space among the positions, exchanging two tokens of a frame is more than an exchange of the answer."""
+    for positions, same in ((TimeRope(), True), (Rope(), False)):
+        model = TransformerDynamics(8, (2, 2), 2, 3, width=24, depth=2, heads=2, positions=positions)
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        model.place.zero_()
+        latents, actions, order = torch.randn(1, 3, 4, 8), torch.randn(1, 3, 6), [1, 0, 2, 3]
+        exchanged = model(latents[:, :, order], actions)[:, :, order]
+        assert torch.allclose(exchanged, model(latents, actions), atol=1e-4) == same

@@ -14,10 +14,10 @@ from jepa_wm.encoders import (
     ClassPool,
     GridPool,
     Learned,
+    PooledFrames,
     Rope,
     SinCos,
     ViT,
-    encode_frames,
     load_encoder,
 )
 from jepa_wm.encoders import vit as make_vit
@@ -68,7 +68,7 @@ def test_an_image_is_a_clip_of_one_frame(vit: ViT) -> None:
 @torch.no_grad()
 def test_frames_are_encoded_one_by_one(vit: ViT) -> None:
     pixels = clip()
-    latents = encode_frames(vit, pixels)
+    latents = PooledFrames()(vit, pixels)
     assert latents.shape == (2, 3, 1, 6)
     torch.testing.assert_close(latents[1, 2, 0], vit.pooled(pixels[1:2, 2])[0], rtol=1e-4, atol=1e-5)
 

@@ -65,6 +65,6 @@ def test_settings_by_value_by_list_and_by_word():
 def test_unnamed_factors_are_at_their_default():
     env = TwoRoomsVectorEnv(2, size=8)
     env.reset(seed=0)
-    for name, value in default_values(2).items():
+    for name, value in default_values(FACTORS, 2).items():
         np.testing.assert_array_equal(env.factor_values[name], value)
         assert env.factor_values[name].dtype == value.dtype

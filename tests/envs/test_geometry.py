@@ -35,7 +35,7 @@ def extreme_values():
     """Every corner of the allowed ranges of size, thickness, position, width and number."""
     names = ("agent_size", "wall_thickness", "door_position", "door_width")
     grid = np.meshgrid(*(FACTORS[name].allowed for name in names), [1, 2, 3])
-    values = default_values(grid[0].size)
+    values = default_values(FACTORS, grid[0].size)
     values |= {name: axis.reshape(-1) for name, axis in zip((*names, "door_number"), grid, strict=True)}
     values["agent_speed"] = np.full(grid[0].size, FACTORS["agent_speed"].allowed[1])
     return values
@@ -129,7 +129,7 @@ def test_mirrored_world_and_actions_give_the_mirrored_path(axis):
 
 
 def test_free_motion_is_exact_and_walls_stop_only_the_part_into_them():
-    world = geometry(default_values(4))
+    world = geometry(default_values(FACTORS, 4))
     reach = 0.5 - world.half[0] - world.radius[0]
     margin = BORDER + world.radius[0]
     before = np.array([[0.2, 0.3], [reach, 0.2], [margin, margin], [0.2, 1 - margin]])
@@ -216,6 +216,6 @@ def test_path_distance_is_the_least_over_all_crossings_of_the_two_faces():
 
 
 def test_path_distance_in_one_room_is_euclidean():
-    values = default_values(2)
+    values = default_values(FACTORS, 2)
     a, b = np.array([[0.1, 0.1], [0.9, 0.2]]), np.array([[0.4, 0.9], [0.7, 0.7]])
     np.testing.assert_allclose(path_distance(a, b, values), distance(a, b))

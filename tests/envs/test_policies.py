@@ -44,7 +44,7 @@ def test_expert_is_at_home_in_every_extreme_and_in_doorways():
     numbers = [name for name in FACTORS if hasattr(FACTORS[name], "allowed")]
     factors = {name: rng.choice(FACTORS[name].allowed, 300) for name in numbers}
     factors["door_number"] = rng.integers(1, 4, 300)
-    one = geometry(default_values(300) | factors)
+    one = geometry(default_values(FACTORS, 300) | factors)
     goals = np.stack([sample_start(one.take(np.array([i])), rng) for i in range(300)])
     # Every third disc starts within a door, every fifth has its goal there.
     top, bottom = one.doors[np.arange(300), rng.integers(0, factors["door_number"])].T

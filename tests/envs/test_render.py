@@ -49,7 +49,7 @@ def test_background_is_exact_without_a_disc():
 
 def test_pixels_are_rounded_to_the_nearest():
     # A border of 0.03 * 55 = 1.65 px: 245 + 0.65 * (20 - 245) = 98.75 in the second column.
-    room = backgrounds(default_values(1), 55)[0]
+    room = backgrounds(default_values(FACTORS, 1), 55)[0]
     assert room[:, 10, :3].tolist() == [[20, 99, 245]] * 3
     # The wall, 3.3 px wide, begins at 25.85 px.
     assert room[0, 10, 24:32].tolist() == [245, 211, 20, 20, 20, 211, 245, 245]

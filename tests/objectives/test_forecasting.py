@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from jepa_wm.contracts import Batch
-from jepa_wm.dynamics import TransformerDynamics
-from jepa_wm.encoders import GridPool, ViT, encode_frames
+from jepa_wm.dynamics import Ensemble, TransformerDynamics, rollout
+from jepa_wm.dynamics.heads import ValueHead
+from jepa_wm.encoders import GridPool, PooledFrames, ViT
 from jepa_wm.errors import UserError
-from jepa_wm.objectives import Forecasting
+from jepa_wm.objectives import Forecasting, Rollout
+from jepa_wm.objectives.terms import GaussianLatents, HeadTerm, TimeSimilarity
 
 
 @pytest.fixture
@@ -17,7 +19,7 @@ def encoder() -> ViT:
 
 
 def dynamics() -> TransformerDynamics:
-    return TransformerDynamics(6, 1, 2, 3, width=12, depth=1, heads=2)
+    return TransformerDynamics(6, (1, 1), 2, 3, width=12, depth=1, heads=2)
 
 
 def batch() -> Batch:
@@ -27,8 +29,8 @@ def batch() -> Batch:
 
 
 def test_a_still_model_errs_by_how_far_the_latents_move(encoder: ViT) -> None:
-    terms, data = Forecasting(encoder, dynamics(), sigreg=0.2)(batch()), batch()
-    z = encode_frames(encoder, data["pixels"])
+    terms, data = Forecasting(encoder, dynamics(), {"sigreg": GaussianLatents(0.2)})(batch()), batch()
+    z = PooledFrames()(encoder, data["pixels"])
     torch.testing.assert_close(terms["one_step"], (z[:, 1:] - z[:, :-1]).square().mean())
     torch.testing.assert_close(terms["rollout"], (z[:, 1:] - z[:, :1]).square().mean())
     assert terms["rollout_relative"].item() == pytest.approx(1.0)
@@ -43,14 +45,108 @@ def test_a_frozen_encoder_gets_no_gradient(encoder: ViT, freeze: bool) -> None:
     assert predictor.leave.weight.grad is not None
 
 
+def lively() -> TransformerDynamics:
+    """A dynamics under which latents move."""
+    made = dynamics()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return made
+
+
+def test_a_rollout_begins_with_what_is_seen_and_errors_have_weights(encoder: ViT) -> None:
+    predictor, data = lively(), batch()
+    terms = {"slow": TimeSimilarity(0.25)}
+    made = Forecasting(encoder, predictor, terms, forced=0.5, rollout=Rollout(2.0, seen=2))
+    with torch.no_grad():
+        found, z, actions = made(data), PooledFrames()(encoder, data["pixels"]), data["actions"]
+        ahead = rollout(predictor, z[:, :2], actions[:, :1], actions[:, 1:])
+        forced = predictor(z[:, :-1], actions)
+    torch.testing.assert_close(found["rollout"], (ahead - z[:, 2:]).square().mean())
+    torch.testing.assert_close(found["one_step"], (forced - z[:, 1:]).square().mean())
+    torch.testing.assert_close(found["loss"], 0.5 * found["one_step"] + 2.0 * found["rollout"] + 0.25 * found["slow"])
+    with pytest.raises(UserError, match="clips of 3 frames; expected more than 3"):
+        Forecasting(encoder, predictor, rollout=Rollout(seen=3))(data)
+
+
+@pytest.mark.parametrize("error", ["l1", "smooth_l1", "cosine"])
+def test_errors_are_what_they_are_called(encoder: ViT, error: str) -> None:
+    predictor, data = lively(), batch()
+    found = Forecasting(encoder, predictor, error=error, rollout=Rollout(0.0))(data)["loss"]
+    z = PooledFrames()(encoder, data["pixels"])
+    forced, wanted = predictor(z[:, :-1], data["actions"]), z[:, 1:]
+    away = (forced - wanted).abs()
+    expected = {
+        "l1": away,
+        "smooth_l1": torch.where(away < 1, away.square() / 2, away - 0.5),
+        "cosine": 1 - (forced * wanted).sum(-1) / forced.norm(dim=-1) / wanted.norm(dim=-1),
+    }
+    torch.testing.assert_close(found, expected[error].mean())
+
+
+def test_a_cut_rollout_has_the_gradient_of_its_steps_one_by_one(encoder: ViT) -> None:
+    data = batch()
+    torch.manual_seed(2)
+    predictor = lively()
+    made = Forecasting(encoder, predictor, forced=0.0, rollout=Rollout(cut=True), freeze_encoder=True)
+    made(data)["loss"].backward()
+    cut = predictor.leave.weight.grad
+    predictor.zero_grad()
+    z = PooledFrames()(encoder, data["pixels"]).detach()
+    first = predictor(z[:, :1], data["actions"][:, :1])
+    with torch.no_grad():
+        state = predictor.start(torch.cat([z[:, :1], first], dim=1), data["actions"][:, :1])
+    second = predictor.step(state, data["actions"][:, 1]).latent
+    (torch.stack([first[:, 0], second], dim=1) - z[:, 1:]).square().mean().backward()
+    torch.testing.assert_close(cut, predictor.leave.weight.grad)
+    predictor.zero_grad()
+    Forecasting(encoder, predictor, forced=0.0, freeze_encoder=True)(data)["loss"].backward()
+    assert not torch.allclose(cut, predictor.leave.weight.grad, rtol=1e-2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_what_is_to_be_predicted_has_gradient_unless_it_is_detached(encoder: ViT, detach: bool) -> None:
+    data = batch()
+    Forecasting(encoder, dynamics(), rollout=Rollout(0.0), detach=detach)(data)["loss"].backward()
+    found = encoder.embed.weight.grad
+    encoder.zero_grad()
+    z = PooledFrames()(encoder, data["pixels"])
+    (z[:, :-1] - (z[:, 1:].detach() if detach else z[:, 1:])).square().mean().backward()
+    torch.testing.assert_close(found, encoder.embed.weight.grad)
+
+
+def test_every_member_of_an_ensemble_has_its_own_error(encoder: ViT) -> None:
+    data, members = batch(), Ensemble(lively(), 3)
+    with torch.no_grad():
+        for parameter in members.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        found, z = Forecasting(encoder, members)(data), PooledFrames()(encoder, data["pixels"])
+        each = members.forced(z[:, :-1], data["actions"])
+    torch.testing.assert_close(found["one_step"], (each - z[:, 1:]).square().mean())
+    assert found["one_step"] > 1.01 * (each.mean(dim=0) - z[:, 1:]).square().mean()
+
+
+def test_heads_follow_the_steps_and_are_saved_by_their_names(encoder: ViT) -> None:
+    head = ValueHead(6, decay=0.0)
+    made = Forecasting(encoder, dynamics(), {"value": HeadTerm(head, "value")})
+    with torch.no_grad():
+        head.read[1].weight.add_(1.0)
+    made.after_step(0.5)
+    torch.testing.assert_close(head.average[1].weight, head.read[1].weight)
+    assert made.exported()["value"] is head and {"encoder", "frames", "dynamics", "bounds"} < made.exported().keys()
+    with pytest.raises(UserError, match=r"heads are named \['dynamics'\], as parts of the model"):
+        Forecasting(encoder, dynamics(), {"value": HeadTerm(head, "dynamics")}).exported()
+
+
 def test_the_dynamics_learn_the_spread_of_the_actions(encoder: ViT) -> None:
     predictor = dynamics()
     Forecasting(encoder, predictor).prepare({"action_mean": [1.0, 2.0], "action_std": [3.0, 4.0]})
-    assert predictor.actions.mean.tolist() == [1.0, 2.0] and predictor.actions.std.tolist() == [3.0, 4.0]
+    assert predictor.actions.standard.mean.tolist() == [1.0, 2.0]
+    assert predictor.actions.standard.std.tolist() == [3.0, 4.0]
 
 
 def test_parts_that_do_not_fit_are_refused_with_both_sides(encoder: ViT) -> None:
-    with pytest.raises(UserError, match="latent_dim is 6, the dynamics' is 5"):
+    with pytest.raises(UserError, match="latents are 6 wide, the dynamics' latent_dim is 5"):
         Forecasting(encoder, TransformerDynamics(5))
     with pytest.raises(UserError, match="blocks are 6 wide; expected 10"):
         Forecasting(encoder, TransformerDynamics(6, frame_skip=5, width=12, depth=1, heads=2))(batch())

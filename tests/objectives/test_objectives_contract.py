@@ -81,7 +81,7 @@ CASES: dict[str, Callable[[], Objective]] = {
     "ContrastiveText": lambda: ContrastiveText(vit(), text(), sigreg=0.1),
     "ContrastiveText, SigLIP in chunks": lambda: ContrastiveText(vit(), text(), "siglip", chunk=2),
     "TeacherAlignment": lambda: TeacherAlignment(vit(), ViT(16, 1, 32, 1, 2)),
-    "Forecasting": lambda: Forecasting(vit(), TransformerDynamics(6, 1, 2, 3, width=12, depth=1, heads=2)),
+    "Forecasting": lambda: Forecasting(vit(), TransformerDynamics(6, (1, 1), 2, 3, width=12, depth=1, heads=2)),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 

@@ -12,10 +12,10 @@ from jepa_wm.contracts import Batch
 from jepa_wm.data.masks import BlockwiseMask
 from jepa_wm.data.transforms import MultiCrop
 from jepa_wm.encoders import ClassPool, ViT
+from jepa_wm.encoders.batch_norm import BatchNorm
 from jepa_wm.errors import UserError
 from jepa_wm.objectives import GramAnchor, LeJEPA, PrototypeOptions, SelfDistillation, TeacherAlignment
 from jepa_wm.objectives.alignment import regrid
-from jepa_wm.objectives.heads import BatchNorm
 from jepa_wm.schedules import Constant, Linear
 
 

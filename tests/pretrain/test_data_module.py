@@ -8,7 +8,7 @@ import pytest
 from jepa_wm.control.collect import collect
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
-from pretrain.data import ClipDataModule
+from pretrain.data import ClipDataModule, _bounds
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,14 @@ def test_one_folder_has_its_own_statistics_and_says_what_it_gave(folders: list[s
     assert all(len(batch["pixels"]) == 8 for batch in batches)
     report = data.report()[folders[0]]
     assert report["train_samples"] == 2 * len(batches) and report["train_broken"] == {}
+
+
+def test_the_bounds_of_a_mixture_hold_for_all_of_it(folders: list[str]) -> None:
+    assert ClipDataModule(folders[0], frames=3, batch_size=8).statistics["action_bounds"] == ([-1.0] * 2, [1.0] * 2)
+    box = {"type": "Box", "low": [-1.0, -2.0], "high": [1.0, None]}
+    assert _bounds([box, {"type": "Discrete", "width": 2}]) == {"action_bounds": ([-1.0, -2.0], [1.0, None])}
+    assert _bounds([{"type": "Discrete", "width": 2}]) == {"action_bounds": ([0.0, 0.0], [1.0, 1.0])}
+    assert _bounds([box, None]) == {}
 
 
 def test_folders_of_unlike_actions_make_no_mixture(folders: list[str], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jepa_wm.encoders import encode_frames, load_encoder
+from jepa_wm.encoders import PooledFrames, load_encoder
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
 from jepa_wm.world_model import WorldModel
@@ -149,12 +149,12 @@ def test_forecasting_starts_from_the_pretrained_parts(
         assert all(torch.equal(before[name], after[name]) for name in before)
     model = WorldModel.from_pretrained(run)
     assert model.text is not None
-    learned = model.dynamics.actions.std.tolist()  # type: ignore[union-attr]
+    learned = model.dynamics.actions.standard.std.tolist()  # type: ignore[union-attr]
     shards = read_manifest(run)["config"]["data"]["folder"]
     assert learned == pytest.approx(read_manifest(shards)["statistics"]["action_std"])
     pixels = torch.randint(0, 256, (2, 3, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        torch.testing.assert_close(model.encode(pixels), encode_frames(model.encoder, pixels))
+        torch.testing.assert_close(model.encode(pixels), PooledFrames()(model.encoder, pixels))
 
 
 def test_a_folder_that_holds_something_else_is_refused(

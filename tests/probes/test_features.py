@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from jepa_wm.data import EpisodeShards
-from jepa_wm.encoders import encode_frames
+from jepa_wm.encoders import PooledFrames
 from probes.features import draw_rows, encode, read_splits
 
 
@@ -86,7 +86,7 @@ def test_first_cuts_every_column(rows):
 def test_latents_do_not_depend_on_the_batches(world_model, rows):
     pixels = torch.cat([rows["train"].pixels, rows["test"].pixels])
     with torch.no_grad():
-        whole = encode_frames(world_model.encoder, pixels[:, None])[:, 0, 0]
+        whole = PooledFrames()(world_model.encoder, pixels[:, None])[:, 0, 0]
     assert len(pixels) > 256
     torch.testing.assert_close(encode(world_model.encoder, pixels), whole)
 

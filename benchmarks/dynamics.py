@@ -1,0 +1,194 @@
+"""What a world model costs, beside LeWM of stable-worldmodel: `python -m benchmarks.dynamics --peer PEER/bin/python`.
+
+`--peer` names the Python of an environment with stable-worldmodel (`pip install 'stable-worldmodel[all]'`). Training
+steps are of one model, LeWM at 64 pixels, 32 clips of 4 frames; rollouts of 300 candidates over 5 blocks from one
+frame, ours by a cached transformer of the same size. Each side in a process of its own, by turns, medians; ratios are
+of the peer's seconds in float32 over ours. The last two figures need no peer. The last line is JSON.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
+from jepa_wm.allocator import keep_freed_memory
+from jepa_wm.dynamics import BlockShape, LeWMDynamics, TransformerDynamics, rollout
+from jepa_wm.encoders import Learned, ProjectedPool, vit
+from jepa_wm.objectives import Forecasting, Rollout
+from jepa_wm.objectives.terms import GaussianLatents
+from jepa_wm.optim import adamw
+
+PEER = Path(__file__).parent / "peers" / "swm_lewm.py"
+BATCH, FRAMES, SIZE, CANDIDATES, HORIZON, ROUNDS = 32, 4, 64, 300, 5, 7
+ASKED = {"train_fp32": 1.15, "train_bf16": 2.5, "rollout_fp32": 2.0, "rollout_bf16": 6.0, "patch_rollout_cached": 5.0}
+
+
+def train_step(precision: str) -> Callable[[], None]:
+    """A function that trains ours, LeWM with its published settings, for a step."""
+    encoder = vit("tiny", 16, positions=Learned((1, 4, 4)), prefix=1, pooling=ProjectedPool())
+    terms = {"sigreg": GaussianLatents(0.09, slices=1024)}
+    made = Forecasting(encoder, LeWMDynamics(), terms, rollout=Rollout(0.0)).train()
+    optimizer = adamw(made, 5e-5, 1e-3, (0.9, 0.999))
+    pixels = torch.randint(0, 256, (BATCH, FRAMES, 3, SIZE, SIZE), dtype=torch.uint8)
+    actions = torch.rand(BATCH, FRAMES - 1, 10)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = made({"pixels": pixels, "actions": actions, "step": 0})["loss"]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def rollout_step(precision: str) -> Callable[[], None]:
+    """A function that encodes a frame and rolls out the candidates, by a cached transformer of LeWM's size."""
+    encoder = vit("tiny", 16, positions=Learned((1, 4, 4)), prefix=1, pooling=ProjectedPool()).eval()
+    made = TransformerDynamics(192, width=192, depth=6, heads=16, window=3, shape=BlockShape(64, 2048, 0.1)).eval()
+    pixels = torch.randint(0, 256, (1, 3, SIZE, SIZE), dtype=torch.uint8)
+
+    @torch.inference_mode()
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            actions = torch.rand(CANDIDATES, HORIZON, 10)
+            rollout(made, encoder.pooled(pixels)[:, None, None], actions[:1, :0], actions)
+
+    return step
+
+
+class Side:
+    """One side in a process of its own, which does what it is asked and answers with the seconds."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.parameters = int(self._read())
+
+    def __call__(self, what: str) -> float:
+        """Seconds of one `train` or `rollout`."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return float(self._read())
+
+    def _read(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+
+def serve(precision: str) -> None:
+    """What our `Side` does."""
+    torch.set_num_threads(2)
+    keep_freed_memory()
+    work = {"train": train_step(precision), "rollout": rollout_step(precision)}
+    print(0, flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        work[line.strip()]()
+        print(time.perf_counter() - start, flush=True)
+
+
+def beside(peer: str) -> dict[str, dict[str, float]]:
+    """Median seconds of both sides, by precision, of a training step and a rollout."""
+    found: dict[str, dict[str, float]] = {}
+    for what, rounds in (("train", ROUNDS), ("rollout", 3 * ROUNDS)):
+        sides = {
+            f"{who} {precision}": Side([*command, precision])
+            for precision in ("fp32", "bf16")
+            for who, command in (
+                ("peer", [peer, str(PEER)]),
+                ("ours", [sys.executable, "-m", "benchmarks.dynamics", "--serve"]),
+            )
+        }
+        taken: dict[str, list[float]] = {name: [] for name in sides}
+        for _ in range(rounds + 2):
+            for name, side in sides.items():
+                taken[name].append(side(what))
+        for name, seconds in taken.items():
+            found.setdefault(name, {})[what] = statistics.median(seconds[2:])
+            sides[name].process.kill()
+    return found
+
+
+@torch.inference_mode()
+def patches() -> tuple[float, float]:
+    """Seconds of a rollout of patch tokens with the window read anew at every step, and with the cache.
+
+    64 tokens a frame, a context of 8 frames which is also the window, 8 candidates, 8 steps.
+    """
+    made = TransformerDynamics(192, (8, 8), width=192, depth=6, heads=3, window=8).eval()
+    seen, context, actions = torch.randn(1, 8, 64, 192), torch.randn(1, 7, 10), torch.randn(8, 8, 10)
+
+    def uncached() -> None:
+        latents, acted = seen.repeat(8, 1, 1, 1), torch.cat([context.repeat(8, 1, 1), actions], dim=1)
+        for step in range(8):
+            latents = torch.cat([latents, made(latents[:, -8:], acted[:, step : step + 8])[:, -1:]], dim=1)
+
+    return timed(uncached), timed(lambda: rollout(made, seen, context, actions))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Median seconds of five, after one."""
+    taken = []
+    for _ in range(6):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[1:])
+
+
+@torch.inference_mode()
+def memory() -> dict[int, float]:
+    """MiB that the state of 300 candidates after 5 steps holds, by frames of context; 16 tokens a frame."""
+    made = TransformerDynamics(192, (4, 4), width=192, depth=6, heads=3, window=32).eval()
+    held = {}
+    for frames in (1, 8, 24):
+        state = made.expand(made.start(torch.randn(1, frames, 16, 192), torch.randn(1, frames - 1, 10)), CANDIDATES)
+        for _ in range(HORIZON):
+            state = made.step(state, torch.randn(CANDIDATES, 10))
+        parts = [part for cache in state.caches if cache is not None for part in cache]
+        held[frames] = sum(part.untyped_storage().nbytes() for part in parts) / 2**20
+    return held
+
+
+def main() -> None:
+    """Measure, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer", help="Python of an environment with stable-worldmodel")
+    parser.add_argument("--serve", choices=("fp32", "bf16"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        return serve(arguments.serve)
+    torch.set_num_threads(2)
+    figures: dict[str, float] = {}
+    tables = []
+    if arguments.peer:
+        seconds = beside(arguments.peer)
+        rows = {
+            name: {what: f"{1e3 * value:.0f} ms" for what, value in found.items()} for name, found in seconds.items()
+        }
+        tables.append(markdown("side", rows))
+        for what in ("train", "rollout"):
+            for precision in ("fp32", "bf16"):
+                figures[f"{what}_{precision}"] = seconds["peer fp32"][what] / seconds[f"ours {precision}"][what]
+    anew, cached = patches()
+    figures["patch_rollout_cached"] = anew / cached
+    held = memory()
+    rows = {f"{frames} frames seen": {"MiB held by 300 candidates": f"{mib:.1f}"} for frames, mib in held.items()}
+    tables.append(markdown("context", rows))
+    asked = {name: {"measured": f"{value:.2f}", "asked": f"{ASKED[name]:.2f}"} for name, value in figures.items()}
+    tables.insert(0, markdown("figure", asked))
+    replace_section(BENCHMARKS, "dynamics", "\n\n".join([*tables, machine()]))
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()

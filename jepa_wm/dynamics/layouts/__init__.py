@@ -1,0 +1,1 @@
+"""Layouts of published world models' predictors, one file each."""

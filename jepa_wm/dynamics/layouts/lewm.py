@@ -1,0 +1,68 @@
+"""LeWM: the predictor, the action encoder and the projection behind it, as stable-worldmodel names them.
+
+Source: galilai-group/stable-worldmodel, `wm/lewm` (arXiv 2603.19312).
+"""
+
+from jepa_wm.dynamics.lewm import LeWMDynamics
+from jepa_wm.encoders.renaming import renamed
+from jepa_wm.encoders.weights import State
+from jepa_wm.errors import UserError
+
+TABLE = (
+    (r"^(encoder|projector)\.", None),
+    (r"num_batches_tracked$", None),
+    (r"^predictor\.pos_embedding$", "place"),
+    (r"^predictor\.transformer\.norm\.", "norm."),
+    (r"^predictor\.transformer\.layers\.", "blocks."),
+    (r"\.attn\.norm\.", ".attention_norm."),
+    (r"\.attn\.to_qkv\.", ".qkv."),
+    (r"\.attn\.to_out\.0\.", ".out."),
+    (r"\.mlp\.net\.0\.", ".mlp_norm."),
+    (r"\.mlp\.net\.1\.", ".rise."),
+    (r"\.mlp\.net\.4\.", ".fall."),
+    (r"\.adaLN_modulation\.1\.", ".modulation."),
+    (r"^pred_proj\.net\.", "project."),
+    (r"^action_encoder\.embed\.", "actions.embed."),
+)
+
+
+def convert(state: State, action_dim: int, heads: int = 16, dropout: float = 0.1) -> LeWMDynamics:
+    """LeWM's predictor with the weights of a published state.
+
+    Its action encoder begins with a convolution over one step, which is linear and here part of the layer behind it.
+
+    Args:
+        state: tensors by their published names; what is the encoder's is left alone.
+        action_dim: A of one environment step.
+        heads: attention heads, which weights do not tell.
+        dropout: for training on.
+
+    Raises:
+        UserError: if names or shapes do not fit.
+    """
+    found = renamed(state, TABLE)
+    try:
+        kernel, bias = found.pop("action_encoder.patch_embed.weight"), found.pop("action_encoder.patch_embed.bias")
+        first = found["actions.embed.0.weight"]
+        found["actions.embed.0.bias"] = found["actions.embed.0.bias"] + first @ bias
+        found["actions.embed.0.weight"] = first @ kernel[:, :, 0]
+        found["place"] = found["place"][0]
+        (window, width), block = found["place"].shape, kernel.shape[1]
+        hidden, inner = len(found["blocks.0.rise.bias"]), found["blocks.0.out.weight"].shape[1]
+    except KeyError as error:
+        raise UserError(f"these weights do not fit the LeWM layout: {error} is missing") from None
+    if block % action_dim or inner % heads:
+        raise UserError(
+            f"LeWM's blocks of actions have {block} numbers and its heads {inner} channels; got an action_dim of "
+            f"{action_dim} and {heads} heads, which do not divide them"
+        )
+    depth = 1 + max(int(name.split(".")[1]) for name in found if name.startswith("blocks."))
+    made = LeWMDynamics(width, action_dim, block // action_dim, depth, heads, inner // heads, hidden, window, dropout)
+    # The published model knows no statistics: its loader normalises actions before it sees them.
+    own = made.state_dict()
+    own |= {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
+    if unknown := sorted(set(found) - {name for name in own if own[name] is found.get(name)}):
+        raise UserError(f"these weights do not fit the LeWM layout: {', '.join(unknown[:5])}")
+    dtype = next(iter(found.values())).dtype
+    made.to(dtype).load_state_dict(own)
+    return made.eval()

@@ -1,0 +1,92 @@
+"""LeWM's predictor, as it was published: for its released weights, and to be compared with."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jepa_wm.dynamics.actions import ActionEncoder
+from jepa_wm.dynamics.window import WindowDynamics
+from jepa_wm.encoders.batch_norm import BatchNorm
+from jepa_wm.encoders.linear import Linear
+
+
+class LeWMDynamics(WindowDynamics):
+    """Predict z[t+1] from the latents and actions of a window, with learned positions in it and AdaLN-zero.
+
+    Args:
+        latent_dim: width D of the latents, one a frame.
+        action_dim: A of one environment step.
+        frame_skip: environment steps between two latents.
+        depth: number of blocks.
+        heads: attention heads of a block.
+        head_dim: channels of a head.
+        hidden: width of the MLPs.
+        window: frames that are read.
+        dropout: in each branch.
+
+    Source: LeWM (arXiv 2603.19312), official code; its actions are normalised here by what is saved with the model.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 192,
+        action_dim: int = 2,
+        frame_skip: int = 5,
+        depth: int = 6,
+        heads: int = 16,
+        head_dim: int = 64,
+        hidden: int = 2048,
+        window: int = 3,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.latent_dim, self.action_dim, self.frame_skip = latent_dim, action_dim, frame_skip
+        self.depth, self.heads, self.head_dim, self.hidden = depth, heads, head_dim, hidden
+        self.window, self.dropout = window, dropout
+        self.actions = ActionEncoder(action_dim, frame_skip, latent_dim, 4 * latent_dim)
+        self.place = nn.Parameter(torch.randn(window, latent_dim))
+        self.blocks = nn.ModuleList(LeWMBlock(latent_dim, heads, head_dim, hidden, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(latent_dim)
+        self.project = nn.Sequential(
+            nn.Linear(latent_dim, hidden), BatchNorm(hidden), nn.GELU(), nn.Linear(hidden, latent_dim)
+        )
+
+    def read(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """See `WindowDynamics`."""
+        x, condition = latents[:, :, 0] + self.place[: latents.shape[1]], self.actions(actions)
+        for block in self.blocks:
+            x = block(x, condition)
+        return self.project(self.norm(x).flatten(0, 1)).unflatten(0, x.shape[:2])[:, :, None]
+
+
+class LeWMBlock(nn.Module):
+    """A block whose branches normalise a second time, with weights, what the action has shifted and scaled."""
+
+    def __init__(self, width: int, heads: int, head_dim: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.width, self.heads, self.head_dim, self.hidden, self.dropout = width, heads, head_dim, hidden, dropout
+        self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-6, elementwise_affine=False) for _ in range(2))
+        self.modulation = nn.Linear(width, 6 * width)
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = Linear(width, 3 * heads * head_dim, bias=False), Linear(heads * head_dim, width)
+        self.rise, self.fall = Linear(width, hidden), Linear(hidden, width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Tokens x (B, T, W), one a frame, under condition (B, T, W)."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(F.silu(condition)).chunk(6, dim=-1)
+        x = x + gate1 * self._attend(self.attention_norm(self.norms[0](x) * (1 + scale1) + shift1))
+        return x + gate2 * self._mlp(self.mlp_norm(self.norms[1](x) * (1 + scale2) + shift2))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        return self._dropped(self.out(mixed.transpose(1, 2).flatten(2)))
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return self._dropped(self.fall(self._dropped(F.gelu(self.rise(x)))))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)

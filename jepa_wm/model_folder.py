@@ -1,0 +1,82 @@
+"""The folder that holds a model: where it is, what version made it, and what its card says."""
+
+from pathlib import Path
+
+from torch import nn
+
+from jepa_wm.checkpoint import find_part
+from jepa_wm.dynamics.bounds import ActionBounds
+from jepa_wm.errors import UserError
+from jepa_wm.files import atomic_path, read_json, write_json
+
+FORMAT = 1
+NAME = "world_model.json"
+CARD = """---
+library_name: jepa_wm
+tags: [world-model, jepa, latent-dynamics, planning]
+---
+
+# A world model of jepa_wm
+
+```python
+from jepa_wm import WorldModel
+
+model = WorldModel.from_pretrained("<this folder, or owner/name on the hub>")
+future = model.imagine(pixels, actions)   # pixels uint8 (B, 3, H, W), actions (B, K, {block})
+plan = model.plan(pixels, goal=image)     # or a sentence, where there is a part `text`
+```
+
+Actions have {action_dim} numbers, in the environment's units, between {low} and {high}; {frame_skip} of them make a
+block, which leads from one latent to the next.
+
+| part | class | parameters |
+|---|---|---|
+{rows}
+"""
+
+
+def model_folder(source: str | Path) -> Path:
+    """The folder with a model's parts: of a run, a saved one, or fetched from the hub.
+
+    Raises:
+        UserError: if there is none, or another version made it.
+    """
+    if not Path(source).exists() and str(source).count("/") == 1 and not str(source).startswith("."):
+        folder = _fetched(str(source))
+    else:
+        folder = find_part(source, "encoder").parent
+    made = read_json(folder / NAME) if (folder / NAME).is_file() else {"format": FORMAT}
+    if made.get("format") != FORMAT:
+        raise UserError(
+            f"{folder / NAME} is of format {made.get('format')}; expected {FORMAT}: another version of jepa_wm made it"
+        )
+    return folder
+
+
+def _fetched(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"'{name}' is no folder here, and the hub does not give it: {error}") from error
+
+
+def write_card(folder: str | Path, bounds: ActionBounds, parts: dict[str, nn.Module]) -> None:
+    """Write the format's version and the model card beside a world model's parts."""
+    rows = "\n".join(
+        f"| `{name}` | `{type(part).__name__}` | {sum(parameter.numel() for parameter in part.parameters()):,} |"
+        for name, part in parts.items()
+    )
+    text = CARD.format(
+        block=bounds.frame_skip * bounds.action_dim,
+        action_dim=bounds.action_dim,
+        frame_skip=bounds.frame_skip,
+        low=bounds.low.tolist(),
+        high=bounds.high.tolist(),
+        rows=rows,
+    )
+    with atomic_path(Path(folder) / "README.md") as aside:
+        aside.write_text(text)
+    write_json(Path(folder) / NAME, {"format": FORMAT})

@@ -1,0 +1,90 @@
+"""An ensemble is its members, each alone with its weights."""
+
+import pytest
+import torch
+
+from jepa_wm.contracts import Dynamics
+from jepa_wm.dynamics import (
+    Ensemble,
+    MLPDynamics,
+    PrefixDynamics,
+    RecurrentDynamics,
+    TransformerDynamics,
+    rollout,
+    rollouts,
+)
+from jepa_wm.errors import UserError
+from jepa_wm.optim import adamw
+
+
+def small() -> TransformerDynamics:
+    return TransformerDynamics(8, (1, 2), 2, 3, width=16, depth=2, heads=2, window=3)
+
+
+def ensemble(member: Dynamics, members: int = 3) -> Ensemble:
+    torch.manual_seed(0)
+    made = Ensemble(member, members)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    made.prepare({"action_mean": [0.5, -1.0], "action_std": [2.0, 3.0]})
+    return made.eval()
+
+
+def alone(made: Ensemble, member: Dynamics, number: int) -> Dynamics:
+    """The member of this number, outside of the ensemble."""
+    weights = {name.replace("/", "."): value[number] for name, value in made.named_parameters()}
+    member.load_state_dict(weights | {name.replace("/", "."): value for name, value in made.named_buffers()})
+    return member.eval()
+
+
+@pytest.mark.parametrize(
+    ("form", "tokens"),
+    [
+        (small, 2),
+        (lambda: PrefixDynamics(small()), 2),
+        (lambda: RecurrentDynamics(8, 2, 2, 3, width=16), 2),
+        (lambda: MLPDynamics(8, 1, 2, 3, width=16), 1),
+    ],
+    ids=["transformer", "prefix", "recurrent", "mlp"],
+)
+@torch.no_grad()
+def test_each_member_imagines_from_its_own_latents(form, tokens: int) -> None:
+    made = ensemble(form())
+    seen, context, actions = torch.randn(2, 3, tokens, 8), torch.randn(2, 2, 6), torch.randn(8, 4, 6)
+    apart = torch.stack([rollout(alone(made, form(), i), seen, context, actions) for i in range(3)])
+    torch.testing.assert_close(rollouts(made, seen, context, actions), apart, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(rollout(made, seen, context, actions), apart.mean(dim=0), rtol=1e-4, atol=1e-4)
+    forced = torch.stack([alone(made, form(), i)(seen, actions[:2, :3]) for i in range(3)])
+    torch.testing.assert_close(made.forced(seen, actions[:2, :3]), forced, rtol=1e-4, atol=1e-4)
+
+
+def test_a_member_learns_from_its_own_error_alone() -> None:
+    made = ensemble(small())
+    latents, actions = torch.randn(2, 3, 2, 8), torch.randn(2, 3, 6)
+    made.forced(latents, actions)[1].square().mean().backward()
+    for name, parameter in made.named_parameters():
+        assert parameter.grad is not None and parameter.grad[[0, 2]].abs().max() == 0, name
+    assert any(parameter.grad[1].abs().max() > 0 for parameter in made.parameters())
+
+
+def test_members_start_apart_and_their_biases_do_not_decay() -> None:
+    made = Ensemble(small(), 2)
+    weight = made.get_parameter("blocks/0/attention/qkv/weight")
+    assert (weight[0] - weight[1]).abs().max() > 0.01
+    one, two = (
+        {
+            name: group["decays"]
+            for group in adamw(module, 1e-3, 0.1, (0.9, 0.95)).param_groups
+            for name in group["param_names"]
+        }
+        for module in (made, small())
+    )
+    assert {name.replace("/", "."): decays for name, decays in one.items()} == two
+
+
+def test_what_cannot_be_an_ensemble_is_refused() -> None:
+    with pytest.raises(UserError, match="got 1 members of class TransformerDynamics; expected two or more"):
+        Ensemble(small(), 1)
+    with pytest.raises(UserError, match="no ensemble"):
+        Ensemble(Ensemble(small(), 2), 2)

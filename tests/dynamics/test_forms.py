@@ -1,0 +1,109 @@
+"""The forms of dynamics beside the cached transformer: what each computes, by brute force."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from jepa_wm.contracts import Dynamics
+from jepa_wm.dynamics import LeWMDynamics, MLPDynamics, PrefixDynamics, RecurrentDynamics, TransformerDynamics, rollout
+from jepa_wm.errors import UserError
+
+
+def lively(model: Dynamics) -> Dynamics:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model.eval()
+
+
+@torch.no_grad()
+def test_all_prefixes_at_once_are_the_prefixes_one_by_one() -> None:
+    torch.manual_seed(0)
+    model = lively(PrefixDynamics(TransformerDynamics(8, (1, 2), 2, 3, width=16, depth=2, heads=2, window=4)))
+    seen, context, actions = torch.randn(2, 3, 2, 8), torch.randn(2, 2, 6), torch.randn(6, 5, 6)
+    at_once = rollout(model, seen, context, actions)
+    state = model.expand(model.start(seen, context), 3)
+    for time in range(5):
+        state = model.step(state, actions[:, time])
+        torch.testing.assert_close(model.latent(state), at_once[:, time], rtol=1e-4, atol=1e-4)
+    # No prediction is looked at: the third latent is the same whatever the second was, and knows the actions before.
+    other = actions.clone()
+    other[:, 3:] += 1.0
+    torch.testing.assert_close(rollout(model, seen, context, other)[:, :3], at_once[:, :3])
+    other[:, 0] += 1.0
+    assert (rollout(model, seen, context, other)[:, 1:3] - at_once[:, 1:3]).abs().min(dim=-1).values.max() > 1e-4
+
+
+@torch.no_grad()
+def test_a_window_is_read_anew_at_every_step() -> None:
+    torch.manual_seed(0)
+    model = lively(LeWMDynamics(8, 2, 3, depth=2, heads=2, head_dim=4, hidden=16, window=3))
+    seen, context, ahead = torch.randn(2, 2, 1, 8), torch.randn(2, 1, 6), torch.randn(2, 5, 6)
+    latents, actions = seen, torch.cat([context, ahead], dim=1)
+    for stop in range(2, 7):
+        low = max(stop - 3, 0)
+        latents = torch.cat([latents, model.read(latents[:, low:], actions[:, low:stop])[:, -1:]], dim=1)
+    torch.testing.assert_close(rollout(model, seen, context, ahead), latents[:, 2:])
+    forced = model(latents, torch.cat([actions, ahead[:, :1]], dim=1))
+    torch.testing.assert_close(forced[:, 1:6], latents[:, 2:])
+
+
+@pytest.mark.parametrize("form", [RecurrentDynamics, MLPDynamics])
+@torch.no_grad()
+def test_cheap_predictors_begin_by_standing_still(form: type) -> None:
+    latents = torch.randn(2, 4, 3, 8)
+    torch.testing.assert_close(form(8, 3, 2, 5)(latents, torch.randn(2, 4, 10)), latents)
+
+
+@pytest.mark.parametrize(("form", "remembers"), [(RecurrentDynamics, True), (MLPDynamics, False)])
+@torch.no_grad()
+def test_the_recurrent_one_remembers_and_the_other_does_not(form: type, remembers: bool) -> None:
+    torch.manual_seed(0)
+    model = lively(form(8, 1, 2, 3))
+    latents, actions = torch.randn(1, 4, 1, 8), torch.randn(1, 4, 6)
+    earlier = latents.clone()
+    earlier[:, 0] += 1.0
+    moved = (model(earlier, actions) - model(latents, actions)).abs().amax(dim=(0, 2, 3)) > 1e-6
+    assert moved.tolist() == [True, *[remembers] * 3]
+
+
+@torch.no_grad()
+def test_the_recurrent_one_is_a_gru() -> None:
+    torch.manual_seed(0)
+    model = lively(RecurrentDynamics(8, 1, 2, 3, width=16))
+    reference = torch.nn.GRU(8 + 16, 16, batch_first=True)
+    state = {"weight_ih_l0": model.hear.weight, "bias_ih_l0": model.hear.bias}
+    reference.load_state_dict(state | {"weight_hh_l0": model.recall.weight, "bias_hh_l0": model.recall.bias})
+    latents, actions = torch.randn(2, 4, 1, 8), torch.randn(2, 4, 6)
+    read, _ = reference(torch.cat([latents[:, :, 0], model.actions(actions)], dim=-1))
+    torch.testing.assert_close(model(latents, actions), latents + model.leave(read)[:, :, None], rtol=1e-5, atol=1e-5)
+
+
+def test_gradient_stops_at_a_step_where_it_is_cut() -> None:
+    torch.manual_seed(0)
+    model = lively(TransformerDynamics(4, (1, 1), 1, 1, width=8, depth=1, heads=1))
+    actions = torch.randn(1, 3, 1, requires_grad=True)
+    for cut in (False, True):
+        last = model.future(model.start(torch.randn(1, 1, 1, 4), actions[:, :0]), actions, cut)[:, -1]
+        (reached,) = torch.autograd.grad(last.sum(), actions)
+        assert (reached[0, :, 0] != 0).tolist() == [not cut, not cut, True]
+
+
+@torch.no_grad()
+def test_discrete_actions_are_left_as_they_are() -> None:
+    model = TransformerDynamics(4, (1, 1), 3, 1, width=8, depth=1, heads=1, discrete=True)
+    torch.nn.init.normal_(model.leave.weight)
+    torch.nn.init.normal_(model.blocks[0].modulation.weight)
+    latents, actions = torch.randn(1, 2, 1, 4), torch.eye(3)[None, :2]
+    before: Tensor = model(latents, actions)
+    model.prepare({"action_mean": [0.3, 0.3, 0.4], "action_std": [0.5, 0.5, 0.5]})
+    torch.testing.assert_close(model(latents, actions), before)
+
+
+def test_statistics_and_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UserError, match="the data's action has 3 numbers; action_dim is 2"):
+        TransformerDynamics().prepare({"action_mean": [0.0] * 3, "action_std": [1.0] * 3})
+    with pytest.raises(UserError, match="got window 0, width 128 and heads 4"):
+        TransformerDynamics(window=0)
+    with pytest.raises(UserError, match="conditioning 'film'; expected one of adaln, features, token"):
+        TransformerDynamics(conditioning="film")  # type: ignore[arg-type]
