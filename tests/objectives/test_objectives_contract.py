@@ -33,6 +33,7 @@ from jepa_wm.objectives import (
     SelfDistillation,
     TeacherAlignment,
 )
+from jepa_wm.objectives.terms import GaussianLatents
 from jepa_wm.schedules import Constant
 
 ROOT = Path(inspect.getfile(jepa_wm)).parent
@@ -81,7 +82,9 @@ CASES: dict[str, Callable[[], Objective]] = {
     "ContrastiveText": lambda: ContrastiveText(vit(), text(), sigreg=0.1),
     "ContrastiveText, SigLIP in chunks": lambda: ContrastiveText(vit(), text(), "siglip", chunk=2),
     "TeacherAlignment": lambda: TeacherAlignment(vit(), ViT(16, 1, 32, 1, 2)),
-    "Forecasting": lambda: Forecasting(vit(), TransformerDynamics(6, (1, 1), 2, 3, width=12, depth=1, heads=2)),
+    "Forecasting": lambda: Forecasting(
+        vit(), TransformerDynamics(6, (1, 1), 2, 3, width=12, depth=1, heads=2), {"sigreg": GaussianLatents()}
+    ),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 
