@@ -64,12 +64,11 @@ class WindowAttention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         past = 0 if cache is None else cache.tokens // count
         visible = band(past, x.shape[1] // count, count, self.window, x.device)
-        if cache is None:
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
-            cache = Cache(torch.stack([k, v]), q.new_empty(2, *q.shape[:2], 0, self.head_dim))
-        else:
-            cache = Cache(cache.shared, torch.cat([cache.own, torch.stack([k, v])], dim=3))
-            mixed = attend(q, cache, visible)
+        new = torch.stack([k, v])
+        cache = (
+            Cache(new, new[:, :, :, :0]) if cache is None else Cache(cache.shared, torch.cat([cache.own, new], dim=3))
+        )
+        mixed = attend(q, cache, visible) if past else F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         return self.out(mixed.transpose(1, 2).flatten(2)), cache.last((self.window - 1) * count)
 
 

@@ -23,5 +23,7 @@ class Linear(nn.Linear):
             return F.linear(x, self.weight, self.bias)
         if torch.is_autocast_enabled("cpu") and len(x) * x.shape[1] < MANY:
             return F.linear(x, self.weight, self.bias)
-        image = x.transpose(1, 2).unsqueeze(2)
-        return F.conv2d(image, self.weight[:, :, None, None], self.bias).squeeze(2).transpose(1, 2)
+        # Many samples of few tokens, as in a rollout, make one long row.
+        row = x.flatten(0, 1)[None] if len(x) > x.shape[1] else x
+        image = F.conv2d(row.transpose(1, 2).unsqueeze(2), self.weight[:, :, None, None], self.bias)
+        return image.squeeze(2).transpose(1, 2).reshape(*x.shape[:2], -1)

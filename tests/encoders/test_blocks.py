@@ -1,5 +1,7 @@
 """Blocks' shorter ways are the long ones' equals: convolutions, attention in pieces, and outputs nobody reads."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -52,3 +54,15 @@ def test_tokens_that_are_read_are_as_if_all_were(recompute: bool) -> None:
         with_gradients(read, *parameters), with_gradients(whole[:, -3:], *parameters), strict=True
     ):
         torch.testing.assert_close(got, expected)
+
+
+def test_what_ends_a_branch_begins_smaller_the_deeper_it_stands() -> None:
+    torch.manual_seed(0)
+    for number, block in enumerate(Blocks(96, 3, 3, BlockOptions()), start=1):
+        for weight, ends in (
+            (block.attn.proj.weight, True),
+            (block.mlp.fc2.weight, True),
+            (block.mlp.fc1.weight, False),
+        ):
+            expected = 0.02 / math.sqrt(2 * number) if ends else 0.02
+            assert weight.std().item() == pytest.approx(expected, rel=0.05)

@@ -12,7 +12,6 @@ from jepa_wm.contracts import Batch
 from jepa_wm.data.masks import BlockwiseMask
 from jepa_wm.data.transforms import MultiCrop
 from jepa_wm.encoders import ClassPool, ViT
-from jepa_wm.encoders.batch_norm import BatchNorm
 from jepa_wm.errors import UserError
 from jepa_wm.objectives import GramAnchor, LeJEPA, PrototypeOptions, SelfDistillation, TeacherAlignment
 from jepa_wm.objectives.alignment import regrid
@@ -50,14 +49,6 @@ def test_lejepa_pulls_views_to_their_centre_and_all_of_them_to_a_gaussian() -> N
 def test_views_that_are_missing_are_asked_for() -> None:
     with pytest.raises(UserError, match="no 'views'"):
         LeJEPA(ViT(8, 1, 24, 1, 2))({"pixels": torch.zeros(1), "step": 0})
-
-
-def test_batch_norm_is_torchs() -> None:
-    torch.manual_seed(0)
-    ours, x = BatchNorm(5), torch.randn(7, 5)
-    theirs = torch.nn.BatchNorm1d(5)
-    torch.testing.assert_close(ours(x), theirs(x))
-    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
 def test_the_student_does_not_see_hidden_patches() -> None:
