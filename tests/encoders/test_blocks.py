@@ -19,9 +19,10 @@ def with_gradients(out: Tensor, *inputs: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_a_linear_layer_is_one_however_it_is_done(bf16: bool) -> None:
+@pytest.mark.parametrize("tokens", [2, MANY // 4])
+def test_a_linear_layer_is_one_however_it_is_done(bf16: bool, tokens: int) -> None:
     torch.manual_seed(0)
-    layer, x = Linear(48, 32), torch.randn(4, MANY // 4, 48, requires_grad=True)
+    layer, x = Linear(48, 32), torch.randn(MANY // tokens, tokens, 48, requires_grad=True)
     inputs = (x, layer.weight, layer.bias)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         ours = with_gradients(layer(x), *inputs)
