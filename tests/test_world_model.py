@@ -144,12 +144,12 @@ def test_an_ensemble_says_how_far_its_members_are_apart_and_a_single_predictor_d
 def test_what_is_no_action_of_the_world_is_refused_or_clipped() -> None:
     model, seen = real(), torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
     model.bounds.prepare(
-        {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0], "action_bounds": ([-0.5, None], [0.5, None])}
+        {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0], "action_bounds": ([-0.5, None], [0.25, None])}
     )
     wild = torch.tensor([0.0, 2.5] * 4 + [0.7, -4.0])[None, None]
-    with pytest.raises(UserError, match=r"expected \[-0.5, -3.0\] to \[0.5, 3.0\]; clip=True clips"):
+    with pytest.raises(UserError, match=r"expected \[-0.5, -3.0\] to \[0.25, 3.0\]; clip=True clips"):
         model.imagine(seen, wild)
-    tame = torch.tensor([0.0, 2.5] * 4 + [0.5, -3.0])[None, None]
+    tame = torch.tensor([0.0, 2.5] * 4 + [0.25, -3.0])[None, None]
     torch.testing.assert_close(model.imagine(seen, wild, clip=True).latents, model.imagine(seen, tame).latents)
     with pytest.raises(UserError, match="blocks of 8 numbers; expected 10"):
         model.imagine(seen, torch.zeros(1, 1, 8))

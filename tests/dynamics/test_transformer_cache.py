@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jepa_wm.dynamics import TimeRope, TransformerDynamics, rollout
 from jepa_wm.dynamics.attention import Cache, attend, band
 from jepa_wm.dynamics.conditioning import KINDS, Kind
+from jepa_wm.dynamics.positions import rotation_of
 from jepa_wm.encoders.positions import Positions, Rope
 
 
@@ -136,3 +137,12 @@ def test_space_time_rotations_know_where_a_token_is() -> None:
         latents, actions, order = torch.randn(1, 3, 4, 8), torch.randn(1, 3, 6), [1, 0, 2, 3]
         exchanged = model(latents[:, :, order], actions)[:, :, order]
         assert torch.allclose(exchanged, model(latents, actions), atol=1e-4) == same
+
+
+def test_an_action_token_stands_where_the_first_token_of_its_frame_does() -> None:
+    turns = rotation_of(Rope(), (2, 2), range(3, 5), 1, 12, torch.device("cpu"))
+    cos, sin = (table.unflatten(0, (2, 5)) for table in (turns.cos, turns.sin))
+    torch.testing.assert_close(cos[:, 4], cos[:, 0])
+    torch.testing.assert_close(sin[:, 4], sin[:, 0])
+    torch.testing.assert_close(cos[:, 3], Rope().rotary((5, 2, 2), 12).cos.unflatten(0, (5, 4))[3:, 3])
+    assert not torch.allclose(sin[0], sin[1])

@@ -153,6 +153,21 @@ def test_a_student_that_says_what_the_teacher_says_has_no_loss_left() -> None:
     assert terms["loss"].item() == pytest.approx(0.0, abs=1e-5) and terms["cosine"].item() == pytest.approx(1.0)
 
 
+def test_distance_to_a_teacher_is_mostly_the_angle_and_a_little_the_length() -> None:
+    torch.manual_seed(0)
+    objective = TeacherAlignment(ViT(8, 1, 24, 1, 2), ViT(8, 1, 24, 1, 2).eval(), patches=0.5, pooled=2.0)
+    pixels = batch()["pixels"]
+    terms = objective({"pixels": pixels, "step": 0})
+    wanted = objective.teacher(pixels)
+    wanted = (wanted - wanted.mean(-1, keepdim=True)) / (wanted.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    said = objective.patch_head(objective.encoder(pixels))
+    cosine = ((said * wanted).sum(-1) / said.norm(dim=-1) / wanted.norm(dim=-1)).mean()
+    away = (said - wanted).abs()
+    length = torch.where(away < 1, away.square() / 2, away - 0.5).mean()
+    torch.testing.assert_close(terms["patches"], 0.9 * (1 - cosine) + 0.1 * length)
+    torch.testing.assert_close(terms["loss"], 0.5 * terms["patches"] + 2.0 * terms["pooled"])
+
+
 def test_the_teacher_stays_as_it_is_and_in_eval_mode() -> None:
     objective = TeacherAlignment(ViT(8, 1, 24, 1, 2), ViT(16, 1, 32, 1, 2)).train()
     assert not objective.teacher.training and objective.encoder.training
