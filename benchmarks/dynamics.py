@@ -81,7 +81,8 @@ class Side:
 
     def _read(self) -> str:
         assert self.process.stdout is not None
-        return self.process.stdout.readline()
+        # The peer's libraries print what they like.
+        return next(line for line in self.process.stdout if line.startswith("="))[1:]
 
 
 def serve(precision: str) -> None:
@@ -89,11 +90,11 @@ def serve(precision: str) -> None:
     torch.set_num_threads(2)
     keep_freed_memory()
     work = {"train": train_step(precision), "rollout": rollout_step(precision)}
-    print(0, flush=True)
+    print("=0", flush=True)
     for line in sys.stdin:
         start = time.perf_counter()
         work[line.strip()]()
-        print(time.perf_counter() - start, flush=True)
+        print(f"={time.perf_counter() - start}", flush=True)
 
 
 def beside(peer: str) -> dict[str, dict[str, float]]:

@@ -1,6 +1,6 @@
 """stable-worldmodel's LeWM, in its own Python; knows nothing of this package.
 
-swm_lewm.py PRECISION      then, on each line of its input, `train` or `rollout`: the seconds of one on its output
+swm_lewm.py PRECISION      then, on each line of its input, `train` or `rollout`: =seconds of one on its output
 """
 
 import sys
@@ -64,11 +64,11 @@ def main(precision: str) -> None:
         with autocast:
             made.rollout({"pixels": seen}, torch.randn(1, CANDIDATES, HORIZON, BLOCK), 3)
 
-    print(sum(parameter.numel() for parameter in made.parameters()), flush=True)
+    print(f"={sum(parameter.numel() for parameter in made.parameters())}", flush=True)
     for line in sys.stdin:
         start = time.perf_counter()
         {"train": train, "rollout": rollout}[line.strip()]()
-        print(time.perf_counter() - start, flush=True)
+        print(f"={time.perf_counter() - start}", flush=True)
 
 
 if __name__ == "__main__":
