@@ -68,7 +68,12 @@ class WindowAttention(nn.Module):
         cache = (
             Cache(new, new[:, :, :, :0]) if cache is None else Cache(cache.shared, torch.cat([cache.own, new], dim=3))
         )
-        mixed = attend(q, cache, visible) if past else F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+        if past:
+            mixed = attend(q, cache, visible)
+        elif x.shape[1] == 1:  # A token that sees itself alone, which is how many rollouts begin.
+            mixed = v
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         return self.out(mixed.transpose(1, 2).flatten(2)), cache.last((self.window - 1) * count)
 
 
