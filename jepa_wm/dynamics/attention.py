@@ -61,13 +61,14 @@ class WindowAttention(nn.Module):
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, self.head_dim))
         if rotation is not None:
             qkv = torch.cat([rotation(qkv[:, :, :2]), qkv[:, :, 2:]], dim=2)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        apart = qkv.permute(2, 0, 3, 1, 4)
+        (q, k, v), new = apart, apart[1:]
         past = 0 if cache is None else cache.tokens // count
         visible = band(past, x.shape[1] // count, count, self.window, x.device)
-        new = torch.stack([k, v])
-        cache = (
-            Cache(new, new[:, :, :, :0]) if cache is None else Cache(cache.shared, torch.cat([cache.own, new], dim=3))
-        )
+        if cache is None:  # A copy, for the view would hold the queries' memory, too.
+            cache = Cache(new.contiguous(), new[:, :, :, :0])
+        else:
+            cache = Cache(cache.shared, torch.cat([cache.own, new], dim=3))
         if past:
             mixed = attend(q, cache, visible)
         elif x.shape[1] == 1:  # A token that sees itself alone, which is how many rollouts begin.
