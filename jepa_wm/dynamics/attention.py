@@ -66,7 +66,8 @@ class WindowAttention(nn.Module):
         past = 0 if cache is None else cache.tokens // count
         visible = band(past, x.shape[1] // count, count, self.window, x.device)
         if cache is None:  # A copy, for the view would hold the queries' memory, too.
-            cache = Cache(new.contiguous(), new[:, :, :, :0])
+            new = new.contiguous()
+            cache = Cache(new, new[:, :, :, :0])
         else:
             cache = Cache(cache.shared, torch.cat([cache.own, new], dim=3))
         if past:
