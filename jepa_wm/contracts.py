@@ -105,8 +105,8 @@ class LatentTerm(nn.Module):
 
         Args:
             latents: of a clip, (B, T, N, D), float32, with gradient.
-            imagined: what each of M predictors says of frames 1 to T-1, rolled out from frame 0, (M, B, T-1, N, D);
-                None if nothing was rolled out.
+            imagined: what each of M predictors says of the clip's last K frames, rolled out from those before,
+                (M, B, K, N, D); None if nothing was rolled out.
             batch: the clip.
         """
         raise NotImplementedError

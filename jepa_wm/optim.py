@@ -18,6 +18,9 @@ TOKENS = (
 )
 """Parameters that are tokens, tables of them, or temperatures: decay would only pull them towards nothing."""
 
+MEMBERS = "members/"
+"""What the names of an ensemble's tensors begin with: each has one dimension more, that of the members."""
+
 
 def adamw(
     module: nn.Module,
@@ -51,8 +54,7 @@ def adamw(
     groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            # Of an ensemble, each member's vectors are rows of a matrix.
-            decays = parameter.ndim - getattr(parameter, "stacked", 0) > 1 and not _is_token(name)
+            decays = parameter.ndim - (MEMBERS in name) > 1 and not _is_token(name)
             scale = _scale(module, name, layer_decay)
             group = groups.setdefault((decays, scale), {"params": [], "decays": decays, "lr_scale": scale})
             group["params"].append((name, parameter))

@@ -10,10 +10,11 @@ from jepa_wm.checkpoint import load_module, save_modules
 from jepa_wm.contracts import Cost, Dynamics, Encoder, Plan, Planner
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.heads import Head
-from jepa_wm.dynamics.rollout import rollouts
+from jepa_wm.dynamics.rollout import rollout, rollouts
 from jepa_wm.encoders.frames import Frames, PooledFrames
 from jepa_wm.encoders.text import TextAlignment
 from jepa_wm.errors import UserError
+from jepa_wm.files import atomic_path
 from jepa_wm.model_folder import model_folder, write_card
 from jepa_wm.planning.cem import CEM
 from jepa_wm.planning.costs import LatentCost, dissimilarity, goal_distance
@@ -78,7 +79,7 @@ class WorldModel(nn.Module):
             UserError: if the folder lacks a part, a part is broken, or another version of the format made it.
         """
         folder = model_folder(source)
-        parts = {path.name: load_module(path) for path in sorted(folder.iterdir()) if path.is_dir()}
+        parts = {path.parent.name: load_module(path.parent) for path in sorted(folder.glob("*/config.json"))}
         if missing := {"encoder", "dynamics"} - parts.keys():
             raise UserError(f"{folder} holds no '{min(missing)}'; it holds {sorted(parts)}")
         own = {name: parts.get(name) for name in ("encoder", "dynamics", "text", "frames", "bounds")}
@@ -89,8 +90,9 @@ class WorldModel(nn.Module):
         """Save everything needed to act into `folder`: safetensors, JSON, and a model card for the hub."""
         parts = {name: part for name, part in self.named_children() if name != "heads"}
         parts |= dict(self.heads.named_children())
-        save_modules(folder, parts)
-        write_card(folder, self.bounds, parts)
+        with atomic_path(folder) as aside:
+            save_modules(aside, parts)
+            write_card(aside, self.bounds, parts)
 
     @property
     def device(self) -> torch.device:
@@ -212,7 +214,7 @@ class WorldModel(nn.Module):
             for start in range(0, environments, size):
                 seen = latents[start : start + size]
                 actions = blocks[start * samples : (start + size) * samples]
-                futures.append(rollouts(self.dynamics, seen, actions[: len(seen), :0], actions).mean(dim=0))
+                futures.append(rollout(self.dynamics, seen, actions[: len(seen), :0], actions))
             return latent_cost(torch.cat(futures).unflatten(0, (environments, samples)))
 
         return cost

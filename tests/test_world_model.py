@@ -185,10 +185,21 @@ def test_the_saved_folder_is_a_hub_folder_and_another_format_is_refused(tmp_path
     model.save_pretrained(tmp_path / "saved")
     card = (tmp_path / "saved" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: jepa_wm") and "| `dynamics` | `TransformerDynamics` |" in card
+    (tmp_path / "saved" / "pictures").mkdir()
     assert WorldModel.from_pretrained(tmp_path / "saved").bounds.high.tolist() == [1.0, 1.0]
     (tmp_path / "saved" / "world_model.json").write_text('{"format": 9}')
     with pytest.raises(UserError, match="is of format 9; expected 1"):
         WorldModel.from_pretrained(tmp_path / "saved")
+
+
+def test_a_folder_is_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("jepa_wm.world_model.write_card", full)
+    with pytest.raises(OSError, match="no space"):
+        real().save_pretrained(tmp_path / "saved")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from jepa_wm.checkpoint import build, spec
 from jepa_wm.contracts import Dynamics
 from jepa_wm.errors import UserError
+from jepa_wm.optim import MEMBERS
 
 
 class EnsembleState(NamedTuple):
@@ -49,14 +50,19 @@ class Ensemble(Dynamics):
         self.members = members
         self.latent_dim, self.action_dim, self.frame_skip = member.latent_dim, member.action_dim, member.frame_skip
         made: list[nn.Module] = [build(spec(member)) for _ in range(members)]
-        stacked, _ = stack_module_state(made)
-        for name, parameter in stacked.items():
+        parameters, buffers = stack_module_state(made)
+        for name, parameter in parameters.items():
             self.register_parameter(_flat(name), nn.Parameter(parameter.detach()))
-            self.get_parameter(_flat(name)).stacked = 1  # type: ignore[attr-defined]
-        for name, buffer in member.named_buffers():
+        for name, buffer in buffers.items():
             self.register_buffer(_flat(name), buffer)
         # Not a part of this module: its weights are a form to be filled in.
         self.__dict__["member"] = copy.deepcopy(member).to("meta")
+
+    def train(self, mode: bool = True) -> "Ensemble":
+        """Set the mode of the members, too, which are no submodules."""
+        super().train(mode)
+        self.member.train(mode)
+        return self
 
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Take in the data's statistics before training."""
@@ -104,14 +110,16 @@ class Ensemble(Dynamics):
 
     def _each(self, method: str, state: EnsembleState | None, *given: Any) -> EnsembleState:
         """Call a method of every member, with its own state and weights and with the same arguments."""
-        weights = {f"member.{name}": self.get_parameter(_flat(name)) for name, _ in self.member.named_parameters()}
-        shared = {f"member.{name}": self.get_buffer(_flat(name)) for name, _ in self.member.named_buffers()}
+        weights: dict[str, Tensor] = {
+            f"member.{name}": self.get_parameter(_flat(name)) for name, _ in self.member.named_parameters()
+        }
+        weights |= {f"member.{name}": self.get_buffer(_flat(name)) for name, _ in self.member.named_buffers()}
         leaves = [] if state is None else state.leaves
         answer: dict[str, Any] = {}
 
         def one(weights: Mapping[str, Tensor], tensors: list[Tensor]) -> list[Tensor]:
             own = () if state is None else (tree_unflatten(_fill(leaves, tensors), state.structure),)
-            found = functional_call(_Method(self.member, method), {**weights, **shared}, (*own, *given))
+            found = functional_call(_Method(self.member, method), dict(weights), (*own, *given))
             answer["leaves"], answer["structure"] = tree_flatten(found)
             return _tensors(answer["leaves"])
 
@@ -143,5 +151,5 @@ def _fill(leaves: list[Any], tensors: list[Tensor]) -> list[Any]:
 
 
 def _flat(name: str) -> str:
-    """A parameter's name without dots, which would be those of submodules."""
-    return name.replace(".", "/")
+    """What a member's tensor is called here; dots would be those of submodules."""
+    return MEMBERS + name.replace(".", "/")

@@ -48,7 +48,7 @@ class WindowDynamics(Dynamics):
         """Advance by one latent under `action` (B, A)."""
         actions = torch.cat([state.actions, action[:, None]], dim=1)
         following = self.read(state.latents, actions)[:, -1:]
-        return WindowDynamics.start(self, torch.cat([state.latents, following.to(state.latents.dtype)], dim=1), actions)
+        return self.start(torch.cat([state.latents, following.to(state.latents.dtype)], dim=1), actions)
 
     def latent(self, state: WindowState) -> Tensor:
         """The state's newest latent (B, N, D)."""

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jepa_wm.encoders.blocks import BlockOptions
 from jepa_wm.encoders.positions import Grid
@@ -118,13 +118,13 @@ def embedding(kernel: Tensor) -> Tensor:
     return kernel.flatten(1)
 
 
-def fill(state: State, layout: str, vit: ViT) -> ViT:
-    """Give a `ViT` that was built on the meta device its tensors, in float32 at least.
+def check_fit(state: State, layout: str, module: nn.Module) -> None:
+    """Compare a renamed state with that of the module that it is for.
 
     Raises:
         UserError: if names or shapes do not fit.
     """
-    own = vit.state_dict()
+    own = module.state_dict()
     missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
     if missing or unknown:
         near = {name: get_close_matches(name, sorted(missing), n=1) for name in sorted(unknown)}
@@ -136,6 +136,15 @@ def fill(state: State, layout: str, vit: ViT) -> ViT:
     wrong = [f"{name} {tuple(state[name].shape)}" for name in own if state[name].shape != own[name].shape]
     if wrong:
         raise UserError(f"these weights do not fit the {layout} layout: unexpected shapes of {', '.join(wrong[:5])}")
+
+
+def fill(state: State, layout: str, vit: ViT) -> ViT:
+    """Give a `ViT` that was built on the meta device its tensors, in float32 at least.
+
+    Raises:
+        UserError: if names or shapes do not fit.
+    """
+    check_fit(state, layout, vit)
     vit.load_state_dict({name: _own(value) for name, value in state.items()}, assign=True)
     for name in ("mean", "std"):  # not part of the state, and built on the meta device, too
         vit.register_buffer(name, torch.tensor(getattr(vit.preprocessing, name))[:, None], persistent=False)

@@ -1,11 +1,15 @@
 """An ensemble is its members, each alone with its weights."""
 
+import copy
+
 import pytest
 import torch
 
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics import (
+    BlockShape,
     Ensemble,
+    LeWMDynamics,
     MLPDynamics,
     PrefixDynamics,
     RecurrentDynamics,
@@ -14,7 +18,7 @@ from jepa_wm.dynamics import (
     rollouts,
 )
 from jepa_wm.errors import UserError
-from jepa_wm.optim import adamw
+from jepa_wm.optim import MEMBERS, adamw
 
 
 def small() -> TransformerDynamics:
@@ -33,9 +37,9 @@ def ensemble(member: Dynamics, members: int = 3) -> Ensemble:
 
 def alone(made: Ensemble, member: Dynamics, number: int) -> Dynamics:
     """The member of this number, outside of the ensemble."""
-    weights = {name.replace("/", "."): value[number] for name, value in made.named_parameters()}
-    member.load_state_dict(weights | {name.replace("/", "."): value for name, value in made.named_buffers()})
-    return member.eval()
+    state = made.state_dict().items()
+    member.load_state_dict({name.removeprefix(MEMBERS).replace("/", "."): value[number] for name, value in state})
+    return member.train(made.training)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +73,8 @@ def test_a_member_learns_from_its_own_error_alone() -> None:
 
 
 def test_members_start_apart_and_their_biases_do_not_decay() -> None:
-    made = Ensemble(small(), 2)
-    weight = made.get_parameter("blocks/0/attention/qkv/weight")
+    made = copy.deepcopy(Ensemble(small(), 2))
+    weight = made.get_parameter("members/blocks/0/attention/qkv/weight")
     assert (weight[0] - weight[1]).abs().max() > 0.01
     one, two = (
         {
@@ -80,7 +84,34 @@ def test_members_start_apart_and_their_biases_do_not_decay() -> None:
         }
         for module in (made, small())
     )
-    assert {name.replace("/", "."): decays for name, decays in one.items()} == two
+    assert {name.removeprefix(MEMBERS).replace("/", "."): decays for name, decays in one.items()} == two
+
+
+def test_members_drop_out_in_training_each_for_itself_and_not_in_evaluation() -> None:
+    made = ensemble(TransformerDynamics(8, width=16, depth=1, heads=2, shape=BlockShape(dropout=0.5)))
+    latents, actions = torch.randn(2, 3, 1, 8), torch.randn(2, 3, 10)
+    torch.testing.assert_close(made(latents, actions), made(latents, actions))
+    made.train()
+    assert not torch.allclose(made(latents, actions), made(latents, actions))
+    alike = Ensemble(TransformerDynamics(8, width=16, depth=1, heads=2, shape=BlockShape(dropout=0.5)), 2)
+    with torch.no_grad():
+        for parameter in alike.parameters():
+            parameter.copy_(0.3 * torch.randn_like(parameter[:1]).expand_as(parameter))
+    one, other = alike.forced(latents, actions)
+    assert not torch.allclose(one, other)
+
+
+def test_members_with_batch_norm_have_statistics_of_their_own() -> None:
+    def form() -> LeWMDynamics:
+        return LeWMDynamics(8, 2, 3, depth=1, heads=2, head_dim=4, hidden=16, dropout=0.0)
+
+    made = ensemble(form()).train()
+    latents, actions = torch.randn(4, 3, 1, 8), torch.randn(4, 3, 6)
+    members = [alone(made, form(), i) for i in range(3)]
+    torch.testing.assert_close(made.forced(latents, actions), torch.stack([one(latents, actions) for one in members]))
+    for number, one in enumerate(members):
+        running = made.get_buffer("members/project/1/running_var")[number]
+        torch.testing.assert_close(running, one.get_buffer("project.1.running_var"))
 
 
 def test_what_cannot_be_an_ensemble_is_refused() -> None:

@@ -4,13 +4,12 @@ Source: galilai-group/stable-worldmodel, `wm/lewm` (arXiv 2603.19312).
 """
 
 from jepa_wm.dynamics.lewm import LeWMDynamics
-from jepa_wm.encoders.renaming import renamed
+from jepa_wm.encoders.renaming import check_fit, renamed
 from jepa_wm.encoders.weights import State
 from jepa_wm.errors import UserError
 
 TABLE = (
     (r"^(encoder|projector)\.", None),
-    (r"num_batches_tracked$", None),
     (r"^predictor\.pos_embedding$", "place"),
     (r"^predictor\.transformer\.norm\.", "norm."),
     (r"^predictor\.transformer\.layers\.", "blocks."),
@@ -59,10 +58,7 @@ def convert(state: State, action_dim: int, heads: int = 16, dropout: float = 0.1
     depth = 1 + max(int(name.split(".")[1]) for name in found if name.startswith("blocks."))
     made = LeWMDynamics(width, action_dim, block // action_dim, depth, heads, inner // heads, hidden, window, dropout)
     # The published model knows no statistics: its loader normalises actions before it sees them.
-    own = made.state_dict()
-    own |= {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
-    if unknown := sorted(set(found) - {name for name in own if own[name] is found.get(name)}):
-        raise UserError(f"these weights do not fit the LeWM layout: {', '.join(unknown[:5])}")
-    dtype = next(iter(found.values())).dtype
-    made.to(dtype).load_state_dict(own)
+    own = {name: value for name, value in made.state_dict().items() if name.startswith("actions.standard.")}
+    check_fit(found | own, "LeWM", made)
+    made.to(found["place"].dtype).load_state_dict(found | own)
     return made.eval()

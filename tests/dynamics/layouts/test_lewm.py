@@ -18,7 +18,8 @@ GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "lew
 
 def state() -> dict[str, Tensor]:
     made = {name: formula(name, shape) for name, shape in GOLDEN["shapes"].items()}
-    return {name: 1 + value if name.endswith("running_var") else value for name, value in made.items()}
+    made |= {name: 1 + value for name, value in made.items() if name.endswith("running_var")}
+    return made | {"pred_proj.net.1.num_batches_tracked": torch.tensor(3)}
 
 
 def model() -> LeWMDynamics:
@@ -57,7 +58,10 @@ def test_predictions_and_rollouts_are_the_published_ones() -> None:
 def test_weights_of_another_model_are_refused() -> None:
     with pytest.raises(UserError, match=r"fit the LeWM layout: 'action_encoder\.patch_embed\.weight' is missing"):
         convert({"a": torch.zeros(1)}, 2)
-    with pytest.raises(UserError, match=r"fit the LeWM layout: predictor\.more"):
+    with pytest.raises(UserError, match=r"unknown predictor\.more"):
         convert(state() | {"predictor.more": torch.zeros(1)}, 2, 2)
+    less = {name: value for name, value in state().items() if "0.attn.to_qkv" not in name}
+    with pytest.raises(UserError, match=r"missing blocks\.0\.qkv\.weight"):
+        convert(less, 2, 2)
     with pytest.raises(UserError, match="action_dim of 4 and 2 heads"):
         convert(state(), 4, 2)
