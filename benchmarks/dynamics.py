@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
 from jepa_wm.allocator import keep_freed_memory
-from jepa_wm.dynamics import BlockShape, LeWMDynamics, TransformerDynamics, rollout
+from jepa_wm.dynamics import LeWMDynamics, TransformerDynamics, Trunk, rollout
 from jepa_wm.encoders import Learned, ProjectedPool, vit
 from jepa_wm.objectives import Forecasting, Rollout
 from jepa_wm.objectives.terms import GaussianLatents
@@ -53,7 +53,7 @@ def train_step(precision: str) -> Callable[[], None]:
 def rollout_step(precision: str) -> Callable[[], None]:
     """A function that encodes a frame and rolls out the candidates, by a cached transformer of LeWM's size."""
     encoder = vit("tiny", 16, positions=Learned((1, 4, 4)), prefix=1, pooling=ProjectedPool()).eval()
-    made = TransformerDynamics(192, width=192, depth=6, heads=16, window=3, shape=BlockShape(64, 2048, 0.1)).eval()
+    made = TransformerDynamics(192, trunk=Trunk(192, 6, 16, 64, 2048, 0.1), window=3).eval()
     pixels = torch.randint(0, 256, (1, 3, SIZE, SIZE), dtype=torch.uint8)
 
     @torch.inference_mode()
@@ -125,7 +125,7 @@ def patches() -> tuple[float, float]:
 
     64 tokens a frame, a context of 8 frames which is also the window, 8 candidates, 8 steps.
     """
-    made = TransformerDynamics(192, (8, 8), width=192, depth=6, heads=3, window=8).eval()
+    made = TransformerDynamics(192, (8, 8), trunk=Trunk(192, 6, 3), window=8).eval()
     seen, context, actions = torch.randn(1, 8, 64, 192), torch.randn(1, 7, 10), torch.randn(8, 8, 10)
 
     def uncached() -> None:
@@ -149,7 +149,7 @@ def timed(work: Callable[[], object]) -> float:
 @torch.inference_mode()
 def memory() -> dict[int, float]:
     """MiB that the state of 300 candidates after 5 steps holds, by frames of context; 16 tokens a frame."""
-    made = TransformerDynamics(192, (4, 4), width=192, depth=6, heads=3, window=32).eval()
+    made = TransformerDynamics(192, (4, 4), trunk=Trunk(192, 6, 3), window=32).eval()
     held = {}
     for frames in (1, 8, 24):
         state = made.expand(made.start(torch.randn(1, frames, 16, 192), torch.randn(1, frames - 1, 10)), CANDIDATES)

@@ -9,7 +9,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from jepa_wm.contracts import Dynamics
-from jepa_wm.dynamics import Ensemble, TransformerDynamics, rollout, rollouts
+from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk, rollout, rollouts
 from jepa_wm.encoders import ClipText, GridPool, PatchFrames, StateFrames, TextAlignment, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.planning import CEM
@@ -94,7 +94,7 @@ def test_one_goal_serves_all_environments_and_a_wrong_number_is_refused(world: W
 def real() -> WorldModel:
     torch.manual_seed(0)
     encoder = ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2))
-    dynamics = TransformerDynamics(6, (1, 1), 2, 5, width=12, depth=1, heads=2)
+    dynamics = TransformerDynamics(6, (1, 1), 2, 5, trunk=Trunk(12, 1, 2))
     with torch.no_grad():
         dynamics.leave.weight.normal_()
     return WorldModel(encoder, dynamics, TextAlignment(6, ClipText(8, 16, 1, 2))).eval()
@@ -126,7 +126,7 @@ def test_a_folder_without_dynamics_is_no_world_model(tmp_path: Path) -> None:
 def test_an_ensemble_says_how_far_its_members_are_apart_and_a_single_predictor_does_not() -> None:
     torch.manual_seed(0)
     encoder = ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2)).eval()
-    ensemble = Ensemble(TransformerDynamics(6, width=12, depth=1, heads=2), 3).eval()
+    ensemble = Ensemble(TransformerDynamics(6, trunk=Trunk(12, 1, 2)), 3).eval()
     with torch.no_grad():
         for parameter in ensemble.parameters():
             parameter.add_(torch.randn_like(parameter))
@@ -217,7 +217,9 @@ def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_state_that_is_not_a_number_is_refused() -> None:
     encoder = ViT(patch=8, dim=24, depth=1, heads=2)
-    model = WorldModel(encoder, TransformerDynamics(34, (4, 4), 2, 5, 24, 1, 2), frames=StateFrames(PatchFrames(), 3))
+    model = WorldModel(
+        encoder, TransformerDynamics(34, (4, 4), 2, 5, Trunk(24, 1, 2)), frames=StateFrames(PatchFrames(), 3)
+    )
     seen, actions = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8), torch.zeros(1, 2, 10)
     assert model.imagine(seen, actions, state=torch.zeros(1, 3)).latents.shape == (1, 2, 16, 34)
     with pytest.raises(UserError, match="NaN or infinity in the state"):

@@ -1,6 +1,6 @@
 """Latents and actions to future latents."""
 
-from jepa_wm.dynamics.blocks import BlockShape
+from jepa_wm.dynamics.blocks import Trunk
 from jepa_wm.dynamics.ensemble import Ensemble
 from jepa_wm.dynamics.lewm import LeWMDynamics
 from jepa_wm.dynamics.mlp import MLPDynamics
@@ -11,7 +11,6 @@ from jepa_wm.dynamics.rollout import rollout, rollouts
 from jepa_wm.dynamics.transformer import TransformerDynamics
 
 __all__ = [
-    "BlockShape",
     "Ensemble",
     "LeWMDynamics",
     "MLPDynamics",
@@ -19,6 +18,7 @@ __all__ = [
     "RecurrentDynamics",
     "TimeRope",
     "TransformerDynamics",
+    "Trunk",
     "rollout",
     "rollouts",
 ]

@@ -6,44 +6,59 @@ from torch import Tensor, nn
 from jepa_wm.dynamics.attention import Cache, WindowAttention
 from jepa_wm.encoders.linear import Linear
 from jepa_wm.encoders.positions import Rotation
+from jepa_wm.errors import UserError
 
 
-class BlockShape:
-    """What published predictors differ in beside width, depth and heads.
+class Trunk:
+    """The size of a predictor's transformer.
 
     Args:
+        width: width W of its tokens.
+        depth: its blocks.
+        heads: attention heads of a block.
         head_dim: channels of a head; None for the width shared out among the heads.
-        hidden: width of the MLP; None for four times the width.
-        dropout: of each branch's output and of what is within the MLP.
+        hidden: width of the MLPs; None for four times the width.
+        dropout: of each branch's output and of what is within the MLPs.
+
+    Raises:
+        UserError: if the heads do not share out the width.
     """
 
-    def __init__(self, head_dim: int | None = None, hidden: int | None = None, dropout: float = 0.0) -> None:
-        self.head_dim, self.hidden, self.dropout = head_dim, hidden, dropout
+    def __init__(
+        self,
+        width: int = 128,
+        depth: int = 3,
+        heads: int = 4,
+        head_dim: int | None = None,
+        hidden: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        if head_dim is None and width % heads:
+            raise UserError(
+                f"Trunk: got width {width} and heads {heads}; expected a width that the heads share out, or a head_dim"
+            )
+        self.width, self.depth, self.heads = width, depth, heads
+        self.head_dim, self.hidden, self.dropout = head_dim or width // heads, hidden or 4 * width, dropout
 
 
 class PredictorBlock(nn.Module):
     """A pre-norm transformer block over frames; with a condition, its norms are shifted, scaled and gated by it.
 
     Args:
-        width: width W of the tokens.
-        heads: attention heads.
+        trunk: what it is a block of.
         window: frames a frame sees.
         condition: width E of the condition (AdaLN-zero: the block does nothing at first); None for learned norms.
-        shape: what published predictors differ in.
 
     Source: Peebles & Xie 2023 (arXiv 2212.09748).
     """
 
-    def __init__(
-        self, width: int, heads: int, window: int, condition: int | None = None, shape: BlockShape | None = None
-    ) -> None:
+    def __init__(self, trunk: Trunk, window: int, condition: int | None = None) -> None:
         super().__init__()
-        shape = shape or BlockShape()
-        self.width, self.heads, self.window, self.condition, self.shape = width, heads, window, condition, shape
-        self.attention = WindowAttention(width, heads, shape.head_dim or width // heads, window)
-        hidden = shape.hidden or 4 * width
-        self.rise, self.fall = Linear(width, hidden), Linear(hidden, width)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.trunk, self.window, self.condition = trunk, window, condition
+        width = trunk.width
+        self.attention = WindowAttention(width, trunk.heads, trunk.head_dim, window)
+        self.rise, self.fall = Linear(width, trunk.hidden), Linear(trunk.hidden, width)
+        self.dropout = nn.Dropout(trunk.dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=condition is None) for _ in range(2))
         self.modulation = None if condition is None else nn.Linear(condition, 6 * width)
         if self.modulation is not None:

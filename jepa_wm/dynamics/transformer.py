@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics.actions import ActionEncoder
 from jepa_wm.dynamics.attention import Cache
-from jepa_wm.dynamics.blocks import BlockShape, PredictorBlock
+from jepa_wm.dynamics.blocks import PredictorBlock, Trunk
 from jepa_wm.dynamics.conditioning import Entrance, Kind
 from jepa_wm.dynamics.positions import TimeRope, rotation_of
 from jepa_wm.encoders.positions import Positions
@@ -36,14 +36,11 @@ class TransformerDynamics(Dynamics):
         grid: tokens of a frame in height and width; N is their product.
         action_dim: A of one environment step.
         frame_skip: environment steps between two latents.
-        width: width of the blocks.
-        depth: number of blocks.
-        heads: attention heads of a block.
+        trunk: width, depth and heads of its blocks, and what published predictors differ in beside them.
         window: frames a frame sees, itself among them; 1 is a Markov model.
         conditioning: how actions enter: "adaln", "features" or "token".
         residual: predict what is added to z[t], nothing at first, instead of z[t+1] itself.
         positions: rotations, by time alone if none are given.
-        shape: what published predictors differ in.
         discrete: actions are one-hot vectors.
 
     Raises:
@@ -60,38 +57,31 @@ class TransformerDynamics(Dynamics):
         grid: tuple[int, int] = (1, 1),
         action_dim: int = 2,
         frame_skip: int = 5,
-        width: int = 128,
-        depth: int = 3,
-        heads: int = 4,
+        trunk: Trunk | None = None,
         window: int = 2,
         conditioning: Kind = "adaln",
         residual: bool = True,
         positions: Positions | None = None,
-        shape: BlockShape | None = None,
         discrete: bool = False,
     ) -> None:
         super().__init__()
-        shape, positions = shape or BlockShape(), positions or TimeRope()
+        trunk, positions = trunk or Trunk(), positions or TimeRope()
         self.latent_dim, self.action_dim, self.frame_skip = latent_dim, action_dim, frame_skip
         self.grid = (grid[0], grid[1])
-        self.width, self.depth, self.heads, self.window = width, depth, heads, window
-        self.conditioning, self.residual, self.positions = conditioning, residual, positions
-        self.shape, self.discrete = shape, discrete
-        self.head_dim = shape.head_dim or width // heads
-        if window < 1 or (shape.head_dim is None and width % heads):
-            raise UserError(
-                f"TransformerDynamics: got window {window}, width {width} and heads {heads}; expected a window of 1 or "
-                "more, and a width that the heads share out"
-            )
-        if positions.rotary((1, 1, 1), self.head_dim) is None:
+        self.trunk, self.window, self.conditioning, self.residual = trunk, window, conditioning, residual
+        self.positions, self.discrete = positions, discrete
+        if window < 1:
+            raise UserError(f"TransformerDynamics.window: got {window}; expected a frame or more, itself among them")
+        if positions.rotary((1, 1, 1), trunk.head_dim) is None:
             raise UserError(
                 f"TransformerDynamics.positions: {type(positions).__name__} does not turn; expected TimeRope or Rope"
             )
+        width = trunk.width
         self.actions = ActionEncoder(action_dim, frame_skip, width, width, discrete)
         self.enter = Entrance(latent_dim, width, width, conditioning)
         self.place = nn.Parameter(0.02 * torch.randn(self.tokens + self.enter.extra, width))
         condition = width if conditioning == "adaln" else None
-        self.blocks = nn.ModuleList(PredictorBlock(width, heads, window, condition, shape) for _ in range(depth))
+        self.blocks = nn.ModuleList(PredictorBlock(trunk, window, condition) for _ in range(trunk.depth))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, latent_dim)
         if residual:
@@ -105,11 +95,11 @@ class TransformerDynamics(Dynamics):
 
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Teacher forcing: latents (B, T, N, D) and the action after each (B, T, A) -> the next of each."""
-        return self.read(latents, actions, 0, (None,) * self.depth)[0]
+        return self.read(latents, actions, 0, (None,) * self.trunk.depth)[0]
 
     def start(self, latents: Tensor, actions: Tensor) -> TransformerState:
         """Read the context once: latents (B, T, N, D), actions between them (B, T-1, A)."""
-        caches: Caches = (None,) * self.depth
+        caches: Caches = (None,) * self.trunk.depth
         past = latents.shape[1] - 1
         if past:
             caches = self.read(latents[:, :-1], actions, 0, caches)[1]
@@ -138,7 +128,7 @@ class TransformerDynamics(Dynamics):
         embedded = self.actions(actions)
         x = self.enter(latents, embedded) + self.place
         frames = range(frame, frame + latents.shape[1])
-        rotation = rotation_of(self.positions, self.grid, frames, self.enter.extra, self.head_dim, x.device)
+        rotation = rotation_of(self.positions, self.grid, frames, self.enter.extra, self.trunk.head_dim, x.device)
         new = []
         for block, cache in zip(self.blocks, caches, strict=True):
             x, cache = block(x, embedded, rotation, cache)

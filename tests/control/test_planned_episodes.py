@@ -16,7 +16,7 @@ from jepa_wm.control.collect import collect
 from jepa_wm.control.evaluate import make_world, play
 from jepa_wm.control.goals import draw_goals
 from jepa_wm.control.plan import plan
-from jepa_wm.dynamics import TransformerDynamics
+from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
 from jepa_wm.envs import PUSH_T
 from jepa_wm.envs.geometry import SUCCESS_DISTANCE
@@ -49,7 +49,7 @@ def model() -> WorldModel:
     torch.manual_seed(0)
     encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
     return WorldModel(
-        encoder, TransformerDynamics(6, width=12, depth=1, heads=2), TextAlignment(6, ClipText(8, 16, 1, 2))
+        encoder, TransformerDynamics(6, trunk=Trunk(12, 1, 2)), TextAlignment(6, ClipText(8, 16, 1, 2))
     ).eval()
 
 

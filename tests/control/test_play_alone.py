@@ -13,7 +13,7 @@ from jepa_wm.control import Controller, Search
 from jepa_wm.control.evaluate import make_world, play
 from jepa_wm.control.films import SCALE, write_film
 from jepa_wm.control.goals import GoalSet, draw_goals
-from jepa_wm.dynamics import TransformerDynamics
+from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import GridPool, ViT
 from jepa_wm.envs.language import REGIONS, region_of
 from jepa_wm.envs.policies import NoisyExpert
@@ -96,7 +96,7 @@ class Listener:
 def test_each_active_environment_is_planned_towards_its_own_image() -> None:
     torch.manual_seed(0)
     encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
-    model = WorldModel(encoder, TransformerDynamics(6, width=12, depth=1, heads=2)).eval()
+    model = WorldModel(encoder, TransformerDynamics(6, trunk=Trunk(12, 1, 2))).eval()
     shades = torch.tensor([0, 80, 160, 255], dtype=torch.uint8)[:, None, None, None]
     images, pixels = shades.expand(4, 3, 16, 16), np.full((4, 3, 16, 16), 40, np.uint8)
     pixels[2:] = 200

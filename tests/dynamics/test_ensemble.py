@@ -7,13 +7,13 @@ import torch
 
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics import (
-    BlockShape,
     Ensemble,
     LeWMDynamics,
     MLPDynamics,
     PrefixDynamics,
     RecurrentDynamics,
     TransformerDynamics,
+    Trunk,
     rollout,
     rollouts,
 )
@@ -22,7 +22,7 @@ from jepa_wm.optim import MEMBERS, adamw
 
 
 def small() -> TransformerDynamics:
-    return TransformerDynamics(8, (1, 2), 2, 3, width=16, depth=2, heads=2, window=3)
+    return TransformerDynamics(8, (1, 2), 2, 3, trunk=Trunk(16, 2, 2), window=3)
 
 
 def ensemble(member: Dynamics, members: int = 3) -> Ensemble:
@@ -88,12 +88,12 @@ def test_members_start_apart_and_their_biases_do_not_decay() -> None:
 
 
 def test_members_drop_out_in_training_each_for_itself_and_not_in_evaluation() -> None:
-    made = ensemble(TransformerDynamics(8, width=16, depth=1, heads=2, shape=BlockShape(dropout=0.5)))
+    made = ensemble(TransformerDynamics(8, trunk=Trunk(16, 1, 2, dropout=0.5)))
     latents, actions = torch.randn(2, 3, 1, 8), torch.randn(2, 3, 10)
     torch.testing.assert_close(made(latents, actions), made(latents, actions))
     made.train()
     assert not torch.allclose(made(latents, actions), made(latents, actions))
-    alike = Ensemble(TransformerDynamics(8, width=16, depth=1, heads=2, shape=BlockShape(dropout=0.5)), 2)
+    alike = Ensemble(TransformerDynamics(8, trunk=Trunk(16, 1, 2, dropout=0.5)), 2)
     with torch.no_grad():
         for parameter in alike.parameters():
             parameter.copy_(0.3 * torch.randn_like(parameter[:1]).expand_as(parameter))

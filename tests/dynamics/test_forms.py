@@ -5,7 +5,15 @@ import torch
 from torch import Tensor
 
 from jepa_wm.contracts import Dynamics
-from jepa_wm.dynamics import LeWMDynamics, MLPDynamics, PrefixDynamics, RecurrentDynamics, TransformerDynamics, rollout
+from jepa_wm.dynamics import (
+    LeWMDynamics,
+    MLPDynamics,
+    PrefixDynamics,
+    RecurrentDynamics,
+    TransformerDynamics,
+    Trunk,
+    rollout,
+)
 from jepa_wm.errors import UserError
 
 
@@ -19,7 +27,7 @@ def lively(model: Dynamics) -> Dynamics:
 @torch.no_grad()
 def test_all_prefixes_at_once_are_the_prefixes_one_by_one() -> None:
     torch.manual_seed(0)
-    model = lively(PrefixDynamics(TransformerDynamics(8, (1, 2), 2, 3, width=16, depth=2, heads=2, window=4)))
+    model = lively(PrefixDynamics(TransformerDynamics(8, (1, 2), 2, 3, trunk=Trunk(16, 2, 2), window=4)))
     seen, context, actions = torch.randn(2, 3, 2, 8), torch.randn(2, 2, 6), torch.randn(6, 5, 6)
     at_once = rollout(model, seen, context, actions)
     state = model.expand(model.start(seen, context), 3)
@@ -81,7 +89,7 @@ def test_the_recurrent_one_is_a_gru() -> None:
 
 def test_gradient_stops_at_a_step_where_it_is_cut() -> None:
     torch.manual_seed(0)
-    model = lively(TransformerDynamics(4, (1, 1), 1, 1, width=8, depth=1, heads=1))
+    model = lively(TransformerDynamics(4, (1, 1), 1, 1, trunk=Trunk(8, 1, 1)))
     actions = torch.randn(1, 3, 1, requires_grad=True)
     for cut in (False, True):
         last = model.future(model.start(torch.randn(1, 1, 1, 4), actions[:, :0]), actions, cut)[:, -1]
@@ -91,7 +99,7 @@ def test_gradient_stops_at_a_step_where_it_is_cut() -> None:
 
 @torch.no_grad()
 def test_discrete_actions_are_left_as_they_are() -> None:
-    model = TransformerDynamics(4, (1, 1), 3, 1, width=8, depth=1, heads=1, discrete=True)
+    model = TransformerDynamics(4, (1, 1), 3, 1, trunk=Trunk(8, 1, 1), discrete=True)
     torch.nn.init.normal_(model.leave.weight)
     torch.nn.init.normal_(model.blocks[0].modulation.weight)
     latents, actions = torch.randn(1, 2, 1, 4), torch.eye(3)[None, :2]
@@ -103,7 +111,9 @@ def test_discrete_actions_are_left_as_they_are() -> None:
 def test_statistics_and_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="the data's action has 3 numbers; action_dim is 2"):
         TransformerDynamics().prepare({"action_mean": [0.0] * 3, "action_std": [1.0] * 3})
-    with pytest.raises(UserError, match="got window 0, width 128 and heads 4"):
+    with pytest.raises(UserError, match="got width 128 and heads 5"):
+        Trunk(heads=5)
+    with pytest.raises(UserError, match="window: got 0; expected a frame or more"):
         TransformerDynamics(window=0)
     with pytest.raises(UserError, match="conditioning 'film'; expected one of adaln, features, token"):
         TransformerDynamics(conditioning="film")  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from jepa_wm.dynamics import TimeRope, TransformerDynamics, rollout
+from jepa_wm.dynamics import TimeRope, TransformerDynamics, Trunk, rollout
 from jepa_wm.dynamics.attention import Cache, attend, band
 from jepa_wm.dynamics.conditioning import KINDS, Kind
 from jepa_wm.dynamics.positions import rotation_of
@@ -15,7 +15,7 @@ def lively(window: int, tokens: int, kind: Kind = "adaln", positions: Positions 
     """A small dynamics away from its initialisation, where nothing would move."""
     torch.manual_seed(0)
     model = TransformerDynamics(
-        *(8, (1, tokens), 2, 3), width=16, depth=2, heads=2, window=window, conditioning=kind, positions=positions
+        *(8, (1, tokens), 2, 3), trunk=Trunk(16, 2, 2), window=window, conditioning=kind, positions=positions
     )
     with torch.no_grad():
         for parameter in model.parameters():
@@ -84,7 +84,7 @@ def test_candidates_of_a_state_are_as_if_each_were_alone(kind: Kind) -> None:
 
 @torch.no_grad()
 def test_a_new_model_predicts_that_nothing_changes() -> None:
-    model = TransformerDynamics(8, (1, 1), 2, 3, width=16, depth=2, heads=2)
+    model = TransformerDynamics(8, (1, 1), 2, 3, trunk=Trunk(16, 2, 2))
     latents = torch.randn(2, 3, 1, 8)
     torch.testing.assert_close(model(latents, torch.randn(2, 3, 6)), latents)
 
@@ -130,7 +130,7 @@ def test_attention_to_a_shared_cache_is_attention_to_copies_of_it(past: int, tim
 def test_space_time_rotations_know_where_a_token_is() -> None:
     """With space among the positions, exchanging two tokens of a frame is more than an exchange of the answer."""
     for positions, same in ((TimeRope(), True), (Rope(), False)):
-        model = TransformerDynamics(8, (2, 2), 2, 3, width=24, depth=2, heads=2, positions=positions)
+        model = TransformerDynamics(8, (2, 2), 2, 3, trunk=Trunk(24, 2, 2), positions=positions)
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
         model.place.zero_()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jepa_wm.contracts import Batch
-from jepa_wm.dynamics import Ensemble, TransformerDynamics, rollout
+from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk, rollout
 from jepa_wm.dynamics.heads import ValueHead
 from jepa_wm.encoders import GridPool, PooledFrames, ViT
 from jepa_wm.errors import UserError
@@ -19,7 +19,7 @@ def encoder() -> ViT:
 
 
 def dynamics() -> TransformerDynamics:
-    return TransformerDynamics(6, (1, 1), 2, 3, width=12, depth=1, heads=2)
+    return TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(12, 1, 2))
 
 
 def batch() -> Batch:
@@ -149,4 +149,4 @@ def test_parts_that_do_not_fit_are_refused_with_both_sides(encoder: ViT) -> None
     with pytest.raises(UserError, match="latents are 6 wide, the dynamics' latent_dim is 5"):
         Forecasting(encoder, TransformerDynamics(5))
     with pytest.raises(UserError, match="blocks are 6 wide; expected 10"):
-        Forecasting(encoder, TransformerDynamics(6, frame_skip=5, width=12, depth=1, heads=2))(batch())
+        Forecasting(encoder, TransformerDynamics(6, frame_skip=5, trunk=Trunk(12, 1, 2)))(batch())

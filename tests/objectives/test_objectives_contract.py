@@ -19,7 +19,7 @@ import jepa_wm
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.data.masks import BlockwiseMask, MultiBlockMask, TubeMask
 from jepa_wm.data.transforms import MultiCrop
-from jepa_wm.dynamics import TransformerDynamics
+from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import ClassPool, ClipText, GridPool, Rope, TextAlignment, ViT
 from jepa_wm.objectives import (
     ContrastiveText,
@@ -83,7 +83,7 @@ CASES: dict[str, Callable[[], Objective]] = {
     "ContrastiveText, SigLIP in chunks": lambda: ContrastiveText(vit(), text(), "siglip", chunk=2),
     "TeacherAlignment": lambda: TeacherAlignment(vit(), ViT(16, 1, 32, 1, 2)),
     "Forecasting": lambda: Forecasting(
-        vit(), TransformerDynamics(6, (1, 1), 2, 3, width=12, depth=1, heads=2), {"sigreg": GaussianLatents()}
+        vit(), TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(12, 1, 2)), {"sigreg": GaussianLatents()}
     ),
 }
 every_case = pytest.mark.parametrize("case", CASES)

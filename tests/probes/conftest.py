@@ -7,7 +7,7 @@ import torch
 
 from jepa_wm.checkpoint import save_modules
 from jepa_wm.control.collect import collect
-from jepa_wm.dynamics import TransformerDynamics
+from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
 from jepa_wm.manifest import write_manifest
 from jepa_wm.world_model import WorldModel
@@ -27,7 +27,7 @@ def world_model():
     torch.manual_seed(3)
     encoder = ViT(patch=8, dim=32, depth=1, heads=2, pooling=GridPool(16))
     text = TextAlignment(16, ClipText(16, 16, 1, 2))
-    return WorldModel(encoder, TransformerDynamics(latent_dim=16, width=32, depth=1, heads=2), text).eval()
+    return WorldModel(encoder, TransformerDynamics(latent_dim=16, trunk=Trunk(32, 1, 2)), text).eval()
 
 
 def write_run(folder: Path, stage: str, modules: dict[str, torch.nn.Module], steps: tuple[int, ...]) -> Path:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from jepa_wm.data import EpisodeShards
-from jepa_wm.dynamics import TransformerDynamics
+from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
 from jepa_wm.world_model import WorldModel
@@ -22,7 +22,7 @@ def shards(collection):
 def trained(world_model):
     """A model whose dynamics answer to actions, as untrained ones do not."""
     torch.manual_seed(1)
-    dynamics = TransformerDynamics(latent_dim=16, width=32, depth=1, heads=2)
+    dynamics = TransformerDynamics(latent_dim=16, trunk=Trunk(32, 1, 2))
     for parameter in dynamics.parameters():
         parameter.data = 0.2 * torch.randn_like(parameter)
     return WorldModel(world_model.encoder, dynamics).eval()
