@@ -7,7 +7,7 @@ normalisation. `actions[:, t]` leads from frame t to frame t+1 in the environmen
 model owns their normalisation. Progress is a float in [0, 1].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -85,6 +85,9 @@ class Objective(nn.Module):
 
     def after_step(self, progress: float) -> None:
         """Follow an optimiser step, e.g. with a teacher's moving average."""
+
+    def calibrate(self, batches: Iterable[Batch]) -> None:
+        """Fit to held-out batches, once training has ended, what is measured and not learned."""
 
     def exported(self) -> dict[str, nn.Module]:
         """What is saved and probed, by name: "encoder", "teacher", "text", "dynamics" …"""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from jepa_wm.checkpoint import load_module, save_modules
 from jepa_wm.contracts import Cost, Dynamics, Encoder, Plan, Planner
 from jepa_wm.dynamics.bounds import ActionBounds
+from jepa_wm.dynamics.calibration import Calibration, spread_of
 from jepa_wm.dynamics.heads import Head
 from jepa_wm.dynamics.rollout import rollout, rollouts
 from jepa_wm.encoders.frames import Frames, PooledFrames
@@ -32,8 +33,8 @@ class Imagined(NamedTuple):
 
     Attributes:
         latents: (B, K, N, D); of an ensemble, the mean of its members.
-        uncertainty: how far an ensemble's members are apart (B, K), as the root mean square over N and D; None of a
-            single predictor, which does not know.
+        uncertainty: the root mean square error over N and D that is to be expected of them (B, K), by how far an
+            ensemble's members are apart; None of a single predictor, which does not know.
         readouts: what each head reads off the latents, by name.
     """
 
@@ -52,6 +53,7 @@ class WorldModel(nn.Module):
         frames: how frames become latents; the encoder's pooled ones if none is given.
         bounds: of the environment's actions; [-1, 1] if none are given.
         heads: what reads latents, by name.
+        calibration: from an ensemble's disagreement to its error; none is as if they were equal.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class WorldModel(nn.Module):
         frames: Frames | None = None,
         bounds: ActionBounds | None = None,
         heads: dict[str, nn.Module] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.dynamics, self.text, self.frames = encoder, dynamics, text, frames or PooledFrames()
         self.bounds = bounds or ActionBounds(dynamics.action_dim, dynamics.frame_skip)
         self.heads = nn.ModuleDict(heads or {})
+        self.calibration = calibration or Calibration()
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> "WorldModel":
@@ -82,7 +86,7 @@ class WorldModel(nn.Module):
         parts = {path.parent.name: load_module(path.parent) for path in sorted(folder.glob("*/config.json"))}
         if missing := {"encoder", "dynamics"} - parts.keys():
             raise UserError(f"{folder} holds no '{min(missing)}'; it holds {sorted(parts)}")
-        own = {name: parts.get(name) for name in ("encoder", "dynamics", "text", "frames", "bounds")}
+        own = {name: parts.get(name) for name in ("encoder", "dynamics", "text", "frames", "bounds", "calibration")}
         heads = {name: part for name, part in parts.items() if isinstance(part, Head)}
         return cls(**own, heads=heads).eval()  # type: ignore[arg-type]
 
@@ -144,7 +148,8 @@ class WorldModel(nn.Module):
         members = rollouts(self.dynamics, self.encode(pixels, state), known, actions).float()
         latents = members.mean(dim=0)
         readouts = {name: head(latents) for name, head in self.heads.items()}
-        return Imagined(latents, spread(members), readouts)
+        uncertainty = self.calibration(spread_of(members)) if len(members) > 1 else None
+        return Imagined(latents, uncertainty, readouts)
 
     @torch.no_grad()
     def plan(
@@ -218,10 +223,3 @@ class WorldModel(nn.Module):
             return latent_cost(torch.cat(futures).unflatten(0, (environments, samples)))
 
         return cost
-
-
-def spread(members: Tensor) -> Tensor | None:
-    """How far the members' latents (M, B, K, N, D) are apart (B, K); None of a single one."""
-    if len(members) == 1:
-        return None
-    return members.var(dim=0).mean(dim=(-2, -1)).sqrt()

@@ -18,7 +18,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.manifest import is_complete, stage_run
 from jepa_wm.precision import has_bf16
 from pretrain.advice import Recipe, advice, device_count
-from pretrain.callbacks import Beginning, Counts, Final, Health, NanGuard, Resumable, Snapshots, StartFrom
+from pretrain.callbacks import Beginning, Calibrate, Counts, Final, Health, NanGuard, Resumable, Snapshots, StartFrom
 from pretrain.callbacks.held_out import side_of
 from pretrain.callbacks.resumable import resume_path
 from pretrain.data import ClipDataModule
@@ -60,6 +60,7 @@ class Command(LightningCLI):
         callbacks = [
             Beginning(run, plain_config(self)),
             guard,
+            Calibrate(),
             Snapshots(run, self.config.snapshots, guard),
             Resumable(run, **vars(self.config_init.resume)),
             Counts(),

@@ -84,11 +84,11 @@ class Training(L.LightningModule):
         self._seed = self.trainer.strategy.broadcast(torch.initial_seed())
         self._first = int(generator("first step", self._seed).integers(2**40))
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        views = {repr(objective.transform): objective.transform for objective in self._each() if objective.transform}
+        views = {repr(objective.transform): objective.transform for objective in self.each() if objective.transform}
         if len(views) > 1:
             raise UserError(f"model.objectives: got different transforms, {', '.join(views)}; expected one for all")
         data.views = next(iter(views.values()), None)
-        for objective in self._each():
+        for objective in self.each():
             objective.prepare(self.trainer.datamodule.statistics)  # type: ignore[attr-defined]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -131,15 +131,16 @@ class Training(L.LightningModule):
         set_rates(optimizer, lr, weight_decay)
         self.log_dict({"optimizer/lr": lr, "optimizer/weight_decay": weight_decay})
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        for objective in self._each():
+        for objective in self.each():
             objective.after_step(self.progress)
+
+    def each(self) -> list[Objective]:
+        """The objectives, in their order."""
+        return [objective for objective in self.objectives.values() if isinstance(objective, Objective)]
 
     def exported(self) -> dict[str, nn.Module]:
         """What the objectives export, by name; where two export one name, the later objective's counts."""
-        return {name: part for objective in self._each() for name, part in objective.exported().items()}
-
-    def _each(self) -> list[Objective]:
-        return [objective for objective in self.objectives.values() if isinstance(objective, Objective)]
+        return {name: part for objective in self.each() for name, part in objective.exported().items()}
 
     def _loss(self, batch: Batch, step: int, split: str) -> tuple[Tensor, dict[str, Tensor]]:
         batch = {**batch, "step": step, "progress": self.progress}

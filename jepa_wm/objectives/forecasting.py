@@ -1,6 +1,6 @@
 """Forecasting: what comes after this action?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from jepa_wm.contracts import Batch, Dynamics, LatentTerm, Objective
 from jepa_wm.dynamics.bounds import ActionBounds
+from jepa_wm.dynamics.calibration import Calibration, spread_of
+from jepa_wm.dynamics.ensemble import Ensemble
 from jepa_wm.dynamics.rollout import rollouts
 from jepa_wm.encoders.frames import Frames, PooledFrames
 from jepa_wm.encoders.vit import ViT
@@ -88,6 +90,7 @@ class Forecasting(Objective):
             raise UserError(f"Forecasting.error: got '{error}'; expected one of {', '.join(ERRORS)}")
         self.encoder, self.dynamics, self.frames = encoder, dynamics, frames
         self.bounds = ActionBounds(dynamics.action_dim, dynamics.frame_skip)
+        self.calibration = Calibration()
         self.terms = nn.ModuleDict(terms or {})
         self.error, self.forced, self.rollout = ERRORS[error], forced, rollout or Rollout()
         self.detach, self.freeze_encoder = detach, freeze_encoder
@@ -110,10 +113,23 @@ class Forecasting(Objective):
         for term in self._terms().values():
             term.after_step(progress)
 
+    @torch.no_grad()
+    def calibrate(self, batches: Iterable[Batch]) -> None:
+        """Fit what an ensemble's disagreement says of its error, in clips rolled out from their first frames."""
+        if not isinstance(self.dynamics, Ensemble):
+            return
+        found = []
+        for batch in batches:
+            latents = self.frames(self.encoder, batch["pixels"], batch.get("state"))
+            members = self._imagined(latents, self._actions(batch, latents))
+            error = (members.mean(dim=0) - latents[:, self.rollout.seen :]).square().mean(dim=(-2, -1)).sqrt()
+            found.append((spread_of(members), error))
+        self.calibration.fit(*(torch.cat(values) for values in zip(*found, strict=True)))
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Batch -> loss and its parts; `rollout_relative` is the last step's error over that of standing still."""
         latents = self.frames(self.encoder, batch["pixels"], batch.get("state"))
-        actions, seen = self._actions(batch, latents), self.rollout.seen
+        actions = self._actions(batch, latents)
         wanted = latents.detach() if self.detach else latents
         found: dict[str, Tensor] = {}
         loss = latents.new_zeros(())
@@ -122,15 +138,20 @@ class Forecasting(Objective):
             loss = loss + self.forced * found["one_step"]
         imagined = None
         if self.rollout.weight:
-            start, context, ahead = latents[:, :seen], actions[:, : seen - 1], actions[:, seen - 1 :]
-            imagined = rollouts(self.dynamics, start, context, ahead, self.rollout.cut).float()
-            found["rollout"] = self._errors(imagined, wanted[:, seen:])
+            imagined = self._imagined(latents, actions)
+            found["rollout"] = self._errors(imagined, wanted[:, self.rollout.seen :])
             found["rollout_relative"] = self._relative(imagined, latents)
             loss = loss + self.rollout.weight * found["rollout"]
         for name, term in self._terms().items():
             found[name] = term(latents, imagined, batch)
             loss = loss + term.weight * found[name]
         return {"loss": loss, **found}
+
+    def _imagined(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """What all members say of a clip behind the frames that are seen, (M, B, K, N, D)."""
+        seen = self.rollout.seen
+        start, context, ahead = latents[:, :seen], actions[:, : seen - 1], actions[:, seen - 1 :]
+        return rollouts(self.dynamics, start, context, ahead, self.rollout.cut).float()
 
     def _errors(self, predicted: Tensor, wanted: Tensor) -> Tensor:
         """The mean error of all members' predictions (M, B, T, N, D)."""
@@ -161,8 +182,8 @@ class Forecasting(Objective):
         return {name: term for name, term in self.terms.items() if isinstance(term, LatentTerm)}
 
     def exported(self) -> dict[str, nn.Module]:
-        """The encoder, how it reads frames, the dynamics, its actions' bounds, and the terms' heads."""
-        own = {"encoder": self.encoder, "frames": self.frames, "dynamics": self.dynamics, "bounds": self.bounds}
+        """All that a world model is made of, the terms' heads among it."""
+        own = {name: getattr(self, name) for name in ("encoder", "frames", "dynamics", "bounds", "calibration")}
         heads = {name: head for term in self._terms().values() for name, head in term.exported().items()}
         if taken := sorted(own.keys() & heads.keys()):
             raise UserError(f"Forecasting.terms: heads are named {taken}, as parts of the model are; give them others")

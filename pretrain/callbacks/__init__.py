@@ -1,6 +1,7 @@
 """What happens beside a training step, one thing a file."""
 
 from pretrain.callbacks.beginning import Beginning
+from pretrain.callbacks.calibrate import Calibrate
 from pretrain.callbacks.counts import Counts
 from pretrain.callbacks.health import Health
 from pretrain.callbacks.nan_guard import NanGuard
@@ -8,4 +9,4 @@ from pretrain.callbacks.resumable import Resumable
 from pretrain.callbacks.snapshots import Snapshots
 from pretrain.callbacks.start_from import Final, StartFrom
 
-__all__ = ["Beginning", "Counts", "Final", "Health", "NanGuard", "Resumable", "Snapshots", "StartFrom"]
+__all__ = ["Beginning", "Calibrate", "Counts", "Final", "Health", "NanGuard", "Resumable", "Snapshots", "StartFrom"]

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from jepa_wm.contracts import Batch
-from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk, rollout
+from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk, rollout, rollouts
+from jepa_wm.dynamics.calibration import spread_of
 from jepa_wm.dynamics.heads import ValueHead
 from jepa_wm.encoders import GridPool, PooledFrames, ViT
 from jepa_wm.errors import UserError
@@ -22,8 +23,8 @@ def dynamics() -> TransformerDynamics:
     return TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(12, 1, 2))
 
 
-def batch() -> Batch:
-    torch.manual_seed(1)
+def batch(seed: int = 1) -> Batch:
+    torch.manual_seed(seed)
     pixels = torch.randint(0, 256, (4, 3, 3, 32, 32), dtype=torch.uint8)
     return {"pixels": pixels, "actions": torch.randn(4, 2, 6), "step": 0}
 
@@ -124,6 +125,28 @@ def test_every_member_of_an_ensemble_has_its_own_error(encoder: ViT) -> None:
         each = members.forced(z[:, :-1], data["actions"])
     torch.testing.assert_close(found["one_step"], (each - z[:, 1:]).square().mean())
     assert found["one_step"] > 1.01 * (each.mean(dim=0) - z[:, 1:]).square().mean()
+
+
+def test_calibration_expects_the_error_that_the_rollouts_of_held_out_clips_have(encoder: ViT) -> None:
+    members = Ensemble(lively(), 3)
+    with torch.no_grad():
+        for parameter in members.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    made, batches = Forecasting(encoder.eval(), members).eval(), [batch(seed) for seed in range(8)]
+    made.calibrate(iter(batches))
+    power, scale = made.calibration.power, made.calibration.scale
+    errors, expected = [], []
+    with torch.no_grad():
+        for data in batches:
+            z, actions = PooledFrames()(encoder, data["pixels"]), data["actions"]
+            imagined = rollouts(members, z[:, :1], actions[:, :0], actions)
+            errors.append((imagined.mean(dim=0) - z[:, 1:]).square().mean(dim=(-2, -1)))
+            expected.append((scale * spread_of(imagined) ** power).square())
+    torch.testing.assert_close(torch.cat(expected).mean(), torch.cat(errors).mean(), rtol=1e-4, atol=0)
+    assert made.exported()["calibration"] is made.calibration
+    alone = Forecasting(encoder, lively())
+    alone.calibrate(iter(batches))
+    assert alone.calibration.scale == 1
 
 
 def test_heads_follow_the_steps_and_are_saved_by_their_names(encoder: ViT) -> None:

@@ -1,0 +1,29 @@
+"""What is fitted to held-out clips when training is over."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import lightning as L
+
+from jepa_wm.contracts import Batch
+from pretrain.callbacks.after_step import training_of
+
+BATCHES = 8
+
+
+class Calibrate(L.Callback):
+    """Show each objective a few held-out batches; among the callbacks it comes before what saves the model."""
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Calibrate, if training came to its end."""
+        if trainer.global_step < trainer.max_steps:
+            return
+        training = training_of(pl_module).eval()
+        with trainer.precision_plugin.val_step_context():
+            for objective in training.each():
+                objective.calibrate(_batches(trainer))
+
+
+def _batches(trainer: L.Trainer) -> Iterator[Batch]:
+    for batch in islice(trainer.datamodule.val_dataloader(), BATCHES):  # type: ignore[attr-defined]
+        yield trainer.strategy.batch_to_device(batch)
