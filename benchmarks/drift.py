@@ -1,0 +1,174 @@
+"""How far every family of world models strays in twenty steps: `python -m benchmarks.drift`.
+
+In two worlds, the two rooms and Push-T: episodes are collected once, an encoder is pretrained on them for each seed,
+and each config of `configs/dynamics/` is trained for each seed, those that want one on that encoder. Then held-out
+episodes are imagined from three frames and their recorded actions, 20 blocks of five steps. Errors are in parts of the
+variance of the latents, since each model has latents of its own, and a ridge regression reads positions off the
+imagined latents, which compares them all. Writes two sections of docs/results.md and docs/drift.svg; what is there of
+a run is not done again.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.tables import RESULTS, ROOT, machine, markdown, replace_section
+from jepa_wm.data import EpisodeShards
+from jepa_wm.files import atomic_path
+from jepa_wm.manifest import is_complete
+from jepa_wm.paths import config_root
+from jepa_wm.world_model import WorldModel
+from probes.drift import encode, read_films, stray
+from probes.features import draw_rows
+from probes.imagine import position_reader
+from probes.report.charts import BLUE, GREY, ORANGE, Line, Panel, small_multiples
+
+WORLDS = {"two_rooms": ["agent_color", "agent_size", "door_position"], "push_t": ["agent_color", "block_color"]}
+"""The factors that vary, by world."""
+MOVING = {"two_rooms": {"disc": slice(0, 2)}, "push_t": {"pusher": slice(0, 2), "block": slice(2, 4)}}
+"""What moves, and where the state says where it is."""
+EPISODES, STEPS, SEEN, HORIZON, SKIP = 100, 115, 3, 20, 5
+SHOWN = (1, 5, 10, 20)
+FRAMES = 4000
+"""Frames that positions are learned to be read from."""
+UNCERTAIN = "ensemble"
+
+
+def verb(name: str, *arguments: str) -> None:
+    """Run a verb of the package in a process of its own."""
+    subprocess.run([sys.executable, "-m", "jepa_wm", name, *arguments], check=True)
+
+
+def collect(out: Path, world: str, split: str, episodes: int, held_out: float) -> Path:
+    """Episodes with factors of a split of their values, unless they are there."""
+    shards = out / world / split
+    if not is_complete(shards):
+        factors = ", ".join(f"{name}: {'sample' if split == 'data' else 'held_out'}" for name in WORLDS[world])
+        counts = [f"--episodes={episodes}", f"--steps={STEPS}", f"--held_out={held_out}"]
+        verb("collect", f"--config={world}/collect", f"--out={shards}", *counts, f"--factors={{{factors}}}")
+    return shards
+
+
+def train(out: Path, world: str, family: str, seed: int) -> Path:
+    """The run folder of a family's model, trained unless it is there, and its encoder's before it."""
+    shards = collect(out, world, "data", 2000, 0.1)
+    seeds = [f"--data.folder={shards}", f"--seed_everything={seed}", f"--data.seed={seed}"]
+    pretrained, run = out / world / f"pretrain-{seed}", out / world / f"{family}-{seed}"
+    if not is_complete(pretrained):
+        verb("pretrain", "--config=two_rooms/pretrain", f"--run={pretrained}", *seeds)
+    if not is_complete(run):
+        config = config_root() / "dynamics" / f"{family}.yaml"
+        source = [f"--source={pretrained}"] if "\nsource:" in config.read_text() else []
+        verb("forecast", f"--config={config}", f"--run={run}", *source, *seeds)
+    return run
+
+
+def measured(run: Path, world: str) -> dict[str, np.ndarray]:
+    """Errors (E, K) in held-out episodes by name; what was measured before is read."""
+    file = run / "drift.npz"
+    if not file.is_file():
+        found = measure(WorldModel.from_pretrained(run), run.parent / "data", world)
+        with atomic_path(file) as aside, aside.open("wb") as stream:
+            np.savez(stream, **{name: value.numpy() for name, value in found.items()})
+    with np.load(file) as stored:
+        return dict(stored)
+
+
+@torch.no_grad()
+def measure(model: WorldModel, shards: Path, world: str) -> dict[str, Tensor]:
+    """Errors (E, K): of the latents, and of the places that are read off them, in sides of the world."""
+    film = read_films(EpisodeShards(str(shards), "test"), SKIP, SEEN + HORIZON, EPISODES)
+    found = stray(model, film, SEEN)
+    errors = found.errors()
+    known = [
+        (encode(model, rows.pixels[:, None])[:, 0], rows.state)
+        for split, share in (("train", 1.0), ("val", 0.1))
+        for rows in [draw_rows(EpisodeShards(str(shards), split), round(share * FRAMES), np.random.default_rng(0))]
+    ]
+    read, state = position_reader(known[0], known[1]), film.state[:, SEEN:]
+    for thing, place in MOVING[world].items():
+        for name, latents in (("imagined", found.imagined), ("still", found.still), ("noisy", found.real)):
+            errors[f"{thing} {name}"] = (read(latents) - state)[..., place].norm(dim=-1)
+    return errors
+
+
+def interval(errors: np.ndarray, draws: int = 1000) -> tuple[float, float]:
+    """95 % of the mean of errors (seeds, E) over resampled seeds and, in each, resampled episodes."""
+    random = np.random.default_rng(0)
+    seeds = random.integers(len(errors), size=(draws, len(errors), 1))
+    episodes = random.integers(errors.shape[1], size=(draws, len(errors), errors.shape[1]))
+    low, high = np.quantile(errors[seeds, episodes].mean(axis=(1, 2)), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def shown(errors: np.ndarray) -> str:
+    """The mean of errors (seeds, E) and its interval."""
+    low, high = interval(errors)
+    return f"{errors.mean():.3f} [{low:.3f}, {high:.3f}]"
+
+
+def rows_of(runs: dict[str, dict[str, np.ndarray]], thing: str) -> dict[str, dict[str, str]]:
+    """A table's rows: each family's error after some steps, and standing still and the floor beside it."""
+    rows = {}
+    for family, errors in runs.items():
+        imagined, still, floor = (errors[f"{thing} {kind}".strip()] for kind in ("imagined", "still", "noisy"))
+        rows[family] = {f"{step}": shown(imagined[..., step - 1]) for step in SHOWN}
+        rows[family] |= {f"still, {step}": f"{still[..., step - 1].mean():.3f}" for step in (1, HORIZON)}
+        rows[family] |= {"floor": f"{floor.mean():.3f}"}
+    return rows
+
+
+def panels(world: str, runs: dict[str, dict[str, np.ndarray]]) -> list[Panel]:
+    """A chart for each family: imagined, standing still and noisy pixels over the steps."""
+    kinds = (("imagined", "imagined", BLUE, "-"), ("still", "nothing changes", ORANGE, "--"))
+    kinds += (("noisy", "noise on the pixels", GREY, ":"),)
+    return [
+        Panel(
+            f"{world}: {family}",
+            [
+                Line(label, dict(enumerate(errors[kind].mean(axis=(0, 1)).tolist(), 1)), colour, style)
+                for kind, label, colour, style in kinds
+            ],
+        )
+        for family, errors in runs.items()
+    ]
+
+
+def main() -> None:
+    """Collect, train, imagine, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/drift"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=list(WORLDS))
+    parser.add_argument("--train_only", action="store_true", help="leave the documents as they are")
+    arguments = parser.parse_args()
+    families = sorted(path.stem for path in (config_root() / "dynamics").glob("*.yaml") if path.stem != UNCERTAIN)
+    charts, texts = [], []
+    for world in arguments.worlds:
+        found: dict[str, list[dict[str, np.ndarray]]] = {family: [] for family in families}
+        for seed in arguments.seeds:
+            for family in families:
+                found[family].append(measured(train(arguments.out, world, family, seed), world))
+                print(world, family, seed, found[family][-1]["imagined"].mean(axis=0).round(3).tolist(), flush=True)
+        runs = {
+            family: {name: np.stack([one[name] for one in each]) for name in each[0]} for family, each in found.items()
+        }
+        charts += panels(world, runs)
+        texts.append(f"{world}, latents, in parts of their variance:\n\n{markdown('family', rows_of(runs, ''))}")
+        for thing in MOVING[world]:
+            texts.append(f"{world}, place of the {thing}, in sides:\n\n{markdown('family', rows_of(runs, thing))}")
+    if arguments.train_only:
+        return
+    picture = small_multiples(charts, "drift over imagined steps", "imagined blocks of five steps")
+    with atomic_path(ROOT / "docs" / "drift.svg") as aside:
+        aside.write_text(str(picture).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1))
+    replace_section(RESULTS, "drift", "\n\n".join([*texts, f"{len(arguments.seeds)} seeds. {machine()}"]))
+
+
+if __name__ == "__main__":
+    main()
