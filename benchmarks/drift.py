@@ -33,6 +33,8 @@ WORLDS = {"two_rooms": ["agent_color", "agent_size", "door_position"], "push_t":
 MOVING = {"two_rooms": {"disc": slice(0, 2)}, "push_t": {"pusher": slice(0, 2), "block": slice(2, 4)}}
 """What moves, and where the state says where it is."""
 EPISODES, STEPS, SEEN, HORIZON, SKIP = 100, 115, 3, 20, 5
+PRETRAINED = 600
+"""Steps of pretraining: twice the demo's, since more varies."""
 SHOWN = (1, 5, 10, 20)
 FRAMES = 4000
 """Frames that positions are learned to be read from."""
@@ -60,7 +62,13 @@ def train(out: Path, world: str, family: str, seed: int) -> Path:
     seeds = [f"--data.folder={shards}", f"--seed_everything={seed}", f"--data.seed={seed}"]
     pretrained, run = out / world / f"pretrain-{seed}", out / world / f"{family}-{seed}"
     if not is_complete(pretrained):
-        verb("pretrain", "--config=two_rooms/pretrain", f"--run={pretrained}", *seeds)
+        verb(
+            "pretrain",
+            "--config=two_rooms/pretrain",
+            f"--run={pretrained}",
+            f"--trainer.max_steps={PRETRAINED}",
+            *seeds,
+        )
     if not is_complete(run):
         config = config_root() / "dynamics" / f"{family}.yaml"
         source = [f"--source={pretrained}"] if "\nsource:" in config.read_text() else []
