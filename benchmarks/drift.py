@@ -29,12 +29,12 @@ from probes.imagine import position_reader
 from probes.report.charts import BLUE, GREY, ORANGE, Line, Panel, small_multiples
 
 WORLDS = {"two_rooms": ["agent_color", "agent_size", "door_position"], "push_t": ["agent_color", "block_color"]}
-"""The factors that vary, by world."""
+"""The factors that vary where any do, by world."""
+KINDS = {"plain": ("default", 2000, 0.1), "varied": ("sample", 2000, 0.1), "shifted": ("held_out", 210, 0.97)}
+"""Which values factors have, how many episodes, and the share that is not for training, by kind of episodes."""
 MOVING = {"two_rooms": {"disc": slice(0, 2)}, "push_t": {"pusher": slice(0, 2), "block": slice(2, 4)}}
 """What moves, and where the state says where it is."""
 EPISODES, STEPS, SEEN, HORIZON, SKIP = 100, 115, 3, 20, 5
-PRETRAINED = 600
-"""Steps of pretraining: twice the demo's, since more varies."""
 SHOWN = (1, 5, 10, 20)
 FRAMES = 4000
 """Frames that positions are learned to be read from."""
@@ -46,29 +46,24 @@ def verb(name: str, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "jepa_wm", name, *arguments], check=True)
 
 
-def collect(out: Path, world: str, split: str, episodes: int, held_out: float) -> Path:
-    """Episodes with factors of a split of their values, unless they are there."""
-    shards = out / world / split
+def collect(out: Path, world: str, kind: str) -> Path:
+    """The shards of a kind of episodes, collected unless they are there."""
+    shards = out / world / kind / "shards"
     if not is_complete(shards):
-        factors = ", ".join(f"{name}: {'sample' if split == 'data' else 'held_out'}" for name in WORLDS[world])
+        values, episodes, held_out = KINDS[kind]
+        factors = ", ".join(f"{name}: {values}" for name in WORLDS[world])
         counts = [f"--episodes={episodes}", f"--steps={STEPS}", f"--held_out={held_out}"]
         verb("collect", f"--config={world}/collect", f"--out={shards}", *counts, f"--factors={{{factors}}}")
     return shards
 
 
-def train(out: Path, world: str, family: str, seed: int) -> Path:
+def train(out: Path, world: str, kind: str, family: str, seed: int) -> Path:
     """The run folder of a family's model, trained unless it is there, and its encoder's before it."""
-    shards = collect(out, world, "data", 2000, 0.1)
+    shards = collect(out, world, kind)
     seeds = [f"--data.folder={shards}", f"--seed_everything={seed}", f"--data.seed={seed}"]
-    pretrained, run = out / world / f"pretrain-{seed}", out / world / f"{family}-{seed}"
+    pretrained, run = out / world / kind / f"pretrain-{seed}", out / world / kind / f"{family}-{seed}"
     if not is_complete(pretrained):
-        verb(
-            "pretrain",
-            "--config=two_rooms/pretrain",
-            f"--run={pretrained}",
-            f"--trainer.max_steps={PRETRAINED}",
-            *seeds,
-        )
+        verb("pretrain", "--config=two_rooms/pretrain", f"--run={pretrained}", *seeds)
     if not is_complete(run):
         config = config_root() / "dynamics" / f"{family}.yaml"
         source = [f"--source={pretrained}"] if "\nsource:" in config.read_text() else []
@@ -80,7 +75,7 @@ def measured(run: Path, world: str) -> dict[str, np.ndarray]:
     """Errors (E, K) in held-out episodes by name; what was measured before is read."""
     file = run / "drift.npz"
     if not file.is_file():
-        found = measure(WorldModel.from_pretrained(run), run.parent / "data", world)
+        found = measure(WorldModel.from_pretrained(run), run.parent / "shards", world)
         with atomic_path(file) as aside, aside.open("wb") as stream:
             np.savez(stream, **{name: value.numpy() for name, value in found.items()})
     with np.load(file) as stored:
@@ -161,7 +156,7 @@ def main() -> None:
         found: dict[str, list[dict[str, np.ndarray]]] = {family: [] for family in families}
         for seed in arguments.seeds:
             for family in families:
-                found[family].append(measured(train(arguments.out, world, family, seed), world))
+                found[family].append(measured(train(arguments.out, world, "plain", family, seed), world))
                 print(world, family, seed, found[family][-1]["imagined"].mean(axis=0).round(3).tolist(), flush=True)
         runs = {
             family: {name: np.stack([one[name] for one in each]) for name in each[0]} for family, each in found.items()

@@ -67,11 +67,14 @@ def main() -> None:
     arguments = parser.parse_args()
     rows, means = {}, {}
     for world in WORLDS:
-        models = [WorldModel.from_pretrained(train(arguments.out, world, UNCERTAIN, seed)) for seed in arguments.seeds]
-        for split, held_out in (("data", 0.1), ("shifted", 0.97)):
-            shards = collect(arguments.out, world, split, 2000 if split == "data" else 210, held_out)
+        models = [
+            WorldModel.from_pretrained(train(arguments.out, world, "varied", UNCERTAIN, seed))
+            for seed in arguments.seeds
+        ]
+        for kind in ("varied", "shifted"):
+            shards = collect(arguments.out, world, kind)
             each = [row(model, shards) for model in models]
-            name = f"{world}, {'factors as trained' if split == 'data' else 'held-out factors'}"
+            name = f"{world}, {'factors as trained' if kind == 'varied' else 'held-out factors'}"
             values = {key: torch.tensor([one[key] for one in each]) for key in each[0]}
             means[name] = {key: round(float(value.mean()), 3) for key, value in values.items()}
             rows[name] = {
