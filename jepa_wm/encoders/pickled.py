@@ -1,0 +1,56 @@
+"""The tensors of any file of weights, those of whole pickled modules too, whose code is never run."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jepa_wm.encoders.weights import State, read_weights
+
+
+class Husk:
+    """Stands for an object of a class that torch does not read by itself, and keeps what it was made of."""
+
+    def __new__(cls, *args: Any) -> "Husk":
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any) -> None:
+        self.held: dict[Any, Any] = {}
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """An item of a dict of a class of its own."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.held = state if isinstance(state, dict) else {}
+
+
+def read_tensors(path: Path) -> State:
+    """Every tensor of a file of weights, by the names that lead to it; see `tensors`.
+
+    Raises:
+        UserError: if it is broken.
+    """
+    unknown: list[str] = []
+    if path.is_file() and path.suffix != ".safetensors":
+        try:
+            unknown = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+        except Exception:  # broken, or older than zip files: reading it says what is wrong, or reads it
+            unknown = []
+    with torch.serialization.safe_globals([(Husk, name) for name in unknown]):
+        return tensors(read_weights(path))
+
+
+def tensors(value: Any, name: str = "") -> State:
+    """The tensors in a tree of dicts and modules: parameters and buffers by the names that a state dict has."""
+    if isinstance(value, Tensor):
+        return {name: value.detach()}
+    if isinstance(value, Husk):
+        parts = (value.held.get(kind) for kind in ("_parameters", "_buffers", "_modules"))
+        value = {key: inner for part in parts if isinstance(part, dict) for key, inner in part.items()}
+    if not isinstance(value, dict):
+        return {}
+    found: State = {}
+    for key, inner in value.items():
+        found |= tensors(inner, f"{name}.{key}" if name else str(key))
+    return found
