@@ -102,5 +102,7 @@ def convert(state: State, told: Told, where: str) -> tuple[Parts, str]:
         )
     try:
         return found[0].convert(state, told), title(found[0])
+    except KeyError as error:
+        raise UserError(f"{where}: {error} is missing, which the {title(found[0])} layout has") from None
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
