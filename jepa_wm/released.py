@@ -42,7 +42,7 @@ def load_world_model(
             "owner/name" of either on the hub.
         action_dim: A of one environment step.
         heads: attention heads of the predictor.
-        size: side of the pictures in pixels.
+        size: side in pixels of the pictures that the encoder is given.
         encoder: the encoder, where the checkpoint has none, or a source of `load_encoder`.
         statistics: of the data it was trained on, lists of A or P numbers: `action_mean`, `action_std`, and where it
             reads states `state_mean`, `state_std`; `action_bounds` is a pair of lists. Without any, actions and states

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,16 @@ import torch
 from torch import Tensor
 
 from jepa_wm import WorldModel, load_world_model
+from jepa_wm.encoders import Preprocessing, ViT
+from jepa_wm.encoders.pickled import read_tensors
+from jepa_wm.encoders.weights import read_weights
 from jepa_wm.errors import UserError
 from tests.golden.formula import formula, matches, pixels, tensor
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "lewm.json").read_text())
+DINO: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "dino_wm.json").read_text())
 UNITS = {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0], "action_bounds": ([-1.0, -1.0], [1.0, 1.0])}
+STATISTICS = UNITS | {"state_mean": [2.0] * 3, "state_std": [3.0] * 3}
 OLD = (
     (r"^encoder\.layers\.", "encoder.encoder.layer."),
     (r"\.attention\.q_proj\.", ".attention.attention.query."),
@@ -87,9 +93,7 @@ def test_actions_are_normalised_by_what_is_said(tmp_path: Path) -> None:
 
 def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     folder = published(tmp_path, lewm())
-    with pytest.raises(
-        UserError, match=r"weights\.pt: its blocks of actions have 6 numbers; got an action_dim of None"
-    ):
+    with pytest.raises(UserError, match=r"weights\.pt: its blocks of actions have 6 numbers; got .* of None"):
         load_world_model(folder)
     with pytest.raises(UserError, match=r"no layout of .*LeWM.* recognises: a \(1,\)"):
         load_world_model(published(tmp_path, {"a": torch.zeros(1)}))
@@ -105,3 +109,94 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         load_world_model(folder)
     with pytest.raises(UserError, match="is no file or folder"):
         load_world_model(tmp_path / "nothing")
+
+
+def dino_wm() -> dict[str, dict[str, Tensor]]:
+    """State dicts by part; positions as of the four tokens of a picture of 8 pixels."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, shape in DINO["shapes"].items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = formula(name, shape).float()
+    return parts
+
+
+def vit() -> ViT:
+    torch.manual_seed(0)
+    return ViT(patch=4, dim=8, depth=1, heads=2).eval()
+
+
+@torch.no_grad()
+def test_dino_wm_is_predictor_state_and_a_given_encoder(tmp_path: Path) -> None:
+    torch.save(dino_wm() | {"epoch": 2}, tmp_path / "model_latest.pth")
+    torch.save({}, tmp_path / "model_1.pth")
+    model = load_world_model(tmp_path, action_dim=2, heads=2, size=8, encoder=vit(), statistics=STATISTICS)
+    assert model.dynamics.window == 3
+    plain, seen, state = vit(), pixels("dino.seen", (2, 2, 3, 8, 8)), tensor("dino.state", (2, 2, 3)).float()
+    latents = model.encode(seen, state)
+    # Colours from -1 to 1, and not ImageNet's.
+    plain.expect(Preprocessing(8, mean=(0.5,) * 3, std=(0.5,) * 3))
+    torch.testing.assert_close(latents[..., :8], plain(seen.flatten(0, 1)).unflatten(0, (2, 2)))
+    kernel, bias = (dino_wm()["proprio_encoder"][f"patch_embed.{kind}"] for kind in ("weight", "bias"))
+    felt = (state - 2.0) / 3.0 @ kernel[:, :, 0].T + bias
+    torch.testing.assert_close(latents[..., 8:], felt[:, :, None].expand(-1, -1, 4, -1))
+    model.save_pretrained(tmp_path / "own")
+    actions = tensor("dino.actions", (2, 5, 6)).float()
+    one, other = (
+        found.imagine(seen, actions[:, 1:], actions[:, :1], state)
+        for found in (model, load_world_model(tmp_path / "own"))
+    )
+    torch.testing.assert_close(one.latents, other.latents)
+
+
+def test_dino_wm_needs_an_encoder_that_fits(tmp_path: Path) -> None:
+    torch.save(dino_wm(), tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="tokens of width 8; got none for an encoder"):
+        load_world_model(tmp_path, action_dim=2, heads=2, size=8)
+    with pytest.raises(UserError, match="got a ViT of width 12"):
+        load_world_model(tmp_path, action_dim=2, heads=2, size=8, encoder=ViT(patch=4, dim=12, depth=1, heads=2))
+
+
+class Module(torch.nn.Module):
+    """Some module, pickled whole; the class is gone when the file is read."""
+
+
+class Trap:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return exec, (f"open({str(self.path)!r}, 'w')",)
+
+
+def module(state: dict[str, Tensor]) -> torch.nn.Module:
+    """A tree of modules with these weights."""
+    made = Module()
+    for name, value in state.items():
+        inner, parts = made, name.split(".")
+        for part in parts[:-1]:
+            if part not in dict(inner.named_children()):
+                inner.add_module(part, Module())
+            inner = inner.get_submodule(part)
+        inner.register_parameter(parts[-1], torch.nn.Parameter(value))
+    return made
+
+
+def test_tensors_are_taken_out_of_pickled_modules_and_nothing_is_run(tmp_path: Path) -> None:
+    parts: dict[str, Any] = {name: module(state) for name, state in dino_wm().items()}
+    optimizer = torch.optim.AdamW(parts["predictor"].parameters())
+    sum(parameter.sum() for parameter in parts["predictor"].parameters()).backward()
+    optimizer.step()
+    whole = parts | {"predictor_optimizer": optimizer, "epoch": 3, "more": [Trap(tmp_path / "run"), defaultdict(list)]}
+    torch.save(whole, tmp_path / "model.pth")
+    wanted = {f"{part}.{name}": value for part, inner in parts.items() for name, value in inner.state_dict().items()}
+    found = read_tensors(tmp_path / "model.pth")
+    assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in found)
+    assert not (tmp_path / "run").exists()
+    assert load_world_model(tmp_path, action_dim=2, heads=2, size=8, encoder=vit()).dynamics.frame_skip == 3
+    with pytest.raises(UserError, match="could run code"):  # what is allowed there is allowed nowhere else
+        read_weights(tmp_path / "model.pth")
+    (tmp_path / "model.pth").write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(UserError, match="is not a file of weights"):
+        read_tensors(tmp_path / "model.pth")

@@ -18,11 +18,13 @@ class Husk:
     def __init__(self, *args: Any) -> None:
         self.held: dict[Any, Any] = {}
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """An item of a dict of a class of its own."""
-
     def __setstate__(self, state: Any) -> None:
         self.held = state if isinstance(state, dict) else {}
+
+
+def _dict(*args: Any) -> dict[Any, Any]:
+    """Stands for a dict with defaults, as optimizers have: torch fills dicts alone."""
+    return {}
 
 
 def read_tensors(path: Path) -> State:
@@ -37,7 +39,8 @@ def read_tensors(path: Path) -> State:
             unknown = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
         except Exception:  # broken, or older than zip files: reading it says what is wrong, or reads it
             unknown = []
-    with torch.serialization.safe_globals([(Husk, name) for name in unknown]):
+    known: list[Any] = [(_dict if name == "collections.defaultdict" else Husk, name) for name in unknown]
+    with torch.serialization.safe_globals(known):
         return tensors(read_weights(path))
 
 

@@ -15,13 +15,16 @@ A new one is a new file here; nothing else has to know it.
 import pkgutil
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from jepa_wm.contracts import Dynamics, Encoder
 from jepa_wm.encoders.frames import Frames
 from jepa_wm.encoders.layouts import title
+from jepa_wm.encoders.renaming import check_fit
 from jepa_wm.encoders.weights import State
 from jepa_wm.errors import UserError
+
+Made = TypeVar("Made", bound=Dynamics)
 
 FRAME_SKIP = 5
 """Environment steps between two latents in all published models of simulated worlds."""
@@ -34,7 +37,7 @@ class Told(NamedTuple):
         config: what a `config.json` beside the weights says; {} where there is none.
         action_dim: A of one environment step.
         heads: attention heads of the predictor.
-        size: side of the pictures in pixels.
+        size: side in pixels of the pictures that the encoder is given.
         encoder: the encoder, where the checkpoint has none, or a source of `load_encoder`.
     """
 
@@ -74,6 +77,24 @@ class Parts(NamedTuple):
     frames: Frames
     dynamics: Dynamics
     statistics: dict[str, Any] | None = None
+
+
+def filled(state: State, layout: str, made: Made) -> Made:
+    """A dynamics with the tensors of a renamed state, in their precision; its normaliser stays: published models have
+    none, their loaders standardise actions before the model sees them.
+
+    Raises:
+        UserError: if names or shapes do not fit.
+    """
+    own = {name: value for name, value in made.state_dict().items() if name.startswith("actions.standard.")}
+    check_fit(state | own, layout, made)
+    made.to(next(iter(state.values())).dtype).load_state_dict(state | own)
+    return made.eval()
+
+
+def blocks(state: State) -> int:
+    """The number of blocks of a renamed state."""
+    return 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
 
 
 def layouts() -> list[ModuleType]:

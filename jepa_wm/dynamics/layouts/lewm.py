@@ -6,13 +6,13 @@ leaves the statistics of actions in its data set: its models know standardised a
 
 from typing import Any
 
-from jepa_wm.dynamics.layouts import Parts, Told
+from jepa_wm.dynamics.layouts import Parts, Told, blocks, filled
 from jepa_wm.dynamics.lewm import LeWMDynamics
 from jepa_wm.encoders.frames import PooledFrames
 from jepa_wm.encoders.layouts import vit
 from jepa_wm.encoders.pooling import ProjectedPool
 from jepa_wm.encoders.preprocessing import Preprocessing
-from jepa_wm.encoders.renaming import check_fit, renamed
+from jepa_wm.encoders.renaming import renamed
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.encoders.weights import State
 from jepa_wm.errors import UserError
@@ -102,10 +102,6 @@ def predictor(state: State, action_dim: int, heads: int = 16, dropout: float = 0
             f"LeWM's blocks of actions have {block} numbers and its heads {inner} channels; got an action_dim of "
             f"{action_dim} and {heads} heads, which do not divide them"
         )
-    depth = 1 + max(int(name.split(".")[1]) for name in found if name.startswith("blocks."))
+    depth = blocks(found)
     made = LeWMDynamics(width, action_dim, block // action_dim, depth, heads, inner // heads, hidden, window, dropout)
-    # The published model knows no statistics: its loader normalises actions before it sees them.
-    own = {name: value for name, value in made.state_dict().items() if name.startswith("actions.standard.")}
-    check_fit(found | own, "LeWM", made)
-    made.to(found["place"].dtype).load_state_dict(found | own)
-    return made.eval()
+    return filled(found, "LeWM", made)
