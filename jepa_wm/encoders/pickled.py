@@ -12,11 +12,15 @@ from jepa_wm.encoders.weights import State, read_weights
 class Husk:
     """Stands for an object of a class that torch does not read by itself, and keeps what it was made of."""
 
+    held: dict[Any, Any]
+
     def __new__(cls, *args: Any) -> "Husk":
-        return super().__new__(cls)
+        made = super().__new__(cls)
+        made.held = {}
+        return made
 
     def __init__(self, *args: Any) -> None:
-        self.held: dict[Any, Any] = {}
+        """Whatever it is called with."""
 
     def __setstate__(self, state: Any) -> None:
         self.held = state if isinstance(state, dict) else {}
