@@ -188,7 +188,12 @@ def test_tensors_are_taken_out_of_pickled_modules_and_nothing_is_run(tmp_path: P
     optimizer = torch.optim.AdamW(parts["predictor"].parameters())
     sum(parameter.sum() for parameter in parts["predictor"].parameters()).backward()
     optimizer.step()
-    whole = parts | {"predictor_optimizer": optimizer, "epoch": 3, "more": [Trap(tmp_path / "run"), defaultdict(list)]}
+    whole = parts | {
+        "predictor_optimizer": optimizer,
+        "epoch": 3,
+        "bare": object(),
+        "more": [Trap(tmp_path / "run"), defaultdict(list)],
+    }
     torch.save(whole, tmp_path / "model.pth")
     wanted = {f"{part}.{name}": value for part, inner in parts.items() for name, value in inner.state_dict().items()}
     found = read_tensors(tmp_path / "model.pth")
