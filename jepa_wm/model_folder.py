@@ -42,7 +42,7 @@ def model_folder(source: str | Path) -> Path:
         UserError: if there is none, or another version made it.
     """
     if not Path(source).exists() and str(source).count("/") == 1 and not str(source).startswith("."):
-        folder = _fetched(str(source))
+        folder = fetched(str(source))
     else:
         folder = find_part(source, "encoder").parent
     made = read_json(folder / NAME) if (folder / NAME).is_file() else {"format": FORMAT}
@@ -53,7 +53,12 @@ def model_folder(source: str | Path) -> Path:
     return folder
 
 
-def _fetched(name: str) -> Path:
+def fetched(name: str) -> Path:
+    """A copy of the folder that the hub has under "owner/name".
+
+    Raises:
+        UserError: if it does not give it.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

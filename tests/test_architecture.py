@@ -22,6 +22,7 @@ LAYERS = [
     {"objectives"},
     {"model_folder"},
     {"world_model"},
+    {"released"},
     {"control"},
     {"cli"},
     {"demo", "__main__"},

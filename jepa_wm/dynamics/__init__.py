@@ -1,6 +1,7 @@
 """Latents and actions to future latents."""
 
 from jepa_wm.dynamics.blocks import Trunk
+from jepa_wm.dynamics.dino_wm import DinoWMDynamics
 from jepa_wm.dynamics.ensemble import Ensemble
 from jepa_wm.dynamics.lewm import LeWMDynamics
 from jepa_wm.dynamics.mlp import MLPDynamics
@@ -11,6 +12,7 @@ from jepa_wm.dynamics.rollout import rollout, rollouts
 from jepa_wm.dynamics.transformer import TransformerDynamics
 
 __all__ = [
+    "DinoWMDynamics",
     "Ensemble",
     "LeWMDynamics",
     "MLPDynamics",

@@ -15,16 +15,21 @@ class ActionEncoder(nn.Module):
             vectors.
         frame_skip: environment steps in a block.
         width: width of the embedding.
-        hidden: width of the layer between.
+        hidden: width of the layer between; None for a linear embedding.
         discrete: leave one-hot vectors as they are: the first layer is then an embedding of each.
     """
 
-    def __init__(self, action_dim: int, frame_skip: int, width: int, hidden: int, discrete: bool = False) -> None:
+    def __init__(
+        self, action_dim: int, frame_skip: int, width: int, hidden: int | None, discrete: bool = False
+    ) -> None:
         super().__init__()
         self.action_dim, self.frame_skip, self.width = action_dim, frame_skip, width
         self.hidden, self.discrete = hidden, discrete
         self.standard = Standard(action_dim, "action")
-        self.embed = nn.Sequential(nn.Linear(frame_skip * action_dim, hidden), nn.SiLU(), nn.Linear(hidden, width))
+        block = frame_skip * action_dim
+        self.embed: nn.Module = nn.Linear(block, width)
+        if hidden is not None:
+            self.embed = nn.Sequential(nn.Linear(block, hidden), nn.SiLU(), nn.Linear(hidden, width))
 
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Take in `action_mean` and `action_std`; see `Standard`."""

@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_wm.dynamics.actions import ActionEncoder
+from jepa_wm.dynamics.plain import PlainBlock
 from jepa_wm.dynamics.window import WindowDynamics
 from jepa_wm.encoders.batch_norm import BatchNorm
-from jepa_wm.encoders.linear import Linear
 
 
 class LeWMDynamics(WindowDynamics):
@@ -59,34 +59,18 @@ class LeWMDynamics(WindowDynamics):
         return self.project(self.norm(x).flatten(0, 1)).unflatten(0, x.shape[:2])[:, :, None]
 
 
-class LeWMBlock(nn.Module):
+class LeWMBlock(PlainBlock):
     """A block whose branches normalise a second time, with weights, what the action has shifted and scaled."""
 
     def __init__(self, width: int, heads: int, head_dim: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.width, self.heads, self.head_dim, self.hidden, self.dropout = width, heads, head_dim, hidden, dropout
+        super().__init__(width, heads, head_dim, hidden, dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-6, elementwise_affine=False) for _ in range(2))
         self.modulation = nn.Linear(width, 6 * width)
-        self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = Linear(width, 3 * heads * head_dim, bias=False), Linear(heads * head_dim, width)
-        self.rise, self.fall = Linear(width, hidden), Linear(hidden, width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Tokens x (B, T, W), one a frame, under condition (B, T, W)."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(F.silu(condition)).chunk(6, dim=-1)
-        x = x + gate1 * self._attend(self.attention_norm(self.norms[0](x) * (1 + scale1) + shift1))
-        return x + gate2 * self._mlp(self.mlp_norm(self.norms[1](x) * (1 + scale2) + shift2))
-
-    def _attend(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, self.head_dim)).permute(2, 0, 3, 1, 4)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
-        return self._dropped(self.out(mixed.transpose(1, 2).flatten(2)))
-
-    def _mlp(self, x: Tensor) -> Tensor:
-        return self._dropped(self.fall(self._dropped(F.gelu(self.rise(x)))))
-
-    def _dropped(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)
+        x = x + gate1 * self.attended(self.norms[0](x) * (1 + scale1) + shift1)
+        return x + gate2 * self.mixed(self.norms[1](x) * (1 + scale2) + shift2)

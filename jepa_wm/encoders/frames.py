@@ -64,15 +64,17 @@ class StateFrames(Frames):
         frames: how pixels are read.
         state_dim: P.
         width: channels that the embedded state takes.
+        columns: of the state, what the agent feels; all of it if none are given.
 
     Source: DINO-WM (arXiv 2411.04983), whose tokens carry ten such channels.
     """
 
-    def __init__(self, frames: Frames, state_dim: int, width: int = 10) -> None:
+    def __init__(self, frames: Frames, state_dim: int, width: int = 10, columns: list[int] | None = None) -> None:
         super().__init__()
         self.frames, self.state_dim, self.width = frames, state_dim, width
+        self.columns = list(range(state_dim)) if columns is None else list(columns)
         self.standard = Standard(state_dim, "state")
-        self.embed = nn.Linear(state_dim, width)
+        self.embed = nn.Linear(len(self.columns), width)
 
     def latent_dim(self, encoder: Encoder) -> int:
         return self.frames.latent_dim(encoder) + self.width
@@ -82,7 +84,7 @@ class StateFrames(Frames):
             got = "none" if state is None else f"{state.shape[-1]} numbers a frame"
             raise UserError(f"StateFrames: got a state of {got}; expected {self.state_dim} beside the pixels")
         latents = self.frames(encoder, pixels)
-        felt = self.embed(self.standard(state)).float()
+        felt = self.embed(self.standard(state)[..., self.columns]).float()
         return torch.cat([latents, felt[:, :, None].expand(-1, -1, latents.shape[2], -1)], dim=-1)
 
     def prepare(self, statistics: dict[str, Any]) -> None:

@@ -19,8 +19,10 @@ from jepa_wm.encoders.hf_text import HFText
 from jepa_wm.encoders.hub import hub_folder, preprocessing_of
 from jepa_wm.encoders.layouts import convert
 from jepa_wm.encoders.open_clip_encoder import load_open_clip, load_open_clip_text
+from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.encoders.text import TextAlignment, TextTower
 from jepa_wm.encoders.timm_encoder import load_timm
+from jepa_wm.encoders.vit import ViT
 from jepa_wm.encoders.weights import pick, read_folder, read_weights
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
@@ -30,7 +32,9 @@ logger = logging.getLogger("jepa_wm")
 KINDS = ("timm", "open_clip", "hf")
 
 
-def load_encoder(source: str, part: str | None = None, heads: int | None = None) -> Encoder:
+def load_encoder(
+    source: str, part: str | None = None, heads: int | None = None, preprocessing: Preprocessing | None = None
+) -> Encoder:
     """Load an encoder, in eval mode; what was taken is logged, and kept as `encoder.source`.
 
     Args:
@@ -39,9 +43,11 @@ def load_encoder(source: str, part: str | None = None, heads: int | None = None)
             was trained. Unsaid it is "target", as the probes of I-JEPA and V-JEPA take it, but of this package's runs
             "encoder" ("context" by another name; "target" there is "teacher", or "encoder" where there is none).
         heads: attention heads, where a raw checkpoint is of no published width.
+        preprocessing: in place of the published one; of a `ViT` alone.
 
     Raises:
-        UserError: if there is no such source or part, it cannot be fetched, or its layout is unknown.
+        UserError: if there is no such source or part, it cannot be fetched, its layout is unknown, or it is no `ViT`
+            and is to have another preprocessing.
     """
     kind, _, name = source.partition(":")
     if kind in ("timm", "open_clip"):
@@ -52,6 +58,10 @@ def load_encoder(source: str, part: str | None = None, heads: int | None = None)
         encoder = _from_hub(hub_folder(name), name)
     else:
         encoder = _from_path(source, part, heads)
+    if preprocessing is not None:
+        if not isinstance(encoder, ViT):
+            raise UserError(f"'{source}' is a {type(encoder).__name__}, which keeps its preprocessing; expected a ViT")
+        encoder.expect(preprocessing)
     logger.info("loaded %s", encoder.source)
     return encoder
 

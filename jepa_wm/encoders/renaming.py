@@ -146,8 +146,7 @@ def fill(state: State, layout: str, vit: ViT) -> ViT:
     """
     check_fit(state, layout, vit)
     vit.load_state_dict({name: _own(value) for name, value in state.items()}, assign=True)
-    for name in ("mean", "std"):  # not part of the state, and built on the meta device, too
-        vit.register_buffer(name, torch.tensor(getattr(vit.preprocessing, name))[:, None], persistent=False)
+    vit.expect(vit.preprocessing)  # its colours are not part of the state, and were built on the meta device, too
     return vit.eval()
 
 

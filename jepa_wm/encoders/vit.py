@@ -76,7 +76,6 @@ class ViT(Encoder):
         self.patch, self.tubelet, self.dim, self.depth, self.heads = patch, tubelet, dim, depth, heads
         self.block, self.positions = block or BlockOptions(), positions or SinCos()
         self.pooling = pooling or MeanPool()
-        self.preprocessing: Preprocessing = preprocessing or Preprocessing()
         self.prefix, self.modalities, self.levels = prefix, modalities, tuple(levels)
         self._check()
         self.latent_dim = self.pooling.latent_dim(dim)
@@ -91,8 +90,13 @@ class ViT(Encoder):
         self.level_norms = nn.ModuleList(nn.LayerNorm(dim, eps=self.block.eps) for _ in self.levels)
         self.pool = self.pooling.build(dim, prefix)
         initialise(self.embed)
-        self.register_buffer("mean", torch.tensor(self.preprocessing.mean)[:, None], persistent=False)
-        self.register_buffer("std", torch.tensor(self.preprocessing.std)[:, None], persistent=False)
+        self.expect(preprocessing or Preprocessing())
+
+    def expect(self, preprocessing: Preprocessing) -> None:
+        """Take pictures of these colours and this size from now on."""
+        self.preprocessing: Preprocessing = preprocessing
+        for name, colours in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+            self.register_buffer(name, torch.tensor(colours)[:, None], persistent=False)
 
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Encode pixels, uint8 (B, T, C, H, W) or (B, C, H, W), to tokens (B, N or K, D).

@@ -28,7 +28,7 @@ WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod|_checkpoint_wrapped_mod
 
 INNER = (
     *("backbone.", "visual.trunk.", "vision_model.", "ijepa.", "vjepa2.", "dinov2.", "dinov2_with_registers."),
-    "dinov3_vit.",
+    *("dinov3_vit.", "vit."),
 )
 """Prefixes of an encoder that is part of a larger model; all that does not bear them is the rest of that model."""
 

@@ -11,7 +11,7 @@ import torch
 from jepa_wm import dynamics
 from jepa_wm.checkpoint import build, spec
 from jepa_wm.contracts import Dynamics
-from jepa_wm.dynamics import Ensemble, PrefixDynamics, TransformerDynamics, rollout
+from jepa_wm.dynamics import DinoWMDynamics, Ensemble, PrefixDynamics, TransformerDynamics, rollout
 
 FILES = [path.stem for path in Path(inspect.getfile(dynamics)).parent.glob("*.py") if path.stem != "__init__"]
 CLASSES = [
@@ -29,6 +29,7 @@ def model(request: pytest.FixtureRequest) -> Dynamics:
     own = {"latent_dim": 8, "action_dim": 2, "frame_skip": 3}
     whole: dict[type[Dynamics], Any] = {
         PrefixDynamics: lambda: PrefixDynamics(TransformerDynamics(**own, window=9)),
+        DinoWMDynamics: lambda: DinoWMDynamics(**own, tokens=1, depth=2, heads=2, head_dim=4, hidden=16),
         Ensemble: lambda: Ensemble(TransformerDynamics(**own), 3),
     }
     made: Dynamics = whole.get(request.param, lambda: request.param(**own))()

@@ -39,6 +39,10 @@ def test_the_state_is_beside_every_token_in_units_of_its_spread(encoder: ViT, pi
     felt = frames.embed((state - torch.tensor([1.0, -1.0])) / torch.tensor([2.0, 1.0]))
     torch.testing.assert_close(latents[..., 24:], felt[:, :, None].expand(-1, -1, 6, -1))
     torch.testing.assert_close(latents[..., :24], PatchFrames()(encoder, pixels))
+    some = StateFrames(PatchFrames(), 2, 4, columns=[1])
+    some.prepare({"state_mean": [1.0, -1.0], "state_std": [2.0, 3.0]})
+    felt = some.embed((state[..., 1:] + 1.0) / 3.0)
+    torch.testing.assert_close(some(encoder, pixels, state)[..., 0, 24:], felt)
     with pytest.raises(UserError, match="got a state of 3 numbers a frame; expected 2"):
         frames(encoder, pixels, torch.zeros(2, 3, 3))
 

@@ -1,6 +1,6 @@
 """The recipes have the figures of the configs and codes that they are named after.
 
-Figures are copied out of the files named beside them, in the repositories of facebookresearch. A schedule that is
+Figures are copied out of the files named beside them, in the repositories of their authors. A schedule that is
 stretched there (`ipe_scale`) is cut off where the training ends, which is worked out here.
 """
 
@@ -14,6 +14,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from torchvision.transforms import v2
 
+from jepa_wm.objectives import Forecasting
 from jepa_wm.paths import config_root
 from pretrain.module import Training
 
@@ -114,14 +115,45 @@ GRAM = {
 # rbalestr-lab/lejepa: README.md (training configuration, views).
 LEJEPA = {"lr": (0.0, 5e-4, 5e-7), "weight decay": (0.05, 0.05), "views": (224, 98, 6, (0.3, 1.0), (0.05, 0.3), True)}
 
+# stable-worldmodel: scripts/train/config/lewm.yaml, scripts/train/lewm.py. A world model is its predictor's depth,
+# heads, channels of a head, MLP, window and dropout; latents are the side of the pictures, and the width of a latent.
+LEWM = {
+    "batch": 128,
+    "lr": (0.0, 5e-5, 0.0),
+    "weight decay": (1e-3, 1e-3),
+    "clip": 1.0,
+    "encoder": (192, 12, 3, 14, 1),
+    "world model": (6, 16, 64, 2048, 3, 0.1),
+    "latents": (224, 192),
+    "frames": (4, 5),
+    "errors": (1.0, 0.0, False, False),
+}
+# dino_wm: conf/train.yaml, conf/predictor/vit.yaml, datasets/img_transforms.py; what is optimised how in train.py;
+# decay is PyTorch's default of AdamW.
+DINOWM = {
+    "batch": 32,
+    "lr": (5e-4, 5e-4, 5e-4),
+    "weight decay": (0.01, 0.01),
+    "clip": None,
+    "encoder": (384, 12, 6, 14, 1),
+    "world model": (6, 16, 64, 2048, 3, 0.1),
+    "latents": (224 // 16 * 14, 384 + 10),
+    "action": 10,
+    "frames": (4, 5),
+    "errors": (1.0, 0.0, True, True),
+}
+
 PUBLISHED: dict[str, dict[str, Any]] = {"ijepa_vith14": IJEPA, "vjepa_vitl16": VJEPA, "vjepa2_vitg16": VJEPA2}
 PUBLISHED |= {"vjepa2_vitg16_cooldown": COOLDOWN, "dinov3_vitl16": DINOV3, "dinov3_gram": GRAM, "lejepa_vitl14": LEJEPA}
+PUBLISHED |= {"lewm_pusht": LEWM, "dinowm_pusht": DINOWM}
 
 
 def read(name: str) -> dict[str, Any]:
     recipe: dict[str, Any] = yaml.safe_load((config_root() / "recipes" / f"{name}.yaml").read_text())
     if name == "dinov3_gram":  # its encoder is another run's
         recipe["model"]["encoder"] = read("dinov3_vitl16")["model"]["encoder"]
+    if name == "dinowm_pusht":  # its encoder is Meta's
+        recipe["model"]["encoder"] = {"class_path": "jepa_wm.encoders.vit", "init_args": {"size": "small", "patch": 14}}
     return recipe
 
 
@@ -139,7 +171,7 @@ def figures(name: str) -> dict[str, Any]:
     objective: Any = next(iter(model.objectives.values()))
     trainer, data, encoder = recipe["trainer"], recipe["data"], objective.encoder
     found = {
-        "batch": trainer["devices"] * trainer["num_nodes"] * data["batch_size"],
+        "batch": trainer["devices"] * trainer.get("num_nodes", 1) * data["batch_size"],
         "steps": trainer["max_steps"],
         "lr": (model.lr(0.0), max(model.lr(step / 10000) for step in range(10001)), model.lr(1.0)),
         "warm-up": getattr(model.lr, "warmup", 0.0) * trainer["max_steps"],
@@ -159,6 +191,9 @@ def figures(name: str) -> dict[str, Any]:
             "flip": any(isinstance(other, v2.RandomHorizontalFlip) for other in others),
             "frames": (data.get("frames"), data.get("frame_skip")),
         }
+    elif isinstance(objective, Forecasting):
+        found |= forecast(objective) | {"frames": (data["frames"], data["frame_skip"])}
+        found["latents"] = (transforms(data["transform"])[0].size[0], objective.dynamics.latent_dim)
     elif objective.transform is not None:
         views = objective.transform
         found["views"] = (views.size, views.local_size, views.local_views, views.scale, views.local_scale, views.flip)
@@ -167,6 +202,16 @@ def figures(name: str) -> dict[str, Any]:
         found |= {"hidden": (objective.masks.share, objective.masks.ratio), "koleo": objective.koleo}
         found["gram"] = objective.gram and (objective.gram.weight(0.5), objective.gram.every)
     return found
+
+
+def forecast(objective: Forecasting) -> dict[str, Any]:
+    """What a table may ask of a world model."""
+    own: Any = objective.dynamics
+    return {
+        "world model": (own.depth, own.heads, own.head_dim, own.hidden, own.window, own.dropout),
+        "action": own.actions.width,
+        "errors": (objective.forced, objective.rollout.weight, objective.detach, objective.freeze_encoder),
+    }
 
 
 def transforms(given: dict[str, Any]) -> list[Any]:

@@ -1,1 +1,129 @@
-"""Layouts of published world models' predictors, one file each."""
+"""Layouts of published world models, one file each.
+
+A layout is a module with a docstring whose first line ends its name with a colon, and two functions:
+
+    recognises(state) -> bool       is this it? from names and shapes
+    convert(state, told) -> Parts   our encoder, frames and dynamics with these weights
+
+`state` has all tensors of a file, by the names that lead to them: a checkpoint {"predictor": {"module.norm.weight": …}}
+has a "predictor.norm.weight", without what wraps (`module.`, `_orig_mod.`, an outer `model.` or `state_dict.`).
+`told` is what the user says of what weights do not tell; what was published stands in for what is left out.
+
+A new one is a new file here; nothing else has to know it.
+"""
+
+import pkgutil
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
+
+from jepa_wm.contracts import Dynamics, Encoder
+from jepa_wm.encoders.frames import Frames
+from jepa_wm.encoders.layouts import title
+from jepa_wm.encoders.renaming import check_fit
+from jepa_wm.encoders.weights import State
+from jepa_wm.errors import UserError
+
+Made = TypeVar("Made", bound=Dynamics)
+
+FRAME_SKIP = 5
+"""Environment steps between two latents in all published models of simulated worlds."""
+
+
+class Told(NamedTuple):
+    """What weights do not tell; None for what was published.
+
+    Attributes:
+        config: what a `config.json` beside the weights says; {} where there is none.
+        action_dim: A of one environment step.
+        heads: attention heads of the predictor.
+        size: side in pixels of the pictures that the encoder is given.
+        encoder: the encoder, where the checkpoint has none, or a source of `load_encoder`.
+    """
+
+    config: dict[str, Any]
+    action_dim: int | None = None
+    heads: int | None = None
+    size: int | None = None
+    encoder: Encoder | str | None = None
+
+    def steps(self, block: int) -> tuple[int, int]:
+        """The action_dim and the frame_skip of blocks of so many numbers.
+
+        Raises:
+            UserError: if they do not divide it.
+        """
+        action_dim = self.action_dim or block // FRAME_SKIP
+        if action_dim < 1 or block % action_dim or (self.action_dim is None and block % FRAME_SKIP):
+            raise UserError(
+                f"its blocks of actions have {block} numbers; got an action_dim of {self.action_dim}, expected a "
+                f"divisor of {block}"
+            )
+        return action_dim, block // action_dim
+
+
+class Parts(NamedTuple):
+    """What a world model is made of.
+
+    Attributes:
+        encoder: with the preprocessing that it was trained with.
+        frames: how frames become latents.
+        dynamics: the predictor.
+        statistics: of the data, where they were published: `action_mean`, `action_std`, `action_bounds` (two lists of
+            A), `state_mean`, `state_std`; what the user says goes before them.
+    """
+
+    encoder: Encoder
+    frames: Frames
+    dynamics: Dynamics
+    statistics: dict[str, Any] | None = None
+
+
+def filled(state: State, layout: str, made: Made) -> Made:
+    """A dynamics with the tensors of a renamed state, in their precision; its normaliser stays: published models have
+    none, their loaders standardise actions before the model sees them.
+
+    Raises:
+        UserError: if names or shapes do not fit.
+    """
+    own = {name: value for name, value in made.state_dict().items() if name.startswith("actions.standard.")}
+    check_fit(state | own, layout, made)
+    made.to(next(iter(state.values())).dtype).load_state_dict(state | own)
+    return made.eval()
+
+
+def blocks(state: State) -> int:
+    """The number of blocks of a renamed state."""
+    return 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
+
+
+def layouts() -> list[ModuleType]:
+    """Every layout there is."""
+    return [import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+
+
+def convert(state: State, told: Told, where: str) -> tuple[Parts, str]:
+    """A published state as our parts, and what its layout is called.
+
+    Args:
+        state: its tensors, see above.
+        told: what they do not tell.
+        where: the file, for messages.
+
+    Raises:
+        UserError: if no layout recognises it, several do, or the tensors do not fit the one that does.
+    """
+    found = [layout for layout in layouts() if layout.recognises(state)]
+    if len(found) != 1:
+        names = ", ".join(f"{name} {tuple(value.shape)}" for name, value in list(state.items())[:4])
+        known = ", ".join(title(layout) for layout in found or layouts())
+        raise UserError(
+            f"{where} holds weights that {'several layouts' if found else 'no layout'} of {known} "
+            f"recognise{'' if found else 's'}: {names or 'no tensors at all'} …"
+        )
+    try:
+        return found[0].convert(state, told), title(found[0])
+    except KeyError as error:
+        raise UserError(f"{where}: {error} is missing, which the {title(found[0])} layout has") from None
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error

@@ -1,10 +1,19 @@
-"""LeWM: the predictor, the action encoder and the projection behind it, as stable-worldmodel names them.
+"""LeWM: encoder, predictor, and the projections behind both, as stable-worldmodel names them.
 
-Source: galilai-group/stable-worldmodel, `wm/lewm` (arXiv 2603.19312).
+Source: galilai-group/stable-worldmodel, `wm/lewm` (arXiv 2603.19312). It saves `weights.pt` and a `config.json`, and
+leaves the statistics of actions in its data set: its models know standardised actions alone.
 """
 
+from typing import Any
+
+from jepa_wm.dynamics.layouts import Parts, Told, blocks, filled
 from jepa_wm.dynamics.lewm import LeWMDynamics
-from jepa_wm.encoders.renaming import check_fit, renamed
+from jepa_wm.encoders.frames import PooledFrames
+from jepa_wm.encoders.layouts import vit
+from jepa_wm.encoders.pooling import ProjectedPool
+from jepa_wm.encoders.preprocessing import Preprocessing
+from jepa_wm.encoders.renaming import renamed
+from jepa_wm.encoders.vit import ViT
 from jepa_wm.encoders.weights import State
 from jepa_wm.errors import UserError
 
@@ -25,7 +34,45 @@ TABLE = (
 )
 
 
-def convert(state: State, action_dim: int, heads: int = 16, dropout: float = 0.1) -> LeWMDynamics:
+def recognises(state: State) -> bool:
+    """Whether this is LeWM: blocks under AdaLN, and a projection behind encoder and predictor."""
+    block = "predictor.transformer.layers.0.adaLN_modulation.1.weight"
+    return {"encoder.embeddings.cls_token", "projector.net.0.weight", "pred_proj.net.0.weight", block} <= state.keys()
+
+
+def convert(state: State, told: Told) -> Parts:
+    """LeWM's parts with these weights.
+
+    Raises:
+        UserError: if names or shapes do not fit.
+    """
+    config = told.config.get("predictor", {})
+    block = state["action_encoder.patch_embed.weight"].shape[1]
+    heads, dropout = told.heads or config.get("heads", 16), config.get("dropout", 0.1)
+    dynamics = predictor(state, told.steps(block)[0], heads, dropout)
+    return Parts(encoder(state, told.config.get("encoder", {}), told.size), PooledFrames(), dynamics)
+
+
+def encoder(state: State, config: dict[str, Any], size: int | None = None) -> ViT:
+    """LeWM's encoder with the weights of a published state.
+
+    Args:
+        state: tensors by their published names; what is the predictor's is left alone.
+        config: of the ViT, as its `config.json` has it.
+        size: side of the pictures in pixels; that which it was trained at if none is given.
+
+    Raises:
+        UserError: if names or shapes do not fit.
+    """
+    own = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
+    own |= {name.replace("projector.", "pool.", 1): value for name, value in state.items() if name[:9] == "projector"}
+    hidden, width = len(state["projector.net.0.bias"]), len(state["projector.net.3.bias"])
+    found = vit.convert(own, config | {"pooling": ProjectedPool(width, hidden)})
+    found.expect(Preprocessing(size or found.preprocessing.size, interpolation="bilinear"))
+    return found
+
+
+def predictor(state: State, action_dim: int, heads: int = 16, dropout: float = 0.1) -> LeWMDynamics:
     """LeWM's predictor with the weights of a published state.
 
     Its action encoder begins with a convolution over one step, which is linear and here part of the layer behind it.
@@ -55,10 +102,6 @@ def convert(state: State, action_dim: int, heads: int = 16, dropout: float = 0.1
             f"LeWM's blocks of actions have {block} numbers and its heads {inner} channels; got an action_dim of "
             f"{action_dim} and {heads} heads, which do not divide them"
         )
-    depth = 1 + max(int(name.split(".")[1]) for name in found if name.startswith("blocks."))
+    depth = blocks(found)
     made = LeWMDynamics(width, action_dim, block // action_dim, depth, heads, inner // heads, hidden, window, dropout)
-    # The published model knows no statistics: its loader normalises actions before it sees them.
-    own = {name: value for name, value in made.state_dict().items() if name.startswith("actions.standard.")}
-    check_fit(found | own, "LeWM", made)
-    made.to(found["place"].dtype).load_state_dict(found | own)
-    return made.eval()
+    return filled(found, "LeWM", made)

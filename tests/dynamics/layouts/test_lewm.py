@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from jepa_wm.dynamics import LeWMDynamics, rollout
-from jepa_wm.dynamics.layouts.lewm import convert
+from jepa_wm.dynamics.layouts.lewm import predictor
 from jepa_wm.errors import UserError
 from tests.golden.formula import formula, matches, tensor
 
@@ -23,7 +23,7 @@ def state() -> dict[str, Tensor]:
 
 
 def model() -> LeWMDynamics:
-    return convert(state(), action_dim=2, heads=2, dropout=0.0)
+    return predictor(state(), action_dim=2, heads=2, dropout=0.0)
 
 
 LATENTS, ACTIONS = tensor("lewm.latents", (2, 4, 8))[:, :, None], tensor("lewm.actions", (2, 3, 6))
@@ -57,11 +57,11 @@ def test_predictions_and_rollouts_are_the_published_ones() -> None:
 
 def test_weights_of_another_model_are_refused() -> None:
     with pytest.raises(UserError, match=r"fit the LeWM layout: 'action_encoder\.patch_embed\.weight' is missing"):
-        convert({"a": torch.zeros(1)}, 2)
+        predictor({"a": torch.zeros(1)}, 2)
     with pytest.raises(UserError, match=r"unknown predictor\.more"):
-        convert(state() | {"predictor.more": torch.zeros(1)}, 2, 2)
+        predictor(state() | {"predictor.more": torch.zeros(1)}, 2, 2)
     less = {name: value for name, value in state().items() if "0.attn.to_qkv" not in name}
     with pytest.raises(UserError, match=r"missing blocks\.0\.qkv\.weight"):
-        convert(less, 2, 2)
+        predictor(less, 2, 2)
     with pytest.raises(UserError, match="action_dim of 4 and 2 heads"):
-        convert(state(), 4, 2)
+        predictor(state(), 4, 2)

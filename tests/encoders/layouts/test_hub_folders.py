@@ -76,6 +76,22 @@ def test_i_jepa(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("whole", ["ViTModel", "ViTForImageClassification"])
+def test_vit(tmp_path: Path, whole: str) -> None:
+    config = transformers.ViTConfig(**IMAGE, intermediate_size=96, layer_norm_eps=1e-5)
+    model = randomised(getattr(transformers, whole)(config))
+    vit = loaded(model, tmp_path)
+    for side in (48, 72):
+        pixels = picture(side)
+        inner = getattr(model, "vit", model)
+        theirs = inner(normalised(pixels, vit), interpolate_pos_encoding=True).last_hidden_state
+        found = vit.encode(pixels)
+        exact = EXACT if side == 48 else {"rtol": 1e-5, "atol": 1e-6}
+        torch.testing.assert_close(torch.cat([found.prefix, found.patches], dim=1), theirs, **exact)
+    permuted(vit, picture())
+
+
+@torch.no_grad()
 def test_i_jepa_within_a_classifier(tmp_path: Path) -> None:
     model = randomised(transformers.IJepaForImageClassification(transformers.IJepaConfig(**IMAGE)))
     vit, pixels = loaded(model, tmp_path), picture()
@@ -251,8 +267,8 @@ def test_the_preprocessor_config_is_read(config: dict, expected: tuple, tmp_path
 
 
 def test_a_model_of_another_type_is_refused_with_what_it_is(tmp_path: Path) -> None:
-    transformers.ViTModel(transformers.ViTConfig(**IMAGE)).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=r"type 'vit' that no layout of .*DINOv2"):
+    transformers.BeitModel(transformers.BeitConfig(**IMAGE)).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"type 'beit' that no layout of .*DINOv2"):
         load_encoder(f"hf:{tmp_path}")
 
 

@@ -189,7 +189,10 @@ def test_old_files_that_are_no_archives_are_read(tmp_path: Path) -> None:
         ("timm:", "lacks a name"),
         ("{folder}/text.pt", "is not a file of weights|no file of weights"),
         ("{folder}/tensor.pt", "holds a Tensor; expected a dict"),
-        ("{folder}/other.pt", r"no layout of DINOv2, DINOv3, I-JEPA, SigLIP, V-JEPA recognises: conv\.weight \(1, 2\)"),
+        (
+            "{folder}/other.pt",
+            r"no layout of DINOv2, DINOv3, I-JEPA, SigLIP, ViT, V-JEPA recognises: conv\.weight \(1, 2\)",
+        ),
         ("{folder}/several.pt", "holds no 'target' weights; it holds one, two"),
     ],
 )
