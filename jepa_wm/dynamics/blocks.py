@@ -19,6 +19,7 @@ class Trunk:
         head_dim: channels of a head; None for the width shared out among the heads.
         hidden: width of the MLPs; None for four times the width.
         dropout: of each branch's output and of what is within the MLPs.
+        eps: of the norms.
 
     Raises:
         UserError: if the heads do not share out the width.
@@ -32,6 +33,7 @@ class Trunk:
         head_dim: int | None = None,
         hidden: int | None = None,
         dropout: float = 0.0,
+        eps: float = 1e-5,
     ) -> None:
         if head_dim is None and width % heads:
             raise UserError(
@@ -39,6 +41,7 @@ class Trunk:
             )
         self.width, self.depth, self.heads = width, depth, heads
         self.head_dim, self.hidden, self.dropout = head_dim or width // heads, hidden or 4 * width, dropout
+        self.eps = eps
 
 
 class PredictorBlock(nn.Module):
@@ -59,7 +62,7 @@ class PredictorBlock(nn.Module):
         self.attention = WindowAttention(width, trunk.heads, trunk.head_dim, window)
         self.rise, self.fall = Linear(width, trunk.hidden), Linear(trunk.hidden, width)
         self.dropout = nn.Dropout(trunk.dropout)
-        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=condition is None) for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm(width, trunk.eps, condition is None) for _ in range(2))
         self.modulation = None if condition is None else nn.Linear(condition, 6 * width)
         if self.modulation is not None:
             nn.init.zeros_(self.modulation.weight)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from jepa_wm.contracts import Dynamics
-from jepa_wm.dynamics.transformer import Caches, TransformerDynamics
+from jepa_wm.dynamics.cached import Caches
+from jepa_wm.dynamics.transformer import TransformerDynamics
 
 
 class PrefixState(NamedTuple):

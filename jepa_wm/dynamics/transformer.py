@@ -1,31 +1,18 @@
 """A frame-causal transformer that predicts the next frame's latents under an action."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
-from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics.actions import ActionEncoder
-from jepa_wm.dynamics.attention import Cache
 from jepa_wm.dynamics.blocks import PredictorBlock, Trunk
+from jepa_wm.dynamics.cached import CachedDynamics, Caches, through
 from jepa_wm.dynamics.conditioning import Entrance, Kind
 from jepa_wm.dynamics.positions import TimeRope, rotation_of
 from jepa_wm.encoders.positions import Positions
 from jepa_wm.errors import UserError
 
-Caches = tuple[Cache | None, ...]
 
-
-class TransformerState(NamedTuple):
-    """Newest latent (B, N, D), its frame number, and each block's cache of the frames before."""
-
-    latent: Tensor
-    frame: int
-    caches: Caches
-
-
-class TransformerDynamics(Dynamics):
+class TransformerDynamics(CachedDynamics):
     """Predict z[t+1] from z[t-window+1 .. t] and a[t-window+1 .. t] with a KV cache over frames.
 
     Time enters by rotations, so that only distances count and a cache stays valid for ever; places within a frame by
@@ -82,7 +69,7 @@ class TransformerDynamics(Dynamics):
         self.place = nn.Parameter(0.02 * torch.randn(self.tokens + self.enter.extra, width))
         condition = width if conditioning == "adaln" else None
         self.blocks = nn.ModuleList(PredictorBlock(trunk, window, condition) for _ in range(trunk.depth))
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, trunk.eps)
         self.leave = nn.Linear(width, latent_dim)
         if residual:
             nn.init.zeros_(self.leave.weight)
@@ -93,45 +80,12 @@ class TransformerDynamics(Dynamics):
         """Tokens N of a frame."""
         return self.grid[0] * self.grid[1]
 
-    def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """Teacher forcing: latents (B, T, N, D) and the action after each (B, T, A) -> the next of each."""
-        return self.read(latents, actions, 0, (None,) * self.trunk.depth)[0]
-
-    def start(self, latents: Tensor, actions: Tensor) -> TransformerState:
-        """Read the context once: latents (B, T, N, D), actions between them (B, T-1, A)."""
-        caches: Caches = (None,) * self.trunk.depth
-        past = latents.shape[1] - 1
-        if past:
-            caches = self.read(latents[:, :-1], actions, 0, caches)[1]
-        return TransformerState(latents[:, -1], past, caches)
-
-    def step(self, state: TransformerState, action: Tensor) -> TransformerState:
-        """Advance by one latent under `action` (B, A)."""
-        latent, caches = self.read(state.latent[:, None], action[:, None], state.frame, state.caches)
-        return TransformerState(latent[:, 0], state.frame + 1, caches)
-
-    def latent(self, state: TransformerState) -> Tensor:
-        """The state's newest latent (B, N, D)."""
-        return state.latent
-
-    def expand(self, state: TransformerState, candidates: int) -> TransformerState:
-        """S candidates of each state, adjacent; what was seen is not copied."""
-        caches = tuple(None if cache is None else cache.expand(candidates) for cache in state.caches)
-        return TransformerState(state.latent.repeat_interleave(candidates, dim=0), state.frame, caches)
-
     def read(self, latents: Tensor, actions: Tensor, frame: int, caches: Caches) -> tuple[Tensor, Caches]:
-        """Read frames (B, T, N, D), the first of which has number `frame`, behind what is in the caches.
-
-        Returns:
-            The latents that follow each, and the caches with these frames in them.
-        """
+        """See `CachedDynamics`."""
         embedded = self.actions(actions)
         x = self.enter(latents, embedded) + self.place
         frames = range(frame, frame + latents.shape[1])
         rotation = rotation_of(self.positions, self.grid, frames, self.enter.extra, self.trunk.head_dim, x.device)
-        new = []
-        for block, cache in zip(self.blocks, caches, strict=True):
-            x, cache = block(x, embedded, rotation, cache)
-            new.append(cache)
+        x, caches = through(self.blocks, x, embedded, rotation, caches)
         change = self.leave(self.norm(x[:, :, : self.tokens]))
-        return latents + change if self.residual else change, tuple(new)
+        return latents + change if self.residual else change, caches

@@ -34,7 +34,7 @@ class Rotation(NamedTuple):
     def __call__(self, x: Tensor) -> Tensor:
         """Turn x (B, N, k, heads, d)."""
         cos, sin = (table[..., None, None, :].to(x.dtype) for table in (self.cos, self.sin))
-        partner = x.roll(x.shape[-1] // 2, -1) if self.halves else x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        partner = x.roll(x.shape[-1] // 2, -1) if self.halves else _neighbours(x)
         return torch.addcmul(x * cos, partner, sin)
 
     def take(self, keep: Tensor) -> "Rotation":
@@ -171,6 +171,13 @@ class CentredRope(Positions):
         angles = (2 * math.pi * place[..., None] * frequencies).flatten(1).tile(2)
         sign = torch.ones(head_dim).index_fill_(0, torch.arange(head_dim // 2), -1.0)
         return Rotation(angles.cos().float(), (angles.sin() * sign).float(), halves=True)
+
+
+def _neighbours(x: Tensor) -> Tensor:
+    """The other channel of each pair; the last of an odd number has none, is not turned, and stands for itself."""
+    pairs = x.shape[-1] // 2 * 2
+    other = x[..., :pairs].unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return other if pairs == x.shape[-1] else torch.cat([other, x[..., pairs:]], dim=-1)
 
 
 @lru_cache(maxsize=64)
