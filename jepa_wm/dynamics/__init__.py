@@ -3,6 +3,7 @@
 from jepa_wm.dynamics.blocks import Trunk
 from jepa_wm.dynamics.dino_wm import DinoWMDynamics
 from jepa_wm.dynamics.ensemble import Ensemble
+from jepa_wm.dynamics.jepa_wm import JepaWMDynamics
 from jepa_wm.dynamics.lewm import LeWMDynamics
 from jepa_wm.dynamics.mlp import MLPDynamics
 from jepa_wm.dynamics.positions import TimeRope
@@ -10,10 +11,12 @@ from jepa_wm.dynamics.prefix import PrefixDynamics
 from jepa_wm.dynamics.recurrent import RecurrentDynamics
 from jepa_wm.dynamics.rollout import rollout, rollouts
 from jepa_wm.dynamics.transformer import TransformerDynamics
+from jepa_wm.dynamics.vjepa2_ac import VJepa2ACDynamics
 
 __all__ = [
     "DinoWMDynamics",
     "Ensemble",
+    "JepaWMDynamics",
     "LeWMDynamics",
     "MLPDynamics",
     "PrefixDynamics",
@@ -21,6 +24,7 @@ __all__ = [
     "TimeRope",
     "TransformerDynamics",
     "Trunk",
+    "VJepa2ACDynamics",
     "rollout",
     "rollouts",
 ]

@@ -1,7 +1,7 @@
 """Pixels and text to latents."""
 
 from jepa_wm.encoders.blocks import BlockOptions
-from jepa_wm.encoders.frames import Frames, PatchFrames, PooledFrames, StateFrames
+from jepa_wm.encoders.frames import Frames, PatchFrames, PooledFrames, StateFrames, StateToken
 from jepa_wm.encoders.hf_text import HFText
 from jepa_wm.encoders.load import load_encoder, load_text, load_text_tower
 from jepa_wm.encoders.open_clip_encoder import OpenClipEncoder
@@ -34,6 +34,7 @@ __all__ = [
     "Rope",
     "SinCos",
     "StateFrames",
+    "StateToken",
     "TextAlignment",
     "TimmEncoder",
     "ViT",

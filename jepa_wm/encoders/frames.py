@@ -80,12 +80,49 @@ class StateFrames(Frames):
         return self.frames.latent_dim(encoder) + self.width
 
     def forward(self, encoder: Encoder, pixels: Tensor, state: Tensor | None = None) -> Tensor:
-        if state is None or state.shape[-1] != self.state_dim:
-            got = "none" if state is None else f"{state.shape[-1]} numbers a frame"
-            raise UserError(f"StateFrames: got a state of {got}; expected {self.state_dim} beside the pixels")
+        state = _checked(state, self.state_dim, "StateFrames")
         latents = self.frames(encoder, pixels)
         felt = self.embed(self.standard(state)[..., self.columns]).float()
         return torch.cat([latents, felt[:, :, None].expand(-1, -1, latents.shape[2], -1)], dim=-1)
 
     def prepare(self, statistics: dict[str, Any]) -> None:
         self.standard.prepare(statistics)
+
+
+class StateToken(Frames):
+    """Latents with the state behind those of its frame, as a token of its own: its numbers as they are, then zeros.
+
+    Args:
+        frames: how pixels are read.
+        state_dim: P, at most the width of a latent.
+
+    Source: V-JEPA 2-AC (arXiv 2506.09985), whose predictor embeds it; so the token must hold the state itself.
+    """
+
+    def __init__(self, frames: Frames, state_dim: int) -> None:
+        super().__init__()
+        self.frames, self.state_dim = frames, state_dim
+
+    def latent_dim(self, encoder: Encoder) -> int:
+        return self.frames.latent_dim(encoder)
+
+    def forward(self, encoder: Encoder, pixels: Tensor, state: Tensor | None = None) -> Tensor:
+        state = _checked(state, self.state_dim, "StateToken")
+        latents = self.frames(encoder, pixels)
+        if latents.shape[-1] < self.state_dim:
+            raise UserError(
+                f"StateToken.state_dim: got {self.state_dim}; expected {latents.shape[-1]} or less, a latent's width"
+            )
+        token = F.pad(state.float(), (0, latents.shape[-1] - self.state_dim))
+        return torch.cat([latents, token[:, :, None]], dim=2)
+
+    def prepare(self, statistics: dict[str, Any]) -> None:
+        self.frames.prepare(statistics)
+
+
+def _checked(state: Tensor | None, size: int, name: str) -> Tensor:
+    """The state (B, T, P), if it is there and of this size."""
+    if state is None or state.shape[-1] != size:
+        got = "none" if state is None else f"{state.shape[-1]} numbers a frame"
+        raise UserError(f"{name}: got a state of {got}; expected {size} beside the pixels")
+    return state
