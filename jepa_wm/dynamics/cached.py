@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics.attention import Cache
-from jepa_wm.dynamics.blocks import PredictorBlock, Trunk
+from jepa_wm.dynamics.blocks import Trunk
 from jepa_wm.encoders.positions import Rotation
 
 Caches = tuple[Cache | None, ...]
@@ -66,9 +66,9 @@ class CachedDynamics(Dynamics):
 
 
 def through(
-    blocks: Iterable[PredictorBlock], x: Tensor, condition: Tensor, rotation: Rotation, caches: Caches
+    blocks: Iterable[nn.Module], x: Tensor, condition: Tensor, rotation: Rotation, caches: Caches
 ) -> tuple[Tensor, Caches]:
-    """Tokens x (B, T, N, W) of new frames through all blocks, each with its cache."""
+    """Tokens x (B, T, N, W) of new frames through all blocks (`PredictorBlock`), each with its cache."""
     new = []
     for block, cache in zip(blocks, caches, strict=True):
         x, cache = block(x, condition, rotation, cache)

@@ -30,9 +30,9 @@ def main() -> None:
     def numbers(felt: int) -> dict[str, object]:
         name = f"jepa_wm.{felt}"
         predictor = vit_predictor_AdaLN(
-            img_size=28, patch_size=14, num_frames=FRAMES, tubelet_size=1, embed_dim=SEEN, predictor_embed_dim=26 - felt,
-            depth=2, num_heads=2, local_window=(3, -1, -1), action_dim=BLOCK, proprio_dim=PROPRIO,
-            proprio_emb_dim=felt, proprio_encoder_inpred=False, use_proprio=True,
+            img_size=28, patch_size=14, num_frames=FRAMES, tubelet_size=1, embed_dim=SEEN,
+            predictor_embed_dim=26 - felt, depth=2, num_heads=2, local_window=(3, -1, -1), action_dim=BLOCK,
+            proprio_dim=PROPRIO, proprio_emb_dim=felt, proprio_encoder_inpred=False, use_proprio=True,
         )  # fmt: skip
         shapes = {"predictor": set_parameters(predictor, "predictor.")}
         embed = None

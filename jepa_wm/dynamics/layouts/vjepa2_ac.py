@@ -1,0 +1,143 @@
+"""V-JEPA 2-AC: encoder and predictor as facebookresearch/vjepa2 names them, and the predictors of jepa-wms.
+
+Source: facebookresearch/vjepa2 (arXiv 2506.09985); facebookresearch/jepa-wms (arXiv 2512.24497), whose files have no
+encoder, and one of which has no states. Their video encoder sees each frame twice over, as two frames of a clip, which
+is what our `ViT` does with an image.
+"""
+
+import re
+
+import torch
+from torch import nn
+
+from jepa_wm.contracts import Encoder
+from jepa_wm.dynamics.blocks import Trunk
+from jepa_wm.dynamics.layouts import Parts, Told
+from jepa_wm.dynamics.vjepa2_ac import VJepa2ACDynamics
+from jepa_wm.encoders.frames import Frames, PatchFrames, StateToken
+from jepa_wm.encoders.layouts import convert as convert_encoder
+from jepa_wm.encoders.load import load_encoder
+from jepa_wm.encoders.preprocessing import Preprocessing
+from jepa_wm.encoders.renaming import check_fit, renamed
+from jepa_wm.encoders.vit import ViT
+from jepa_wm.encoders.weights import State, unwrapped
+from jepa_wm.errors import UserError
+
+ENCODER = "hf:facebook/vjepa2-vitg-fpc64-256"
+"""Whose latents the files without an encoder were trained on."""
+SIZE = 256
+POSE = 7
+
+BLOCKS = (
+    (r"^predictor_embed\.", "enter."),
+    (r"^predictor_blocks\.", "blocks."),
+    (r"^predictor_norm\.", "norm."),
+    (r"^predictor_proj\.", "leave."),
+    (r"^action_encoder\.", "actions.embed."),
+    (r"\.norm1\.", ".norms.0."),
+    (r"\.norm2\.", ".norms.1."),
+    (r"\.attn\.qkv\.", ".attention.qkv."),
+    (r"\.attn\.proj\.", ".attention.out."),
+    (r"\.mlp\.fc1\.", ".rise."),
+    (r"\.mlp\.fc2\.", ".fall."),
+)
+"""What these predictors and JEPA-WM's have in common."""
+TABLE = ((r"^extrinsics_encoder\.", None), (r"^(state|proprio)_encoder\.", "feel."), *BLOCKS)
+
+
+def recognises(state: State) -> bool:
+    """Whether this is V-JEPA 2-AC: a predictor that embeds actions, and has blocks with norms of their own."""
+    names = {"predictor_embed.weight", "action_encoder.weight", "predictor_blocks.0.norm1.weight"}
+    found = part(state, "predictor")
+    return names <= found.keys() and "predictor_blocks.0.adaLN_modulation.1.weight" not in found
+
+
+def convert(state: State, told: Told) -> Parts:
+    """V-JEPA 2-AC's parts with these weights.
+
+    Raises:
+        UserError: if names or shapes do not fit.
+    """
+    own = part(state, "encoder")
+    given = convert_encoder(own, told.config.get("encoder", {}), "the encoder")[0] if own else told.encoder
+    encoder = expecting(given or ENCODER, told.size or SIZE)
+    dynamics = predictor(part(state, "predictor"), side(encoder), told.heads or 16)
+    frames: Frames = PatchFrames(normalise=True)
+    if dynamics.state != "none":
+        frames = StateToken(frames, dynamics.action_dim)
+    return Parts(encoder, frames, dynamics)
+
+
+def predictor(state: State, grid: tuple[int, int], heads: int = 16) -> VJepa2ACDynamics:
+    """V-JEPA 2-AC's predictor with the weights of a published state; theirs are of cameras, too, and never used.
+
+    Args:
+        state: tensors by their published names.
+        grid: tokens of a frame in height and width, which weights do not tell.
+        heads: attention heads, which they do not tell, either.
+
+    Raises:
+        UserError: if names or shapes do not fit.
+    """
+    found = renamed(state, TABLE)
+    latent_dim, actions = sized(found, "V-JEPA 2-AC")
+    follows = "none" if "feel.weight" not in found else "pose" if actions == POSE else "sum"
+    made = VJepa2ACDynamics(latent_dim, grid, actions, 1, trunk(found, heads), state=follows)  # type: ignore[arg-type]
+    fill(made, found, "V-JEPA 2-AC")
+    return made
+
+
+def expecting(given: Encoder | str, size: int) -> Encoder:
+    """The frozen encoder, for the middle of pictures in this size."""
+    encoder = load_encoder(given) if isinstance(given, str) else given
+    if isinstance(encoder, ViT):
+        old = encoder.preprocessing
+        encoder.expect(Preprocessing(size, 1.0, "bilinear", old.mean, old.std))  # type: ignore[arg-type]
+    return encoder
+
+
+def side(encoder: Encoder) -> tuple[int, int]:
+    """The grid of a frame of the encoder's own size."""
+    picture = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    return encoder.grid_of(encoder.preprocessing(picture))[1:]
+
+
+def part(state: State, name: str) -> State:
+    """What is in a part of a checkpoint, without what wraps it there."""
+    start = f"{name}."
+    return unwrapped({key.removeprefix(start): value for key, value in state.items() if key.startswith(start)})
+
+
+def sized(found: State, layout: str) -> tuple[int, int]:
+    """The width of what enters a renamed predictor beside states, and the numbers of a block of actions.
+
+    Raises:
+        UserError: if the layers that say so are missing.
+    """
+    try:
+        return found["enter.weight"].shape[1], found["actions.embed.weight"].shape[1]
+    except KeyError as error:
+        raise UserError(f"these weights do not fit the {layout} layout: {error} is missing") from None
+
+
+def trunk(found: State, heads: int) -> Trunk:
+    """The size of a renamed predictor's blocks.
+
+    Raises:
+        UserError: if the heads do not share out its width.
+    """
+    depth = 1 + max((int(name.split(".")[1]) for name in found if name.startswith("blocks.")), default=0)
+    width, hidden = len(found["actions.embed.weight"]), found.get("blocks.0.rise.bias")
+    return Trunk(width, depth, heads, hidden=None if hidden is None else len(hidden), eps=1e-6)
+
+
+def fill(module: nn.Module, found: State, layout: str) -> None:
+    """Give a module renamed weights, in float32 at least, and put it in eval mode; published ones know no statistics.
+
+    Raises:
+        UserError: if names or shapes do not fit.
+    """
+    own = {name: value for name, value in module.state_dict().items() if re.search(r"(^|\.)standard\.", name)}
+    check_fit(found | own, layout, module)
+    dtype = torch.promote_types(next(iter(found.values())).dtype, torch.float32)
+    module.to(dtype).eval().load_state_dict(found | own)
