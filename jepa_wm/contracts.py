@@ -109,7 +109,7 @@ class LatentTerm(nn.Module):
         Args:
             latents: of a clip, (B, T, N, D), float32, with gradient.
             imagined: what each of M predictors says of the clip's last K frames, rolled out from those before,
-                (M, B, K, N, D); None if nothing was rolled out.
+                (M, B, K, N, D); None if nothing was rolled out to the clip's end.
             batch: the clip.
         """
         raise NotImplementedError

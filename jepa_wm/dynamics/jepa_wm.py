@@ -73,4 +73,4 @@ class JepaWMDynamics(WindowDynamics):
         """A layer on all channels (B, T, N, C) but those of the state, which stay as they are."""
         seen, felt = x.split([x.shape[-1] - self.state_width, self.state_width], dim=-1)
         done = layer(seen.flatten(1, 2)).unflatten(1, x.shape[1:3])
-        return torch.cat([done, felt.to(done.dtype)], dim=-1)
+        return torch.cat([done, felt], dim=-1)

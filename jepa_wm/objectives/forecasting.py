@@ -32,15 +32,17 @@ class Rollout:
         weight: of the error.
         seen: frames of the clip that the rollout begins with.
         cut: let no gradient back past a step, as jepa-wms does.
+        steps: how many follow; None for all that the clip has.
 
     Raises:
-        UserError: if fewer than one frame is seen.
+        UserError: if fewer than one frame is seen, or follows.
     """
 
-    def __init__(self, weight: float = 1.0, seen: int = 1, cut: bool = False) -> None:
-        if seen < 1:
-            raise UserError(f"Rollout.seen: got {seen}; expected one frame or more")
-        self.weight, self.seen, self.cut = weight, seen, cut
+    def __init__(self, weight: float = 1.0, seen: int = 1, cut: bool = False, steps: int | None = None) -> None:
+        if seen < 1 or (steps is not None and steps < 1):
+            raise UserError(f"Rollout: got {seen} frames seen and {steps} steps; expected one or more of each")
+        self.weight, self.seen, self.cut, self.steps = weight, seen, cut, steps
+        self.end = None if steps is None else seen + steps
 
 
 class Forecasting(Objective):
@@ -138,10 +140,12 @@ class Forecasting(Objective):
             loss = loss + self.forced * found["one_step"]
         imagined = None
         if self.rollout.weight:
-            imagined = self._imagined(latents, actions)
-            found["rollout"] = self._errors(imagined, wanted[:, self.rollout.seen :])
-            found["rollout_relative"] = self._relative(imagined, latents)
+            near = latents[:, : self.rollout.end]
+            imagined = self._imagined(near, actions[:, : near.shape[1] - 1])
+            found["rollout"] = self._errors(imagined, wanted[:, self.rollout.seen : near.shape[1]])
+            found["rollout_relative"] = self._relative(imagined, near)
             loss = loss + self.rollout.weight * found["rollout"]
+            imagined = imagined if near.shape[1] == latents.shape[1] else None
         for name, term in self._terms().items():
             found[name] = term(latents, imagined, batch)
             loss = loss + term.weight * found[name]

@@ -7,11 +7,21 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from jepa_wm import dynamics
 from jepa_wm.checkpoint import build, spec
 from jepa_wm.contracts import Dynamics
-from jepa_wm.dynamics import DinoWMDynamics, Ensemble, PrefixDynamics, TransformerDynamics, rollout
+from jepa_wm.dynamics import (
+    DinoWMDynamics,
+    Ensemble,
+    JepaWMDynamics,
+    PrefixDynamics,
+    TransformerDynamics,
+    Trunk,
+    VJepa2ACDynamics,
+    rollout,
+)
 
 FILES = [path.stem for path in Path(inspect.getfile(dynamics)).parent.glob("*.py") if path.stem != "__init__"]
 CLASSES = [
@@ -31,6 +41,8 @@ def model(request: pytest.FixtureRequest) -> Dynamics:
         PrefixDynamics: lambda: PrefixDynamics(TransformerDynamics(**own, window=9)),
         DinoWMDynamics: lambda: DinoWMDynamics(**own, tokens=1, depth=2, heads=2, head_dim=4, hidden=16),
         Ensemble: lambda: Ensemble(TransformerDynamics(**own), 3),
+        JepaWMDynamics: lambda: JepaWMDynamics(**own, grid=(1, 1), trunk=Trunk(16, 2, 2), state_width=4),
+        VJepa2ACDynamics: lambda: VJepa2ACDynamics(**own, grid=(1, 1), trunk=Trunk(16, 2, 2), state="sum"),
     }
     made: Dynamics = whole.get(request.param, lambda: request.param(**own))()
     with torch.no_grad():
@@ -39,9 +51,14 @@ def model(request: pytest.FixtureRequest) -> Dynamics:
     return made.eval()
 
 
+def latents_of(model: Dynamics, batch: int, time: int) -> Tensor:
+    """Random latents (B, T, N, D), one a frame, and the state's behind it where there must be one."""
+    return torch.randn(batch, time, 2 if isinstance(model, VJepa2ACDynamics) else 1, 8)
+
+
 @torch.no_grad()
 def test_a_step_is_what_teacher_forcing_predicts(model: Dynamics) -> None:
-    latents, actions = torch.randn(2, 5, 1, 8), torch.randn(2, 5, 6)
+    latents, actions = latents_of(model, 2, 5), torch.randn(2, 5, 6)
     forced = model(latents, actions)
     for time in range(5):
         state = model.start(latents[:, : time + 1], actions[:, :time])
@@ -52,7 +69,7 @@ def test_a_step_is_what_teacher_forcing_predicts(model: Dynamics) -> None:
 
 @torch.no_grad()
 def test_a_step_leaves_the_state_it_came_from_alone(model: Dynamics) -> None:
-    state = model.start(torch.randn(2, 3, 1, 8), torch.randn(2, 2, 6))
+    state = model.start(latents_of(model, 2, 3), torch.randn(2, 2, 6))
     action = torch.randn(2, 6)
     first = model.latent(model.step(state, action)).clone()
     model.step(state, action + 1.0)
@@ -61,7 +78,7 @@ def test_a_step_leaves_the_state_it_came_from_alone(model: Dynamics) -> None:
 
 @torch.no_grad()
 def test_candidates_are_adjacent_and_actions_matter(model: Dynamics) -> None:
-    seen, context, actions = torch.randn(2, 2, 1, 8), torch.randn(2, 1, 6), torch.randn(2, 3, 4, 6)
+    seen, context, actions = latents_of(model, 2, 2), torch.randn(2, 1, 6), torch.randn(2, 3, 4, 6)
     together = rollout(model, seen, context, actions.flatten(0, 1)).unflatten(0, (2, 3))
     alone = rollout(model, seen[1:], context[1:], actions[1, 2:])
     torch.testing.assert_close(together[1, 2], alone[0], rtol=1e-4, atol=1e-4)
@@ -69,7 +86,8 @@ def test_candidates_are_adjacent_and_actions_matter(model: Dynamics) -> None:
 
 
 def test_its_configuration_is_read_off_it(model: Dynamics) -> None:
-    model.prepare({"action_mean": [0.1, 0.2], "action_std": [0.3, 0.4]})
+    spread = {"action_mean": [0.1, 0.2], "action_std": [0.3, 0.4]}
+    model.prepare(spread | {"state_mean": [0.5, 0.6], "state_std": [0.7, 0.8]})
     again = build(spec(model))
     assert spec(again) == spec(model)
     again.load_state_dict(model.state_dict())

@@ -6,14 +6,17 @@ from torch import Tensor
 
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics import (
+    JepaWMDynamics,
     LeWMDynamics,
     MLPDynamics,
     PrefixDynamics,
     RecurrentDynamics,
     TransformerDynamics,
     Trunk,
+    VJepa2ACDynamics,
     rollout,
 )
+from jepa_wm.dynamics.poses import moved
 from jepa_wm.errors import UserError
 
 
@@ -117,3 +120,41 @@ def test_statistics_and_shapes_that_do_not_fit_are_refused() -> None:
         TransformerDynamics(window=0)
     with pytest.raises(UserError, match="conditioning 'film'; expected one of adaln, features, token"):
         TransformerDynamics(conditioning="film")  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def test_a_state_follows_the_actions_and_tells_the_patches() -> None:
+    torch.manual_seed(0)
+    size = {"grid": (1, 2), "trunk": Trunk(16, 2, 2), "frame_skip": 2}
+    model = lively(VJepa2ACDynamics(8, action_dim=7, **size))
+    model.prepare({f"{name}_{kind}": [1.5] * 7 for name in ("action", "state") for kind in ("mean", "std")})
+    seen, actions = torch.randn(3, 1, 3, 8), torch.randn(3, 4, 14)
+    found = rollout(model, seen, actions[:, :0], actions)
+    pose = seen[:, 0, 2, :7]
+    for time, motion in enumerate(actions.flatten(1).unflatten(1, (-1, 7)).unbind(1)):
+        pose = moved(pose, motion)
+        if time % 2:
+            torch.testing.assert_close(found[:, time // 2, 2, :7], pose, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[:, :, :2].var(dim=-1, unbiased=False), torch.ones(3, 4, 2), rtol=1e-2, atol=1e-2)
+    other = seen.clone()
+    other[:, 0, 2, 0] += 1.0
+    assert (rollout(model, other, actions[:, :0], actions) - found)[:, 0, :2].abs().amax(dim=-1).min() > 1e-3
+    added = lively(VJepa2ACDynamics(8, action_dim=3, state="sum", **size))
+    seen, actions = torch.randn(2, 1, 3, 8), torch.randn(2, 1, 6)
+    after = rollout(added, seen, actions[:, :0], actions)[:, 0, 2, :3]
+    torch.testing.assert_close(after, seen[:, 0, 2, :3] + actions[:, 0, :3] + actions[:, 0, 3:])
+    with pytest.raises(UserError, match="got 'pose' with an action_dim of 3"):
+        VJepa2ACDynamics(8, action_dim=3)
+
+
+@torch.no_grad()
+def test_what_is_felt_goes_around_the_layers_at_both_ends() -> None:
+    torch.manual_seed(0)
+    model = JepaWMDynamics(8, (1, 2), 2, 3, Trunk(14, 2, 2), state_width=4).eval()
+    seen, actions = torch.randn(2, 2, 2, 8), torch.randn(2, 2, 6)
+    x = torch.cat([seen[..., :4] @ model.enter.weight.T + model.enter.bias, seen[..., 4:]], dim=-1)
+    x = torch.nn.functional.layer_norm(x, (14,))  # blocks do nothing at first
+    expected = torch.cat([x[..., :10] @ model.leave.weight.T + model.leave.bias, x[..., 10:]], dim=-1)
+    torch.testing.assert_close(model(seen, actions), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match="state_width: got 8"):
+        JepaWMDynamics(8, trunk=Trunk(16, 2, 2), state_width=8)

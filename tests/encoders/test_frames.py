@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from jepa_wm.encoders import ClassPool, GridPool, PatchFrames, PooledFrames, ProjectedPool, StateFrames, ViT
+from jepa_wm.encoders import ClassPool, GridPool, PatchFrames, PooledFrames, ProjectedPool, StateFrames, StateToken, ViT
 from jepa_wm.errors import UserError
 
 
@@ -45,6 +45,20 @@ def test_the_state_is_beside_every_token_in_units_of_its_spread(encoder: ViT, pi
     torch.testing.assert_close(some(encoder, pixels, state)[..., 0, 24:], felt)
     with pytest.raises(UserError, match="got a state of 3 numbers a frame; expected 2"):
         frames(encoder, pixels, torch.zeros(2, 3, 3))
+
+
+@torch.no_grad()
+def test_the_state_is_a_token_behind_those_of_its_frame_as_it_is(encoder: ViT, pixels: torch.Tensor) -> None:
+    frames, state = StateToken(PatchFrames(normalise=True), 2), torch.tensor([3.0, -40.0]).expand(2, 3, 2)
+    frames.prepare({"state_mean": [1.0, -1.0], "state_std": [2.0, 3.0]})
+    latents = frames(encoder, pixels, state)
+    assert frames.latent_dim(encoder) == 24
+    torch.testing.assert_close(latents[:, :, :6], PatchFrames(normalise=True)(encoder, pixels))
+    assert torch.equal(latents[:, :, 6], torch.tensor([3.0, -40.0] + [0.0] * 22).expand(2, 3, 24))
+    with pytest.raises(UserError, match="StateToken: got a state of none; expected 2"):
+        frames(encoder, pixels)
+    with pytest.raises(UserError, match=r"StateToken\.state_dim: got 25; expected 24 or less"):
+        StateToken(PatchFrames(), 25)(encoder, pixels, torch.zeros(2, 3, 25))
 
 
 def test_the_projected_pool_is_normalised_over_the_batch(pixels: torch.Tensor) -> None:

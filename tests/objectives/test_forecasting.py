@@ -70,6 +70,24 @@ def test_a_rollout_begins_with_what_is_seen_and_errors_have_weights(encoder: ViT
         Forecasting(encoder, predictor, rollout=Rollout(seen=3))(data)
 
 
+@torch.no_grad()
+def test_a_rollout_of_some_steps_leaves_the_rest_of_the_clip_alone(encoder: ViT) -> None:
+    predictor, data = lively(), batch()
+    head = HeadTerm(ValueHead(6, width=8), "value", imagined=True)
+    found = Forecasting(encoder, predictor, rollout=Rollout(steps=1))(data)
+    z = PooledFrames()(encoder, data["pixels"])
+    ahead = rollout(predictor, z[:, :1], data["actions"][:, :0], data["actions"][:, :1])
+    torch.testing.assert_close(found["rollout"], (ahead - z[:, 1:2]).square().mean())
+    still = (z[:, 1] - z[:, 0]).square().mean()
+    torch.testing.assert_close(found["rollout_relative"], (ahead[:, 0] - z[:, 1]).square().mean() / still)
+    data["reward"] = torch.zeros(4, 2)
+    Forecasting(encoder, predictor, {"value": head}, rollout=Rollout(steps=2))(data)
+    with pytest.raises(UserError, match="no clip is rolled out to its end"):
+        Forecasting(encoder, predictor, {"value": head}, rollout=Rollout(steps=1))(data)
+    with pytest.raises(UserError, match="0 steps; expected one or more"):
+        Rollout(steps=0)
+
+
 @pytest.mark.parametrize("error", ["l1", "smooth_l1", "cosine"])
 def test_errors_are_what_they_are_called(encoder: ViT, error: str) -> None:
     predictor, data = lively(), batch()
