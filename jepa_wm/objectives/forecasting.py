@@ -66,7 +66,8 @@ class Forecasting(Objective):
         UserError: if encoder and dynamics, or dynamics and data, do not fit each other, or an argument is unknown.
 
     Source: LeWM (arXiv 2603.19312) for the end-to-end form; the rolled-out error as jepa-wms (arXiv 2512.24497).
-    V-JEPA 2-AC's published code compares its rollout with its own input, shifted by a frame; here with what followed.
+    V-JEPA 2-AC's released weights were trained by code (mended in June 2025) that rolled out from a prediction of the
+    wrong frame; here each prediction is fed back in its own place.
     """
 
     def __init__(

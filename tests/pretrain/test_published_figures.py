@@ -142,18 +142,60 @@ DINOWM = {
     "frames": (4, 5),
     "errors": (1.0, 0.0, True, True),
 }
+# jepa-wms: configs/vjepa_wm/pt_sweep/pt_4f_fsk5_ask1_r224_vjtranoaug_predAdaLN_ftprop_depth6_repro_2roll_save.yaml;
+# numbers of weights are those of its classes, less the blocks' own norms, which are in the modulation here.
+JEPA_WM = {
+    "batch": 4 * 8 * 8,
+    "steps": 50 * 7500,
+    "lr": (5e-4, 5e-4, 5e-4),
+    "warm-up": 0,
+    "weight decay": (1e-7, 1e-6),
+    "clip": 1.0,
+    "encoder": (384, 12, 6, 14, 1),
+    "frames": (4, 5),
+    "world model": (6, 16, (384 + 16) // 16, 4 * (384 + 16), 3, 0.0),
+    "latents": (224, 384 + 16),
+    "errors": (1 / 3, 1 / 2, False, True),
+    "rollout": (2, 2, True),
+    "weights": 17626480 - 6 * 2 * 2 * 400,
+}
+# vjepa2: configs/train/vitg16/droid-256px-8f.yaml; less the weights of cameras, which are never used.
+VJEPA2_AC = {
+    "batch": 4 * 8 * 8,
+    "steps": 315 * 300,
+    "lr": (7.5e-5, 4.25e-4, 0.0),
+    "warm-up": 15 * 300,
+    "weight decay": (0.04, 0.04),
+    "clip": None,
+    "encoder": GIANT,
+    "frames": (8, 1),
+    "world model": (24, 16, 64, 4096, 8, 0.0),
+    "latents": (256, 1408),
+    "errors": (1.0, 1.0, False, True),
+    "rollout": (1, 2, False),
+    "weights": 305220992 - (6 + 1) * 1024,
+}
 
 PUBLISHED: dict[str, dict[str, Any]] = {"ijepa_vith14": IJEPA, "vjepa_vitl16": VJEPA, "vjepa2_vitg16": VJEPA2}
 PUBLISHED |= {"vjepa2_vitg16_cooldown": COOLDOWN, "dinov3_vitl16": DINOV3, "dinov3_gram": GRAM, "lejepa_vitl14": LEJEPA}
 PUBLISHED |= {"lewm_pusht": LEWM, "dinowm_pusht": DINOWM}
+PUBLISHED |= {"jepawm_pusht": JEPA_WM, "vjepa2_ac_droid": VJEPA2_AC}
+
+SIZES = {
+    "dinowm_pusht": {"size": "small", "patch": 14},
+    "jepawm_pusht": {"size": "small", "patch": 14},
+    "vjepa2_ac_droid": {"size": "giant", "patch": 16, "tubelet": 2},
+}
+RELEASED = {name: {"class_path": "jepa_wm.encoders.vit", "init_args": size} for name, size in SIZES.items()}
+"""Encoders of the size of the released ones that recipes load."""
 
 
 def read(name: str) -> dict[str, Any]:
     recipe: dict[str, Any] = yaml.safe_load((config_root() / "recipes" / f"{name}.yaml").read_text())
+    if name in RELEASED:
+        recipe["model"]["encoder"] = RELEASED[name]
     if name == "dinov3_gram":  # its encoder is another run's
         recipe["model"]["encoder"] = read("dinov3_vitl16")["model"]["encoder"]
-    if name == "dinowm_pusht":  # its encoder is Meta's
-        recipe["model"]["encoder"] = {"class_path": "jepa_wm.encoders.vit", "init_args": {"size": "small", "patch": 14}}
     return recipe
 
 
@@ -207,8 +249,11 @@ def figures(name: str) -> dict[str, Any]:
 def forecast(objective: Forecasting) -> dict[str, Any]:
     """What a table may ask of a world model."""
     own: Any = objective.dynamics
+    size, rollout = getattr(own, "trunk", own), objective.rollout
     return {
-        "world model": (own.depth, own.heads, own.head_dim, own.hidden, own.window, own.dropout),
+        "world model": (size.depth, size.heads, size.head_dim, size.hidden, own.window, size.dropout),
+        "weights": sum(parameter.numel() for parameter in own.parameters()),
+        "rollout": (rollout.seen, rollout.steps, rollout.cut),
         "action": own.actions.width,
         "errors": (objective.forced, objective.rollout.weight, objective.detach, objective.freeze_encoder),
     }

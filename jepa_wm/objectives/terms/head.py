@@ -35,9 +35,7 @@ class HeadTerm(LatentTerm):
         clips = [latents]
         if self.imagined:
             if imagined is None:
-                raise UserError(
-                    f"HeadTerm '{self.name}': imagined is true, but the objective rolls no clip out to its end"
-                )
+                raise UserError(f"HeadTerm '{self.name}': imagined is true, but no clip is rolled out to its end")
             seen_frames = latents.shape[1] - imagined.shape[2]
             clips += [torch.cat([latents[:, :seen_frames], member], dim=1) for member in imagined]
         seen, *dreamt = (self.head.error(clip.detach() if self.detach else clip, batch) for clip in clips)
