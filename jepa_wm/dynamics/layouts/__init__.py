@@ -17,6 +17,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
+import torch
+from torch import nn
+
 from jepa_wm.contracts import Dynamics, Encoder
 from jepa_wm.encoders.frames import Frames
 from jepa_wm.encoders.layouts import title
@@ -24,7 +27,7 @@ from jepa_wm.encoders.renaming import check_fit
 from jepa_wm.encoders.weights import State
 from jepa_wm.errors import UserError
 
-Made = TypeVar("Made", bound=Dynamics)
+Made = TypeVar("Made", bound=nn.Module)
 
 FRAME_SKIP = 5
 """Environment steps between two latents in all published models of simulated worlds."""
@@ -80,15 +83,15 @@ class Parts(NamedTuple):
 
 
 def filled(state: State, layout: str, made: Made) -> Made:
-    """A dynamics with the tensors of a renamed state, in their precision; its normaliser stays: published models have
-    none, their loaders standardise actions before the model sees them.
+    """A module with the tensors of a renamed state, in float32 or double precision; its normalisers stay: published
+    models have none, their loaders standardise actions and states before the model sees them.
 
     Raises:
         UserError: if names or shapes do not fit.
     """
-    own = {name: value for name, value in made.state_dict().items() if name.startswith("actions.standard.")}
+    own = {name: value for name, value in made.state_dict().items() if "standard" in name.split(".")}
     check_fit(state | own, layout, made)
-    made.to(next(iter(state.values())).dtype).load_state_dict(state | own)
+    made.to(torch.promote_types(next(iter(state.values())).dtype, torch.float32)).load_state_dict(state | own)
     return made.eval()
 
 

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from jepa_wm.dynamics.jepa_wm import JepaWMDynamics
-from jepa_wm.dynamics.layouts import FRAME_SKIP, Parts, Told
-from jepa_wm.dynamics.layouts.vjepa2_ac import BLOCKS, expecting, fill, part, side, sized, trunk
+from jepa_wm.dynamics.layouts import FRAME_SKIP, Parts, Told, filled
+from jepa_wm.dynamics.layouts.dino_wm import encoder
+from jepa_wm.dynamics.layouts.vjepa2_ac import BLOCKS, expecting, part, side, trunk
 from jepa_wm.encoders.frames import Frames, PatchFrames, StateFrames
 from jepa_wm.encoders.renaming import renamed
 from jepa_wm.encoders.weights import State
-from jepa_wm.errors import UserError
 
-ENCODERS = {384: "hf:facebook/dinov2-small", 1024: "hf:facebook/dinov3-vitl16-pretrain-lvd1689m"}
-"""Those of the published models, by width."""
-SIZES = {384: 224, 1024: 256}
+ENCODERS = {1024: "hf:facebook/dinov3-vitl16-pretrain-lvd1689m"}
+"""Of the published models, by width, where it is no DINOv2."""
+SIZES = {1024: 256}
 WINDOW = 2
 """Frames that the published planning reads."""
 
@@ -38,14 +38,12 @@ def convert(state: State, told: Told) -> Parts:
     """
     own, felt = part(state, "predictor"), part(state, "proprio_encoder")
     latent_dim, block = own["predictor_embed.weight"].shape[1], own["action_encoder.weight"].shape[1]
-    given = told.encoder or ENCODERS.get(latent_dim)
-    if given is None:
-        raise UserError(f"its frozen encoder has a width of {latent_dim}, which none that was published has; give it")
     if told.action_dim is None and block % FRAME_SKIP:  # robots, whose frames are a step apart
         told = told._replace(action_dim=block)
-    encoder = expecting(given, told.size or SIZES.get(latent_dim, 224))
+    given, size = told.encoder or ENCODERS.get(latent_dim), told.size or SIZES.get(latent_dim, 224)
+    frozen = expecting(encoder(given, latent_dim), size)
     frames = states(felt, PatchFrames())
-    return Parts(encoder, frames, predictor(own, told.steps(block)[0], side(encoder), told.heads or 16))
+    return Parts(frozen, frames, predictor(own, told.steps(block)[0], side(frozen), told.heads or 16))
 
 
 def predictor(
@@ -64,12 +62,11 @@ def predictor(
         UserError: if names or shapes do not fit.
     """
     found = renamed(state, TABLE)
-    seen, block = sized(found, "JEPA-WM")
+    seen, block = found["enter.weight"].shape[1], found["actions.embed.weight"].shape[1]
     size = trunk(found, heads)
     felt = size.width - len(found["enter.weight"])
     made = JepaWMDynamics(seen + felt, grid, action_dim, block // action_dim, size, window, felt)
-    fill(made, folded(found), "JEPA-WM")
-    return made
+    return filled(folded(found), "JEPA-WM", made)
 
 
 def folded(found: State) -> State:
@@ -105,5 +102,4 @@ def states(felt: State, frames: Frames) -> Frames:
     own = StateFrames(frames, kernel.shape[1], len(kernel))
     named = {name.replace("patch_embed.", "embed."): value for name, value in felt.items()}
     named |= {name: value[:, :, 0] for name, value in named.items() if value.ndim == 3 and value.shape[2] == 1}
-    fill(own, named, "JEPA-WM")
-    return own
+    return filled(named, "JEPA-WM", own)

@@ -5,23 +5,19 @@ encoder, and one of which has no states. Their video encoder sees each frame twi
 is what our `ViT` does with an image.
 """
 
-import re
-
 import torch
-from torch import nn
 
 from jepa_wm.contracts import Encoder
 from jepa_wm.dynamics.blocks import Trunk
-from jepa_wm.dynamics.layouts import Parts, Told
+from jepa_wm.dynamics.layouts import Parts, Told, blocks, filled
 from jepa_wm.dynamics.vjepa2_ac import VJepa2ACDynamics
 from jepa_wm.encoders.frames import Frames, PatchFrames, StateToken
 from jepa_wm.encoders.layouts import convert as convert_encoder
 from jepa_wm.encoders.load import load_encoder
 from jepa_wm.encoders.preprocessing import Preprocessing
-from jepa_wm.encoders.renaming import check_fit, renamed
+from jepa_wm.encoders.renaming import renamed
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.encoders.weights import State, unwrapped
-from jepa_wm.errors import UserError
 
 ENCODER = "hf:facebook/vjepa2-vitg-fpc64-256"
 """Whose latents the files without an encoder were trained on."""
@@ -80,11 +76,10 @@ def predictor(state: State, grid: tuple[int, int], heads: int = 16) -> VJepa2ACD
         UserError: if names or shapes do not fit.
     """
     found = renamed(state, TABLE)
-    latent_dim, actions = sized(found, "V-JEPA 2-AC")
+    latent_dim, actions = found["enter.weight"].shape[1], found["actions.embed.weight"].shape[1]
     follows = "none" if "feel.weight" not in found else "pose" if actions == POSE else "sum"
     made = VJepa2ACDynamics(latent_dim, grid, actions, 1, trunk(found, heads), state=follows)  # type: ignore[arg-type]
-    fill(made, found, "V-JEPA 2-AC")
-    return made
+    return filled(found, "V-JEPA 2-AC", made)
 
 
 def expecting(given: Encoder | str, size: int) -> Encoder:
@@ -108,36 +103,11 @@ def part(state: State, name: str) -> State:
     return unwrapped({key.removeprefix(start): value for key, value in state.items() if key.startswith(start)})
 
 
-def sized(found: State, layout: str) -> tuple[int, int]:
-    """The width of what enters a renamed predictor beside states, and the numbers of a block of actions.
-
-    Raises:
-        UserError: if the layers that say so are missing.
-    """
-    try:
-        return found["enter.weight"].shape[1], found["actions.embed.weight"].shape[1]
-    except KeyError as error:
-        raise UserError(f"these weights do not fit the {layout} layout: {error} is missing") from None
-
-
 def trunk(found: State, heads: int) -> Trunk:
     """The size of a renamed predictor's blocks.
 
     Raises:
         UserError: if the heads do not share out its width.
     """
-    depth = 1 + max((int(name.split(".")[1]) for name in found if name.startswith("blocks.")), default=0)
-    width, hidden = len(found["actions.embed.weight"]), found.get("blocks.0.rise.bias")
-    return Trunk(width, depth, heads, hidden=None if hidden is None else len(hidden), eps=1e-6)
-
-
-def fill(module: nn.Module, found: State, layout: str) -> None:
-    """Give a module renamed weights, in float32 at least, and put it in eval mode; published ones know no statistics.
-
-    Raises:
-        UserError: if names or shapes do not fit.
-    """
-    own = {name: value for name, value in module.state_dict().items() if re.search(r"(^|\.)standard\.", name)}
-    check_fit(found | own, layout, module)
-    dtype = torch.promote_types(next(iter(found.values())).dtype, torch.float32)
-    module.to(dtype).eval().load_state_dict(found | own)
+    width, hidden = len(found["actions.embed.weight"]), len(found["blocks.0.rise.bias"])
+    return Trunk(width, blocks(found), heads, hidden=hidden, eps=1e-6)

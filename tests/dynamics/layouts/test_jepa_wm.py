@@ -110,5 +110,5 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown mlp"):
         states(part("felt", "proprio_encoder") | {"mlp.0.weight": torch.zeros(4, 4)}, PatchFrames())
     torch.save({"predictor": state}, tmp_path / "small.pth.tar")
-    with pytest.raises(UserError, match=r"small\.pth\.tar: its frozen encoder has a width of 6"):
+    with pytest.raises(UserError, match=r"small\.pth\.tar: its predictor reads tokens of width 6; got none"):
         load_world_model(tmp_path / "small.pth.tar", heads=2)
