@@ -143,6 +143,10 @@ def test_a_state_follows_the_actions_and_tells_the_patches() -> None:
     seen, actions = torch.randn(2, 1, 3, 8), torch.randn(2, 1, 6)
     after = rollout(added, seen, actions[:, :0], actions)[:, 0, 2, :3]
     torch.testing.assert_close(after, seen[:, 0, 2, :3] + actions[:, 0, :3] + actions[:, 0, 3:])
+    patches = added(seen, actions)[:, :, :2]
+    added.prepare({"action_mean": [0.5] * 3, "action_std": [2.0] * 3, "state_mean": [-1.0] * 3, "state_std": [4.0] * 3})
+    seen[:, :, 2] = 4.0 * seen[:, :, 2] - 1.0
+    torch.testing.assert_close(added(seen, 2.0 * actions + 0.5)[:, :, :2], patches, rtol=1e-4, atol=1e-4)
     with pytest.raises(UserError, match="got 'pose' with an action_dim of 3"):
         VJepa2ACDynamics(8, action_dim=3)
 
