@@ -7,7 +7,12 @@ from probes.report.html import Markup, bar, element, image, missing, note, secti
 from probes.report.inputs import Row, Runs
 from probes.report.text import count, duration, gib, interval, number, percent
 
-CONTROLS = {"expert": "scripted expert", "random": "random", "noop": "no action"}
+CONTROLS = {
+    "expert": "scripted expert",
+    "replay": "recorded actions",
+    "random": "random",
+    "noop": "no action",
+}
 METRICS = {
     "position_r2": "position, R²",
     "region_knn": "region, kNN accuracy",
@@ -59,7 +64,9 @@ def headline(summary: dict[str, Any]) -> Markup:
 
 
 def _planned(title: str, row: Row) -> Markup:
-    controls = [f"{policy} {percent(row[policy])}" for policy in ("random", "expert") if row[policy] is not None]
+    controls = [
+        f"{policy} {percent(row[policy])}" for policy in ("random", "expert", "replay") if row[policy] is not None
+    ]
     return _tile(title, percent(row["success"]), interval(row["ci95"], percent), *controls)
 
 
@@ -75,8 +82,8 @@ def planning(runs: Runs) -> Markup:
     rows = [_planning_row(row) for row in sorted(runs.planning, key=_planning_order)]
     header = ("goal", "policy", "", "reached", "95 % interval", "at the last step", "episodes", "left out", "s / plan")
     text = (
-        "Held-out starts and goals; intervals are Wilson's. An image goal is reached if the disc is at it at any step, "
-        "a text goal if the disc is in the named region at the last one. Starts that are solved already are left out. "
+        "Held-out starts and goals; intervals are Wilson's. An image goal is reached if it is met at any step, a text "
+        "goal if the disc is in the named region at the last one. Starts that are solved already are left out. "
         "One plan is for all episodes at once."
     )
     return section("Planning", table(header, rows, left=3), note(text))

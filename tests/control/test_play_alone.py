@@ -12,7 +12,8 @@ from jepa_wm.contracts import Cost, Plan
 from jepa_wm.control import Controller, Search
 from jepa_wm.control.evaluate import make_world, play
 from jepa_wm.control.films import SCALE, write_film
-from jepa_wm.control.goals import GoalSet, draw_goals
+from jepa_wm.control.goals import GoalSet
+from jepa_wm.control.two_rooms_goals import RegionGoals, RoomGoals
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import GridPool, PatchFrames, StateFrames, ViT
 from jepa_wm.envs.language import REGIONS, region_of
@@ -34,11 +35,11 @@ def alone(goals: GoalSet, number: int) -> tuple[TwoRoomsVectorEnv, np.ndarray, d
 
 @pytest.mark.parametrize("stop", [True, False])
 def test_a_batch_plays_what_each_episode_plays_alone(stop: bool) -> None:
-    goals = draw_goals(8, FACTORS, sentences=False, seed=2)
+    goals = RoomGoals.sample(8, FACTORS, seed=2)
     world, expert, steps = make_world(goals, 8), NoisyExpert(0.0), 45
     drift = np.array([[0.4, 0.7]], np.float32)
 
-    def act(pixels: np.ndarray, active: np.ndarray) -> np.ndarray:
+    def act(pixels: np.ndarray, active: np.ndarray, state: np.ndarray) -> np.ndarray:
         # Past its goal the expert would stay; the drift shows whether an episode is really over.
         towards = expert(world.state, goals.goal, world.factor_values)
         return np.where(goals.reached(world.state)[:, None], drift, towards)
@@ -62,7 +63,7 @@ def test_a_batch_plays_what_each_episode_plays_alone(stop: bool) -> None:
 
 def test_starts_that_are_left_out_are_counted_one_by_one() -> None:
     episodes, seed = 120, 11
-    goals = draw_goals(episodes, FACTORS, sentences=True, seed=seed)
+    goals = RegionGoals.sample(episodes, FACTORS, seed=seed)
     random = np.random.default_rng(seed)
     states, regions, excluded, number = [], [], 0, 0
     while len(states) < episodes:
@@ -77,7 +78,7 @@ def test_starts_that_are_left_out_are_counted_one_by_one() -> None:
         number += 1
     assert excluded > 0 and goals.excluded == excluded
     np.testing.assert_array_equal(goals.state, states)
-    assert goals.regions is not None and goals.regions.tolist() == regions
+    assert goals.regions.tolist() == regions
 
 
 class Listener:
