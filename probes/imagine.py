@@ -35,7 +35,7 @@ class Imagination(NamedTuple):
         state: their states, (E, K+1, P).
         real: their latents, (E, K+1, N, D).
         imagined: latents imagined from frame 0 and the recorded actions, (E, K+1, N, D).
-        uncertainty: how far an ensemble's members are apart (E, K); None of a single predictor.
+        uncertainty: what an ensemble expects its error to be (E, K); None of a single predictor.
     """
 
     frames: Tensor

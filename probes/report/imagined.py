@@ -12,7 +12,7 @@ DRIFT = {
         "nothing changes": "position_error_still",
         "real latents": "position_error_real",
     },
-    "members of the ensemble apart": {"imagined": "uncertainty"},
+    "uncertainty of the ensemble": {"imagined": "uncertainty"},
 }
 """By the title of a panel, what is drawn in it."""
 

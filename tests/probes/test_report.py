@@ -278,14 +278,14 @@ class TestPage:
     def test_what_the_models_heads_read_and_drew_is_shown_and_said(self, template: Path, tmp_path: Path) -> None:
         runs = read_runs(template)
         plain = str(imagination(runs))
-        assert "2 rows each" in plain and "members of the ensemble" not in plain and "draws" not in plain
+        assert "2 rows each" in plain and "uncertainty" not in plain and "draws" not in plain
         drift = runs.drift | {"where_head_error": [0.1, 0.2, 0.3], "where_head_error_real": [0.1] * 3}
         furnished = replace(
             runs, drift=drift | {"uncertainty": [0.1, 0.2, 0.4]}, strips=["real", "nearest", "looks_head"]
         )
         text = str(imagination(furnished))
         assert "3 rows each" in text and "(3) what the model&#x27;s &#x27;looks&#x27; draws" in text
-        assert all(f">{title}<" in text for title in ("members of the ensemble apart", "error of 'where', by a head"))
+        assert all(f">{title}<" in text for title in ("uncertainty of the ensemble", "error of 'where', by a head"))
 
     def test_forecasting_follows_pretraining_on_one_axis(self, template: Path) -> None:
         panel = probe_panel(read_runs(template), "position_r2")
