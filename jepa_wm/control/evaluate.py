@@ -89,6 +89,8 @@ def play(world: VectorWorld, goals: GoalSet, act: Act, steps: int, stop: bool, l
             observation, *_ = world.step(actions.astype(np.float32))
         states.append(world.state.copy())
         frames.append(observation["pixels"][:films].copy())
-        reached.append(goals.reached(world.state))
+        met = goals.reached(world.state)
+        # What is over stays as it ended, even where the world moves on by itself.
+        reached.append(met | solved if stop else met)
         solved |= reached[-1]
     return Outcome(np.stack(states, axis=1), np.stack(reached, axis=1), np.stack(frames, axis=1))

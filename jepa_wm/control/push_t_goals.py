@@ -68,16 +68,11 @@ class RecordedGoals(GoalSet):
 
 
 def _read(shards: EpisodeShards) -> dict[str, Recorded]:
-    """The episodes that are not broken, by name, their frames not decoded."""
+    """The episodes that are not broken, by name."""
     found, broken = {}, BrokenList(str(shards), len(shards))
     for number in range(len(shards)):
         try:
-            members = shards.members(number)
-            try:
-                found[shards.name(number).partition(":")[2]] = Recorded(members, shards.form)
-            # Hostile bytes make the parsers raise nearly anything; none of it may end a run.
-            except Exception as error:
-                raise shards.broken(number, error) from error
+            found[shards.key(number)] = shards.recorded(number)
         except BrokenSample as error:
             broken.add(error)
     return found

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +117,31 @@ def test_the_recorded_actions_reach_every_goal_when_they_did(data: str) -> None:
     np.testing.assert_array_equal(states[:, AHEAD], goals.goal)
     np.testing.assert_array_equal(states[:, 0], goals.state)
     assert not np.any(moves[AHEAD:])
+
+
+def test_an_episode_that_ended_stays_solved_though_the_pusher_slides_on(data: str) -> None:
+    drawn = RecordedGoals.draw(data, 6, 2)
+    state, right = drawn.state.copy(), np.array([[1, 0]], np.float32)
+    state[:, 6:], state[:, :2], state[:, 2:4] = 0, (0.15, 0.1), (0.7, 0.7)
+    # Two steps to the right lead 129/1000 of the side away, just within reach of the goal, and 26 more of sliding.
+    goals = replace(drawn, state=state, goal=state + np.eye(8, dtype=np.float32)[0] * 0.095)
+    act = lambda pixels, active, state: right.repeat(6, axis=0)  # noqa: E731
+    outcome = play(make_world(goals, 16), goals, act, 5, True, "")
+    assert outcome.reached.tolist() == [[False, True, True, True, True]] * 6
+    assert not goals.reached(outcome.states[:, -1]).any()
+    assert not play(make_world(goals, 16), goals, act, 5, False, "").last.any()
+
+
+def test_broken_episodes_are_left_out(data: str, tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    shutil.copytree(data, folder)
+    shard = next(folder.glob("test-*.tar"))
+    content, name = shard.read_bytes(), b"test-000001.state.npy"
+    at = content.index(name) + 512
+    shard.write_bytes(content[:at] + b"nonsense" + content[at + 8 :])
+    with pytest.warns(UserWarning, match="test-000001"):
+        goals = RecordedGoals.draw(str(folder), 12, 3)
+    assert set(goals.episode.tolist()) == {f"test-00000{i}" for i in (0, 2, 3, 4)}
 
 
 def test_the_verb_plans_and_plays_floors_and_ceiling(run: str, data: str, tmp_path: Path) -> None:
