@@ -123,8 +123,8 @@ def test_an_episode_that_ended_stays_solved_though_the_pusher_slides_on(data: st
     drawn = RecordedGoals.draw(data, 6, 2)
     state, right = drawn.state.copy(), np.array([[1, 0]], np.float32)
     state[:, 6:], state[:, :2], state[:, 2:4] = 0, (0.15, 0.1), (0.7, 0.7)
-    # Two steps to the right lead 129/1000 of the side away, just within reach of the goal, and 26 more of sliding.
-    goals = replace(drawn, state=state, goal=state + np.eye(8, dtype=np.float32)[0] * 0.095)
+    # Two steps to the right lead 137/1000 of the side away, within reach of the goal, and on they slide to 159.
+    goals = replace(drawn, state=state, goal=state + np.eye(8, dtype=np.float32)[0] * 0.108)
     act = lambda pixels, active, state: right.repeat(6, axis=0)  # noqa: E731
     outcome = play(make_world(goals, 16), goals, act, 5, True, "")
     assert outcome.reached.tolist() == [[False, True, True, True, True]] * 6
