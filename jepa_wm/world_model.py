@@ -21,8 +21,27 @@ from jepa_wm.planning.cem import CEM
 from jepa_wm.planning.costs import LatentCost, dissimilarity, goal_distance
 from jepa_wm.precision import mixed
 
-Goal = Tensor | str | list[str]
-"""Images (E, C, H, W) or one (C, H, W), a sentence, or a sentence for each environment."""
+
+class Observation(NamedTuple):
+    """What is seen and felt, of E environments or of one.
+
+    Attributes:
+        pixels: uint8 (E, C, H, W) or (C, H, W).
+        state: (E, P) or (P,), for models that read it; None where there is none.
+    """
+
+    pixels: Tensor
+    state: Tensor | None = None
+
+    def of(self, environments: Tensor) -> "Observation":
+        """Those of some environments, bool (E,); what there is one of is for all."""
+        if self.pixels.ndim == 3 or len(self.pixels) == 1:
+            return self
+        return Observation(self.pixels[environments], None if self.state is None else self.state[environments])
+
+
+Goal = Tensor | Observation | str | list[str]
+"""Images (E, C, H, W) or one (C, H, W), alone or with their states, a sentence, or a sentence for each environment."""
 
 ROWS = 4096
 """Candidates that are rolled out at once."""
@@ -161,6 +180,7 @@ class WorldModel(nn.Module):
         mean: Tensor | None = None,
         final: float = 1.0,
         seed: int = 0,
+        state: Tensor | None = None,
     ) -> Plan:
         """Plan from what is seen to a goal; each planned action is held for `frame_skip` steps.
 
@@ -172,12 +192,14 @@ class WorldModel(nn.Module):
             mean: where the search starts, (E, K, A); the middle of the bounds if none is given.
             final: weight of the last imagined latent in the cost, the mean over time has the rest.
             seed: seeds the search.
+            state: of what is seen, (E, P) or (P,), where the model reads it.
 
         Returns:
             A Plan with actions (E, K, A) within the bounds.
 
         Raises:
-            UserError: if the goal's shape does not fit, or it is a sentence and the model has no text.
+            UserError: if the goal's shape does not fit, it lacks the state that the model reads, or it is a sentence
+                and the model has no text.
         """
         pixels = pixels if pixels.ndim == 4 else pixels[None]
         low, high = self.bounds.low, self.bounds.high
@@ -185,19 +207,25 @@ class WorldModel(nn.Module):
         std = (high - low).div(2).expand_as(mean)
         generator = torch.Generator().manual_seed(seed)
         with mixed(self.device.type):
-            latents = self.encode(pixels[:, None])
-            cost = self._action_cost(latents, self.goal_cost(goal, pixels.shape[0], final))
+            latents = self._latents(Observation(pixels, state))
+            cost = self._action_cost(latents[:, None], self.goal_cost(goal, pixels.shape[0], final))
             return (planner or CEM()).plan(cost, mean, std, low, high, generator)
 
     def goal_cost(self, goal: Goal, environments: int, final: float = 1.0) -> LatentCost:
         """The cost of imagined latents (E, S, K, N, D) for a goal; see `plan`."""
-        if isinstance(goal, Tensor):
-            goal = goal if goal.ndim == 4 else goal[None]
-            if goal.shape[0] not in (1, environments):
+        if isinstance(goal, Tensor | Observation):
+            wanted = goal if isinstance(goal, Observation) else Observation(goal)
+            if self.frames.state_dim and wanted.state is None:
                 raise UserError(
-                    f"plan: got {goal.shape[0]} goal images; expected 1 or {environments}, one an environment"
+                    f"plan: the goal is an image alone, but this model reads the state, {self.frames.state_dim} "
+                    "numbers, beside it; give both, as Observation(pixels, state)"
                 )
-            return goal_distance(self.encode(goal[:, None])[:, 0], final)
+            latents = self._latents(wanted)
+            if len(latents) not in (1, environments):
+                raise UserError(
+                    f"plan: got {len(latents)} goal images; expected 1 or {environments}, one an environment"
+                )
+            return goal_distance(latents, final)
         if self.text is None:
             raise UserError("plan: the goal is a sentence, but this model has no text alignment; train one with it")
         text = self.text
@@ -206,6 +234,16 @@ class WorldModel(nn.Module):
             raise UserError(f"plan: got {len(sentences)} sentences; expected 1 or {environments}, one an environment")
         vectors = text.text(sentences)[:, None, None]
         return dissimilarity(lambda latents: text.similarity(latents, vectors), final)
+
+    def _latents(self, seen: Observation) -> Tensor:
+        """The latents (E, N, D) of one frame of each environment."""
+        pixels = seen.pixels if seen.pixels.ndim == 4 else seen.pixels[None]
+        if seen.state is None:
+            return self.encode(pixels[:, None])[:, 0]
+        state = seen.state if seen.state.ndim == 2 else seen.state[None]
+        if len(state) != len(pixels):
+            raise UserError(f"plan: got {len(pixels)} images with {len(state)} states; expected one state for each")
+        return self.encode(pixels[:, None], state[:, None])[:, 0]
 
     def _action_cost(self, latents: Tensor, latent_cost: LatentCost) -> Cost:
         """Candidates (E, S, K, A), each action held over a block -> costs (E, S)."""

@@ -9,20 +9,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from jepa_wm.data import BrokenSample, Episode, EpisodeShards
 from jepa_wm.data.broken import BrokenList
+from jepa_wm.dynamics.heads import StateHead
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, write_json
 from jepa_wm.world_model import WorldModel
-from probes.features import Rows, encode
+from probes.features import BATCH, Rows
 from probes.linear import Split, r_squared, ridge
+from probes.strips import compare, decoded, nearest
 
 EPISODES = 4
-GUTTER = 2
-SCALE = 2
+
+Reader = Callable[[Tensor], Tensor]
+"""Latents (..., N, D) -> states (..., P)."""
 
 
 class Imagination(NamedTuple):
@@ -31,21 +33,23 @@ class Imagination(NamedTuple):
     Attributes:
         frames: real frames, uint8 (E, K+1, C, H, W).
         state: their states, (E, K+1, P).
-        real: their latents, (E, K+1, D).
-        imagined: latents imagined from frame 0 and the recorded actions, (E, K+1, D).
+        real: their latents, (E, K+1, N, D).
+        imagined: latents imagined from frame 0 and the recorded actions, (E, K+1, N, D).
+        uncertainty: what an ensemble expects its error to be (E, K); None of a single predictor.
     """
 
     frames: Tensor
     state: Tensor
     real: Tensor
     imagined: Tensor
+    uncertainty: Tensor | None = None
 
 
 def write_imagination(folder: Path, model: WorldModel, shards: EpisodeShards, rows: dict[str, Rows]) -> None:
     """Write `imagination.png` and `drift.json` of the episodes of `shards` to `folder`.
 
-    In the picture each of four episodes has two rows: the real frames, and below them the training
-    frames whose latents are nearest to the imagined ones.
+    In the picture each of four episodes has two rows or more: the real frames; the training frames whose latents are
+    nearest to the imagined ones; what each `PixelHead` of the model draws of the imagined latents.
 
     Args:
         folder: where to write.
@@ -56,19 +60,31 @@ def write_imagination(folder: Path, model: WorldModel, shards: EpisodeShards, ro
     Raises:
         UserError: if no block of actions fits into the shortest episode, or all are broken.
     """
-    train, val = (encode(model.encoder, rows[split].pixels) for split in ("train", "val"))
+    train, val = (encode(model, rows[split].pixels, rows[split].state) for split in ("train", "val"))
     imagination = roll_out(model, shards)
-    read = position_reader((train, rows["train"].state), (val, rows["val"].state))
-    write_json(folder / "drift.json", {"frame_skip": model.dynamics.frame_skip, **drift(imagination, read)})
-    shown = imagination.imagined[:EPISODES, 1:]
-    found = rows["train"].pixels[nearest(shown.flatten(0, 1), train)].unflatten(0, shown.shape[:2])
-    real = imagination.frames[:EPISODES]
-    picture = compare(real, torch.cat([real[:, :1], found], dim=1))
+    read = position_reader((train.flatten(1), rows["train"].state), (val.flatten(1), rows["val"].state))
+    readers = {"position": lambda latents: read(latents.flatten(-2)), **state_heads(model)}
+    real, shown = imagination.frames[:EPISODES], imagination.imagined[:EPISODES]
+    found = nearest(shown[:, 1:].flatten(0, 1).flatten(1), train.flatten(1)).unflatten(0, shown[:, 1:].shape[:2])
+    strips = {
+        "real": real,
+        "nearest": torch.cat([real[:, :1], rows["train"].pixels[found]], dim=1),
+        **decoded(model, shown, real.shape[-2:]),
+    }
+    result = {"frame_skip": model.dynamics.frame_skip, "rows": list(strips), **drift(imagination, readers)}
+    write_json(folder / "drift.json", result)
+    picture = compare(*strips.values())
     with atomic_path(folder / "imagination.png") as aside:
         picture.save(aside, "png")
 
 
 @torch.no_grad()
+def encode(model: WorldModel, pixels: Tensor, state: Tensor) -> Tensor:
+    """A world model's latents (n, N, D) of pixels uint8 (n, C, H, W) with their states (n, P), batch by batch."""
+    batches = zip(pixels[:, None].split(BATCH), state[:, None].split(BATCH), strict=True)
+    return torch.cat([model.encode(*batch)[:, 0].cpu() for batch in batches])
+
+
 def roll_out(model: WorldModel, shards: EpisodeShards) -> Imagination:
     """Imagine every episode from its first frame, as many steps as fit into the shortest one."""
     skip = model.dynamics.frame_skip
@@ -83,9 +99,11 @@ def roll_out(model: WorldModel, shards: EpisodeShards) -> Imagination:
     frames = torch.from_numpy(np.stack([episode.frames[times] for episode in episodes]))
     state = torch.from_numpy(np.stack([episode.state[times] for episode in episodes]))
     actions = torch.from_numpy(np.stack([episode.actions[: steps * skip] for episode in episodes]))
-    real = encode(model.encoder, frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-    future = model.imagine(frames[:, 0], actions.reshape(len(episodes), steps, -1), clip=True).latents.flatten(2)
-    return Imagination(frames, state, real, torch.cat([real[:, :1], future], dim=1))
+    real = encode(model, frames.flatten(0, 1), state.flatten(0, 1)).unflatten(0, frames.shape[:2])
+    blocks = actions.reshape(len(episodes), steps, -1)
+    future = model.imagine(frames[:, 0], blocks, state=state[:, 0], clip=True)
+    imagined = torch.cat([real[:, :1], future.latents.cpu()], dim=1)
+    return Imagination(frames, state, real, imagined, None if future.uncertainty is None else future.uncertainty.cpu())
 
 
 def _read(shards: EpisodeShards) -> list[Episode]:
@@ -100,6 +118,15 @@ def _read(shards: EpisodeShards) -> list[Episode]:
     return episodes
 
 
+def state_heads(model: WorldModel) -> dict[str, Reader]:
+    """What reads the state off latents in the model itself, by name and `_head`."""
+
+    def reader(head: StateHead) -> Reader:
+        return lambda latents: head(latents.to(model.device)).cpu()
+
+    return {f"{name}_head": reader(head) for name, head in model.heads.items() if isinstance(head, StateHead)}
+
+
 def position_reader(train: Split, val: Split) -> Callable[[Tensor], Tensor]:
     """A ridge probe, fitted on `train` and its penalty chosen on `val`: latents (..., D) -> states (..., P)."""
     (x, y), (val_x, val_y) = ((part.double() for part in split) for split in (train, val))
@@ -109,50 +136,34 @@ def position_reader(train: Split, val: Split) -> Callable[[Tensor], Tensor]:
     return lambda latents: (latents.double() - centre) @ chosen + offset
 
 
-def drift(imagination: Imagination, read: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+@torch.no_grad()
+def drift(imagination: Imagination, readers: dict[str, Reader]) -> dict[str, Any]:
     """How far imagination strays at each step, as means over episodes.
 
     `latent_error` is the squared distance of imagined from real latents, `still_error` that of frame
     0's latent, `relative_error` their ratio: below 1 the model knows more than that nothing changes.
-    `position_error` is the distance, in the state's units, of the position that `read` finds in the
-    imagined latents; `position_error_real` is the same of the real latents, the best that can be hoped
-    for, and `position_error_still` that of frame 0's.
+    `<reader>_error` is the distance, in the state's units, of the state that a reader finds in the
+    imagined latents; `<reader>_error_real` is the same of the real latents, the best that can be hoped
+    for, and `<reader>_error_still` that of frame 0's. `uncertainty` is there of an ensemble.
 
     Args:
         imagination: what was imagined.
-        read: latents (..., D) to states (..., P).
+        readers: what reads states, by name; "position" is the ridge probe.
     """
-    _, state, real, imagined = imagination
+    _, state, real, imagined, uncertainty = imagination
     still = real[:, :1].expand_as(real)
-    error, baseline = ((other - real).square().sum(dim=-1).mean(dim=0)[1:] for other in (imagined, still))
-    positions = {"": imagined, "_real": real, "_still": still}
-    distances = {name: (read(z) - state).norm(dim=-1).mean(dim=0)[1:].tolist() for name, z in positions.items()}
+    error, baseline = ((z - real).square().flatten(2).sum(dim=-1).mean(dim=0)[1:] for z in (imagined, still))
+    latents = {"": imagined, "_real": real, "_still": still}
     return {
         "episodes": len(state),
         "step": list(range(1, state.shape[1])),
         "latent_error": error.tolist(),
         "still_error": baseline.tolist(),
         "relative_error": (error / baseline.clamp(min=torch.finfo(torch.float32).tiny)).tolist(),
-        **{f"position_error{name}": value for name, value in distances.items()},
+        **{
+            f"{reader}_error{kind}": (read(z) - state).norm(dim=-1).mean(dim=0)[1:].tolist()
+            for reader, read in readers.items()
+            for kind, z in latents.items()
+        },
+        **({} if uncertainty is None else {"uncertainty": uncertainty.mean(dim=0).tolist()}),
     }
-
-
-def nearest(queries: Tensor, gallery: Tensor) -> Tensor:
-    """Index (m,) of the row of gallery (n, D) nearest to each query (m, D), by Euclidean distance."""
-    import faiss
-
-    faiss.omp_set_num_threads(torch.get_num_threads())
-    index = faiss.IndexFlatL2(gallery.shape[1])
-    index.add(gallery.contiguous().numpy())
-    return torch.from_numpy(index.search(queries.contiguous().numpy(), 1)[1][:, 0])
-
-
-def compare(above: Tensor, below: Tensor) -> Image.Image:
-    """Two films (E, T, C, H, W) as pairs of rows with white gutters, pixels doubled."""
-    episodes, steps, channels, height, width = above.shape
-    pairs = torch.stack([above, below], dim=1)
-    canvas = torch.full((2 * episodes, steps, channels, height + GUTTER, width + GUTTER), 255, dtype=torch.uint8)
-    canvas[..., :height, :width] = pairs.flatten(0, 1)
-    sheet = canvas.permute(0, 3, 1, 4, 2).reshape(2 * episodes * (height + GUTTER), steps * (width + GUTTER), channels)
-    picture = Image.fromarray(sheet[:-GUTTER, :-GUTTER].numpy())
-    return picture.resize((picture.width * SCALE, picture.height * SCALE), Image.Resampling.NEAREST)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk, rollout, rollouts
 from jepa_wm.encoders import ClipText, GridPool, PatchFrames, StateFrames, TextAlignment, ViT
+from jepa_wm.encoders.frames import Frames
 from jepa_wm.errors import UserError
 from jepa_wm.planning import CEM
-from jepa_wm.world_model import WorldModel
+from jepa_wm.world_model import Observation, WorldModel
 
 UNIT = {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0]}
 
@@ -226,3 +227,42 @@ def test_a_state_that_is_not_a_number_is_refused() -> None:
         model.imagine(seen, actions, state=torch.full((1, 3), torch.nan))
     with pytest.raises(UserError, match="got a state of none; expected 3"):
         model.imagine(seen, actions)
+
+
+class Felt(Frames):
+    """Latents that are the state itself."""
+
+    state_dim = 2
+
+    def forward(self, encoder: nn.Module, pixels: Tensor, state: Tensor | None = None) -> Tensor:
+        assert state is not None
+        return state[:, :, None]
+
+
+def test_a_plan_leads_from_the_state_that_is_felt_to_that_of_the_goal() -> None:
+    world = WorldModel(Where(), Walk(), frames=Felt())  # type: ignore[arg-type]
+    seen = images((0.0, 0.0), (0.0, 0.0))
+    start, goal = torch.tensor([(0.2, 0.9), (1.0, 1.0)]), torch.tensor([(1.5, 0.4), (1.0, 0.2)])
+    plan = world.plan(seen, Observation(seen, goal), CEM(iterations=15), horizon=4, state=start)
+    arrived = world.imagine(seen, plan.actions.repeat(1, 1, 5), state=start).latents[:, -1, 0]
+    assert (arrived - goal).abs().max() < 0.06
+    shared = world.plan(seen[0], Observation(seen[0], goal[0]), CEM(iterations=15), horizon=4, state=start[0])
+    torch.testing.assert_close(shared.actions, plan.actions[:1])
+
+
+def test_a_goal_without_the_state_that_the_model_reads_is_refused() -> None:
+    encoder = ViT(patch=8, dim=24, depth=1, heads=2)
+    dynamics = TransformerDynamics(34, (4, 4), 2, 5, Trunk(24, 1, 2))
+    model = WorldModel(encoder, dynamics, frames=StateFrames(PatchFrames(), 3))
+    seen, state = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.rand(2, 3)
+    with pytest.raises(UserError, match=r"reads the state, 3 numbers, beside it; give both, as Observation"):
+        model.plan(seen, seen, CEM(4, 2, 1), horizon=2, state=state)
+    with pytest.raises(UserError, match="got a state of none; expected 3"):
+        model.plan(seen, Observation(seen, state), CEM(4, 2, 1), horizon=2)
+    with pytest.raises(UserError, match="got 2 images with 1 states; expected one state for each"):
+        model.plan(seen, Observation(seen, state[:1]), CEM(4, 2, 1), horizon=2, state=state)
+    costs = [
+        model.plan(seen[:1], Observation(seen[:1], felt[None]), CEM(4, 2, 1), horizon=2, state=state[:1]).cost
+        for felt in (state[0], state[0] + 5)
+    ]
+    assert costs[1] > costs[0]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from jepa_wm.contracts import Planner
 from jepa_wm.errors import UserError
-from jepa_wm.world_model import Goal, WorldModel
+from jepa_wm.world_model import Goal, Observation, WorldModel
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Controller:
 
     Args:
         model: the world model.
-        goal: what to reach, an image or a sentence for each environment, see `jepa_wm.world_model.Goal`.
+        goal: what to reach, an image, with its state where the model reads it, or a sentence for each environment, see
+            `jepa_wm.world_model.Goal`.
         search: how to plan.
         seed: seeds the searches.
     """
@@ -56,42 +57,45 @@ class Controller:
         self.plans = 0
         self._actions: Tensor | None = None
 
-    def act(self, pixels: np.ndarray, active: np.ndarray | None = None) -> np.ndarray:
+    def act(self, pixels: np.ndarray, active: np.ndarray | None = None, state: np.ndarray | None = None) -> np.ndarray:
         """What is seen, uint8 (E, C, H, W), to actions (E, A).
 
         Args:
             pixels: a frame of each environment.
             active: bool (E,), environments to plan for; the others get zeros. All if none is given.
+            state: of each environment, float32 (E, P), where the model reads it.
         """
         if active is None:
             active = np.ones(len(pixels), dtype=bool)
         block = self.steps // self.model.dynamics.frame_skip % self.search.replan
         if self.steps % (self.model.dynamics.frame_skip * self.search.replan) == 0:
-            self._plan(torch.from_numpy(pixels), torch.from_numpy(active))
+            seen = Observation(torch.from_numpy(pixels), None if state is None else torch.from_numpy(state))
+            self._plan(seen.of(torch.from_numpy(active)), torch.from_numpy(active))
         assert self._actions is not None
         self.steps += 1
         return (self._actions[:, block] * torch.from_numpy(active)[:, None]).numpy()
 
-    def _plan(self, pixels: Tensor, active: Tensor) -> None:
+    def _plan(self, seen: Observation, active: Tensor) -> None:
         done = self.search.replan
         if self._actions is None:
-            self._actions = torch.zeros(len(pixels), self.search.horizon, self.model.dynamics.action_dim)
+            self._actions = torch.zeros(len(active), self.search.horizon, self.model.dynamics.action_dim)
         shifted = torch.cat([self._actions[:, done:], torch.zeros_like(self._actions[:, :done])], dim=1)
         plan = self.model.plan(
-            pixels[active],
+            seen.pixels,
             self._goal_of(active),
             self.search.planner,
             mean=shifted[active],
             final=self.search.final,
             seed=self.seed + self.plans,
+            state=seen.state,
         )
         self._actions = shifted
         self._actions[active] = plan.actions.cpu()
         self.plans += 1
 
     def _goal_of(self, active: Tensor) -> Goal:
-        if isinstance(self.goal, Tensor):
-            return self.goal[active] if self.goal.ndim == 4 and len(self.goal) > 1 else self.goal
+        if isinstance(self.goal, Tensor | Observation):
+            return (self.goal if isinstance(self.goal, Observation) else Observation(self.goal)).of(active)
         if isinstance(self.goal, str):
             return self.goal
         return [sentence for sentence, keep in zip(self.goal, active.tolist(), strict=True) if keep]

@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from tqdm import tqdm
 
 from jepa_wm.control.goals import GoalSet
-from jepa_wm.envs.vector import TwoRoomsVectorEnv
+from jepa_wm.envs.world import VectorWorld
 from jepa_wm.statistics import wilson
 
-Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Pixels (E, C, H, W) and which environments are unsolved (E,) -> actions (E, A)."""
+Act = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""Pixels (E, C, H, W), which environments are unsolved (E,), and states (E, P) -> actions (E, A)."""
 
 
 class Outcome(NamedTuple):
@@ -36,6 +37,10 @@ class Outcome(NamedTuple):
         """Whether it was met at the last step, (E,)."""
         return self.reached[:, -1]
 
+    def solved(self, ends: bool) -> np.ndarray:
+        """Whether the goal counts as met, (E,): at any step where that ends the episode, else at the last one."""
+        return self.ever if ends else self.last
+
     def row(self, solved: np.ndarray) -> dict[str, Any]:
         """Success rate over `solved` (E,), with its Wilson interval."""
         count, episodes = int(solved.sum()), len(solved)
@@ -47,16 +52,22 @@ class Outcome(NamedTuple):
         }
 
 
-def make_world(goals: GoalSet, size: int) -> TwoRoomsVectorEnv:
+def make_world(goals: GoalSet, size: int) -> VectorWorld:
     """The environments of a goal set; a solved one plays on."""
-    world = TwoRoomsVectorEnv(len(goals.state), size=size, max_steps=10**9, autoreset_mode=AutoresetMode.DISABLED)
+    world = gymnasium.make_vec(
+        goals.environment,
+        num_envs=len(goals.state),
+        vectorization_mode="vector_entry_point",
+        size=size,
+        max_steps=10**9,
+        autoreset_mode=AutoresetMode.DISABLED,
+    ).unwrapped
+    assert isinstance(world, VectorWorld)
     world.reset(seed=0, options=goals.reset_options())
     return world
 
 
-def play(
-    world: TwoRoomsVectorEnv, goals: GoalSet, act: Act, steps: int, stop: bool, label: str, films: int = 0
-) -> Outcome:
+def play(world: VectorWorld, goals: GoalSet, act: Act, steps: int, stop: bool, label: str, films: int = 0) -> Outcome:
     """Play `steps` steps from the starts of a goal set.
 
     Args:
@@ -74,10 +85,12 @@ def play(
     for _ in tqdm(range(steps), desc=label, leave=False):
         active = ~solved if stop else np.ones_like(solved)
         if active.any():
-            actions = act(observation["pixels"], active) * active[:, None]
+            actions = act(observation["pixels"], active, observation["state"]) * active[:, None]
             observation, *_ = world.step(actions.astype(np.float32))
         states.append(world.state.copy())
         frames.append(observation["pixels"][:films].copy())
-        reached.append(goals.reached(world.state))
+        met = goals.reached(world.state)
+        # What is over stays as it ended, even where the world moves on by itself.
+        reached.append(met | solved if stop else met)
         solved |= reached[-1]
     return Outcome(np.stack(states, axis=1), np.stack(reached, axis=1), np.stack(frames, axis=1))

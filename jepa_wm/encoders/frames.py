@@ -12,7 +12,13 @@ from jepa_wm.standard import Standard
 
 
 class Frames(nn.Module):
-    """A way to read frames, which are encoded one by one."""
+    """A way to read frames, which are encoded one by one.
+
+    Attributes:
+        state_dim: numbers P of the state that are read beside the pixels.
+    """
+
+    state_dim = 0
 
     def latent_dim(self, encoder: Encoder) -> int:
         """Width D of a latent."""

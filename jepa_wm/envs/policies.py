@@ -50,6 +50,28 @@ class Uniform:
         """Nothing to forget."""
 
 
+class Replay:
+    """Actions that were recorded, then none.
+
+    Args:
+        actions: (E, T, A).
+    """
+
+    def __init__(self, actions: np.ndarray) -> None:
+        self.actions = actions
+        self._step = 0
+
+    def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray:
+        self._step += 1
+        if self._step > self.actions.shape[1]:
+            return np.zeros_like(self.actions[:, 0])
+        return self.actions[:, self._step - 1]
+
+    def reset(self) -> None:
+        """Begin again."""
+        self._step = 0
+
+
 class RandomWalk:
     """A random direction and speed, held for 2 to 16 steps: it sees both rooms, and the door between them.
 

@@ -10,7 +10,7 @@ from jepa_wm.files import read_json
 from jepa_wm.manifest import read_manifest
 
 STAGES = ("collect", "pretrain", "forecast", "plan", "probe")
-CONTROLS = ("random", "noop", "expert")
+CONTROLS = ("random", "noop", "expert", "replay")
 TRAINED = ("pretrain", "forecast")
 
 Row = dict[str, Any]
@@ -30,6 +30,7 @@ class Runs:
         films: rows of `plan/films/index.json`: file, goal, sentence, success.
         probes: rows of `probe/results.jsonl`: model, step, metric, value, null, interval, n.
         drift: by name, an error of imagination at each step of it.
+        strips: what the rows of an episode show in `probe/imagination.png`.
         dim: width of the latents, if known.
     """
 
@@ -40,6 +41,7 @@ class Runs:
     films: list[Row]
     probes: list[Row]
     drift: dict[str, list[float]]
+    strips: list[str]
     dim: int | None
 
     def policy(self, goal: str, policy: str) -> Row | None:
@@ -73,6 +75,7 @@ def read_runs(folder: Path) -> Runs:
         raise UserError(f"{folder} is not a folder; expected one with the runs {', '.join(STAGES)} in it")
     films = folder / "plan" / "films" / "index.json"
     drift = folder / "probe" / "drift.json"
+    imagined = read_json(drift) if drift.is_file() else {}
     return Runs(
         folder=folder,
         manifests={stage: read_manifest(folder / stage, stage) for stage in STAGES},
@@ -80,7 +83,8 @@ def read_runs(folder: Path) -> Runs:
         planning=_read_rows(folder / "plan" / "results.jsonl", {"goal", "policy", "success"}),
         films=_checked(read_json(films), films, {"file", "goal", "success"}) if films.is_file() else [],
         probes=_read_rows(folder / "probe" / "results.jsonl", {"model", "step", "metric", "value"}),
-        drift=_numbers(read_json(drift)) if drift.is_file() else {},
+        drift=_numbers(imagined),
+        strips=imagined.get("rows", ["real", "nearest"]),
         dim=_dim(folder / "forecast" / "model" / "encoder" / "config.json"),
     )
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from probes.report import learning, record, results
+from probes.report import imagined, learning, record, results
 from probes.report.html import Markup, element, join
 from probes.report.inputs import Runs
 
@@ -29,7 +29,7 @@ def page(runs: Runs, summary: dict[str, Any]) -> str:
             results.headline(summary),
             results.planning(runs),
             results.films(runs),
-            results.imagination(runs),
+            imagined.imagination(runs),
             results.probes(runs),
             learning.over_steps(runs),
             learning.training(runs),

@@ -1,14 +1,18 @@
-"""What came out: headline figures, planning, films, imagination, probes."""
+"""What came out: headline figures, planning, films, probes."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from probes.report.charts import BLUE, GREEN, GREY, Line, Panel, small_multiples
 from probes.report.html import Markup, bar, element, image, missing, note, section, table
 from probes.report.inputs import Row, Runs
 from probes.report.text import count, duration, gib, interval, number, percent
 
-CONTROLS = {"expert": "scripted expert", "random": "random", "noop": "no action"}
+CONTROLS = {
+    "expert": "scripted expert",
+    "replay": "recorded actions",
+    "random": "random",
+    "noop": "no action",
+}
 METRICS = {
     "position_r2": "position, R²",
     "region_knn": "region, kNN accuracy",
@@ -19,18 +23,6 @@ METRICS = {
     "spread_min": "spread, least dimension",
     "spread_median": "spread, median dimension",
 }
-DRIFT = {
-    "squared error of latents": {"imagined": "latent_error", "nothing changes": "still_error"},
-    "ratio of these two": {"imagined": "relative_error"},
-    "error of the position": {
-        "imagined": "position_error",
-        "nothing changes": "position_error_still",
-        "real latents": "position_error_real",
-    },
-}
-"""By the title of a panel, what is drawn in it."""
-
-LOOKS = {"imagined": (BLUE, "-"), "nothing changes": (GREY, "--"), "real latents": (GREEN, ":")}
 MODELS = {"pretrain": "pretrained", "random_init": "random init", "pixels": "raw pixels"}
 
 
@@ -72,7 +64,9 @@ def headline(summary: dict[str, Any]) -> Markup:
 
 
 def _planned(title: str, row: Row) -> Markup:
-    controls = [f"{policy} {percent(row[policy])}" for policy in ("random", "expert") if row[policy] is not None]
+    controls = [
+        f"{policy} {percent(row[policy])}" for policy in ("random", "expert", "replay") if row[policy] is not None
+    ]
     return _tile(title, percent(row["success"]), interval(row["ci95"], percent), *controls)
 
 
@@ -88,8 +82,8 @@ def planning(runs: Runs) -> Markup:
     rows = [_planning_row(row) for row in sorted(runs.planning, key=_planning_order)]
     header = ("goal", "policy", "", "reached", "95 % interval", "at the last step", "episodes", "left out", "s / plan")
     text = (
-        "Held-out starts and goals; intervals are Wilson's. An image goal is reached if the disc is at it at any step, "
-        "a text goal if the disc is in the named region at the last one. Starts that are solved already are left out. "
+        "Held-out starts and goals; intervals are Wilson's. An image goal is reached if it is met at any step, a text "
+        "goal if the disc is in the named region at the last one. Starts that are solved already are left out. "
         "One plan is for all episodes at once."
     )
     return section("Planning", table(header, rows, left=3), note(text))
@@ -130,34 +124,6 @@ def _film(path: Any, row: Row) -> Markup:
     goal = f"“{row['sentence']}”" if row.get("sentence") else f"{row['goal']} goal"
     mark = element("em", "reached", class_="yes") if row["success"] else element("em", "missed", class_="no")
     return element("figure", image(path, goal), element("figcaption", mark, goal))
-
-
-def imagination(runs: Runs) -> Markup:
-    """Imagined rollouts beside real ones, and how they drift apart."""
-    path = runs.folder / "probe" / "imagination.png"
-    text = (
-        "Test episodes, two rows each: above, the real frames; below, for each latent that the model imagined "
-        "from the first frame and the actions alone, the nearest real frame of the training episodes. What the latents "
-        "do not hold (see the factors below) is arbitrary in it."
-    )
-    picture = [element("div", image(path, text), class_="imagined"), note(text)] if path.is_file() else []
-    panels = _drift_panels(runs.drift)
-    chart = [element("figure", small_multiples(panels, "errors of imagination", "imagined step"))] if panels else []
-    absent = [] if picture else [missing("probe/imagination.png")]
-    absent += [] if chart else [missing("probe/drift.json")]
-    return section("Imagined against real", *picture, *chart, *absent)
-
-
-def _drift_panels(drift: dict[str, list[float]]) -> list[Panel]:
-    panels = []
-    for title, names in DRIFT.items():
-        lines = [
-            Line(label, dict(enumerate(drift[name], 1)), *LOOKS[label])
-            for label, name in names.items()
-            if name in drift
-        ]
-        panels += [Panel(title, lines)] if lines else []
-    return panels
 
 
 def probes(runs: Runs) -> Markup:

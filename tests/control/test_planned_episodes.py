@@ -14,8 +14,8 @@ from jepa_wm.contracts import Cost, Plan
 from jepa_wm.control import Controller, Search
 from jepa_wm.control.collect import collect
 from jepa_wm.control.evaluate import make_world, play
-from jepa_wm.control.goals import draw_goals
-from jepa_wm.control.plan import plan
+from jepa_wm.control.plan import HELD_OUT, plan
+from jepa_wm.control.two_rooms_goals import RegionGoals, RoomGoals
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
 from jepa_wm.envs import PUSH_T
@@ -27,6 +27,9 @@ from jepa_wm.manifest import write_manifest
 from jepa_wm.planning import CEM
 from jepa_wm.statistics import wilson
 from jepa_wm.world_model import WorldModel
+
+ROOM = (0.24771647155284882, 0.26211118698120117), (0.16353601217269897, 0.7890172600746155)
+REGION = (0.1501680165529251, 0.11149629950523376), [1, 11, 2, 10, 14, 9, 11, 10, 5, 16], 2
 
 
 class Scripted:
@@ -78,16 +81,24 @@ class TestController:
 
 
 class TestGoals:
+    def test_the_demo_has_the_goals_it_always_had(self) -> None:
+        """Figures of earlier versions are comparable: these were drawn before there were goals of other worlds."""
+        factors = {"agent_color": "sample", "agent_size": "sample"}
+        rooms, regions = (kind.sample(40, factors, HELD_OUT) for kind in (RoomGoals, RegionGoals))
+        np.testing.assert_allclose(rooms.state[7], ROOM[0], rtol=1e-6)
+        np.testing.assert_allclose(rooms.goal[39], ROOM[1], rtol=1e-6)
+        np.testing.assert_allclose(regions.state[39], REGION[0], rtol=1e-6)
+        assert (regions.regions[:10].tolist(), regions.excluded) == REGION[1:]
+
     def test_images_lie_in_the_other_room_and_the_seed_decides(self) -> None:
-        goals = draw_goals(60, {"agent_color": "sample"}, sentences=False, seed=3)
+        goals = RoomGoals.sample(60, {"agent_color": "sample"}, seed=3)
         assert ((goals.state[:, 0] < 0.5) != (goals.goal[:, 0] < 0.5)).all()
         assert not goals.reached(goals.state).any()
-        assert goals.to_json() == draw_goals(60, {"agent_color": "sample"}, sentences=False, seed=3).to_json()
-        assert goals.to_json() != draw_goals(60, {"agent_color": "sample"}, sentences=False, seed=4).to_json()
+        assert goals.to_json() == RoomGoals.sample(60, {"agent_color": "sample"}, seed=3).to_json()
+        assert goals.to_json() != RoomGoals.sample(60, {"agent_color": "sample"}, seed=4).to_json()
 
     def test_starts_inside_the_named_region_are_left_out_and_counted(self) -> None:
-        goals = draw_goals(200, {}, sentences=True, seed=0)
-        assert goals.regions is not None
+        goals = RegionGoals.sample(200, {}, seed=0)
         inside = [bool(REGIONS[r].contains(s)) for r, s in zip(goals.regions, goals.state, strict=True)]
         assert not any(inside)
         # One region of eighteen is drawn at random, so about one start in eighteen lies inside.
@@ -95,18 +106,18 @@ class TestGoals:
         assert goals.sentences[0] == REGIONS[goals.regions[0]].phrase
 
     def test_an_image_goal_is_met_within_the_published_distance(self) -> None:
-        goals = draw_goals(2, {}, sentences=False, seed=0)
+        goals = RoomGoals.sample(2, {}, seed=0)
         near = goals.goal + np.array([[SUCCESS_DISTANCE * 0.99, 0], [0, SUCCESS_DISTANCE * 1.01]], np.float32)
         assert goals.reached(near).tolist() == [True, False]
 
 
 class TestPlay:
     def test_the_expert_solves_what_standing_still_does_not(self) -> None:
-        goals = draw_goals(12, {}, sentences=False, seed=1)
+        goals = RoomGoals.sample(12, {}, seed=1)
         world = make_world(goals, 16)
         outcomes = {}
         for name, policy in (("expert", NoisyExpert(0.0)), ("noop", NoOp())):
-            act = lambda pixels, active, p=policy: p(world.state, goals.goal, world.factor_values)  # noqa: E731
+            act = lambda pixels, active, state, p=policy: p(state, goals.goal, world.factor_values)  # noqa: E731
             outcomes[name] = play(world, goals, act, 60, True, name, films=3)
         expert, noop = outcomes["expert"], outcomes["noop"]
         assert expert.ever.all() and not noop.ever.any() and expert.frames.shape == (3, 61, 3, 16, 16)
@@ -159,7 +170,32 @@ class TestVerb:
             self.run((folders[1], folders[1]), tmp_path / "a")
         assert not (tmp_path / "a").exists()
 
-    def test_episodes_of_another_world_are_refused(self, folders: tuple[str, str], tmp_path: Path) -> None:
-        collect(str(tmp_path / "other"), episodes=3, steps=3, size=16, environment=PUSH_T)
+    def test_worlds_and_kinds_of_goals_that_are_not_known_are_refused(
+        self, folders: tuple[str, str], tmp_path: Path
+    ) -> None:
+        for environment, said in (
+            ("Else-v0", "goals of Else-v0 are not known"),
+            (PUSH_T, "no sentences as goals; got"),
+        ):
+            config = {"environment": environment, "size": 16, "factors": None}
+            write_manifest(tmp_path / environment, "collect", config=config)
+            with pytest.raises(UserError, match=said):
+                self.run((folders[0], str(tmp_path / environment)), tmp_path / "a")
+        assert not (tmp_path / "a").exists()
+
+    def test_goals_of_an_earlier_run_are_played_again(self, folders: tuple[str, str], tmp_path: Path) -> None:
+        before = self.run(folders, tmp_path / "a")
+        search = Search(CEM(8, 2, 1), horizon=2)
+        plan(*folders, str(tmp_path / "b"), search, 9, 9, 12, seed=7, films=0, goals=str(tmp_path / "a"))
+        after = [json.loads(line) for line in (tmp_path / "b" / "results.jsonl").read_text().splitlines()]
+        for name in ("goals-image.json", "goals-text.json"):
+            assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+        fixed = [("image", "noop"), ("image", "expert"), ("text", "noop")]
+        for kind in fixed:
+            old, new = (next(r for r in rows if (r["goal"], r["policy"]) == kind) for rows in (before, after))
+            assert old == new
+        with pytest.raises(UserError, match=r"goals-image.json is missing; expected a folder"):
+            plan(*folders, str(tmp_path / "c"), search, goals=str(tmp_path))
+        (tmp_path / "goals-image.json").write_text('{"environment": "jepa_wm/PushT-v0"}')
         with pytest.raises(UserError, match="is of jepa_wm/PushT-v0; expected jepa_wm/TwoRooms-v0"):
-            self.run((folders[0], str(tmp_path / "other")), tmp_path / "a")
+            plan(*folders, str(tmp_path / "d"), search, goals=str(tmp_path))

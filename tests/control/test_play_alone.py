@@ -12,13 +12,14 @@ from jepa_wm.contracts import Cost, Plan
 from jepa_wm.control import Controller, Search
 from jepa_wm.control.evaluate import make_world, play
 from jepa_wm.control.films import SCALE, write_film
-from jepa_wm.control.goals import GoalSet, draw_goals
+from jepa_wm.control.goals import GoalSet
+from jepa_wm.control.two_rooms_goals import RegionGoals, RoomGoals
 from jepa_wm.dynamics import TransformerDynamics, Trunk
-from jepa_wm.encoders import GridPool, ViT
+from jepa_wm.encoders import GridPool, PatchFrames, StateFrames, ViT
 from jepa_wm.envs.language import REGIONS, region_of
 from jepa_wm.envs.policies import NoisyExpert
 from jepa_wm.envs.vector import TwoRoomsVectorEnv
-from jepa_wm.world_model import WorldModel
+from jepa_wm.world_model import Observation, WorldModel
 
 FACTORS = {"door_position": "sample", "agent_size": "sample"}
 
@@ -34,11 +35,11 @@ def alone(goals: GoalSet, number: int) -> tuple[TwoRoomsVectorEnv, np.ndarray, d
 
 @pytest.mark.parametrize("stop", [True, False])
 def test_a_batch_plays_what_each_episode_plays_alone(stop: bool) -> None:
-    goals = draw_goals(8, FACTORS, sentences=False, seed=2)
+    goals = RoomGoals.sample(8, FACTORS, seed=2)
     world, expert, steps = make_world(goals, 8), NoisyExpert(0.0), 45
     drift = np.array([[0.4, 0.7]], np.float32)
 
-    def act(pixels: np.ndarray, active: np.ndarray) -> np.ndarray:
+    def act(pixels: np.ndarray, active: np.ndarray, state: np.ndarray) -> np.ndarray:
         # Past its goal the expert would stay; the drift shows whether an episode is really over.
         towards = expert(world.state, goals.goal, world.factor_values)
         return np.where(goals.reached(world.state)[:, None], drift, towards)
@@ -62,7 +63,7 @@ def test_a_batch_plays_what_each_episode_plays_alone(stop: bool) -> None:
 
 def test_starts_that_are_left_out_are_counted_one_by_one() -> None:
     episodes, seed = 120, 11
-    goals = draw_goals(episodes, FACTORS, sentences=True, seed=seed)
+    goals = RegionGoals.sample(episodes, FACTORS, seed=seed)
     random = np.random.default_rng(seed)
     states, regions, excluded, number = [], [], 0, 0
     while len(states) < episodes:
@@ -77,7 +78,7 @@ def test_starts_that_are_left_out_are_counted_one_by_one() -> None:
         number += 1
     assert excluded > 0 and goals.excluded == excluded
     np.testing.assert_array_equal(goals.state, states)
-    assert goals.regions is not None and goals.regions.tolist() == regions
+    assert goals.regions.tolist() == regions
 
 
 class Listener:
@@ -113,6 +114,27 @@ def test_each_active_environment_is_planned_towards_its_own_image() -> None:
         assert costs(images, pixels, active) == pytest.approx(expected, rel=2e-2)
     shared = [costs(images[:1], pixels[i : i + 1], [True])[0] for i in (0, 2)]
     assert costs(images[0], pixels, [True, False, True, False]) == pytest.approx(shared, rel=2e-2)
+
+
+def test_each_active_environment_feels_its_own_state_and_has_the_state_of_its_own_goal() -> None:
+    torch.manual_seed(0)
+    frames = StateFrames(PatchFrames(), 2, 4)
+    encoder = ViT(patch=16, dim=8, depth=1, heads=2)
+    model = WorldModel(encoder, TransformerDynamics(12, trunk=Trunk(12, 1, 2)), frames=frames).eval()
+    images, pixels = torch.zeros(4, 3, 16, 16, dtype=torch.uint8), np.zeros((4, 3, 16, 16), np.uint8)
+    state, goals = np.arange(8, dtype=np.float32).reshape(4, 2), -(torch.arange(8.0).reshape(4, 2) ** 2)
+
+    def costs(active: list[bool]) -> list[float]:
+        listener = Listener()
+        Controller(model, Observation(images, goals), Search(listener, 2)).act(pixels, np.array(active), state)
+        return listener.costs.tolist()
+
+    with torch.no_grad():
+        felt, wanted = (model.encode(images[:, None], s[:, None]) for s in (torch.from_numpy(state), goals))
+    expected = (felt - wanted).square().mean(dim=(1, 2, 3)).tolist()
+    for active in ([True] * 4, [False, True, False, True], [False, False, True, False]):
+        kept = [cost for cost, keep in zip(expected, active, strict=True) if keep]
+        assert costs(active) == pytest.approx(kept, rel=2e-2)
 
 
 def test_a_film_holds_every_frame_beside_the_goal(tmp_path: Path) -> None:

@@ -3,14 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from jepa_wm.data import EpisodeShards
-from jepa_wm.dynamics import TransformerDynamics, Trunk
+from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk, rollouts
+from jepa_wm.dynamics.heads import PixelHead, StateHead
+from jepa_wm.encoders import PatchFrames, StateFrames, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
 from jepa_wm.world_model import WorldModel
-from probes.features import encode, read_splits
-from probes.imagine import Imagination, compare, drift, nearest, position_reader, roll_out, write_imagination
+from probes.features import read_splits
+from probes.imagine import Imagination, drift, position_reader, roll_out, write_imagination
+from probes.strips import compare, nearest
 
 
 @pytest.fixture(scope="module")
@@ -28,43 +32,64 @@ def trained(world_model):
     return WorldModel(world_model.encoder, dynamics).eval()
 
 
+@pytest.fixture(scope="module")
+def furnished():
+    """An ensemble that reads patches and states, and that is read by heads: where things are, what they look like."""
+    torch.manual_seed(2)
+    encoder = ViT(patch=16, dim=12, depth=1, heads=2)
+    dynamics = Ensemble(TransformerDynamics(16, (2, 2), trunk=Trunk(16, 1, 2)), 3)
+    heads = {"where": StateHead(16, 4, 2, 8), "looks": PixelHead(16, 4, 16, 4)}
+    for part in (dynamics, *heads.values()):
+        for parameter in part.parameters():
+            parameter.data = 0.2 * torch.randn_like(parameter)
+    return WorldModel(encoder, dynamics, frames=StateFrames(PatchFrames(), 2, 4), heads=heads).eval()
+
+
 def test_real_frames_are_those_after_each_block(world_model, shards):
     imagination = roll_out(world_model, shards)
     assert imagination.frames.shape[:2] == (5, 5)
     for number, episode in enumerate(shards):
         assert np.array_equal(imagination.frames[number], episode.frames[[0, 5, 10, 15, 20]])
         assert np.array_equal(imagination.state[number], episode.state[[0, 5, 10, 15, 20]])
-    torch.testing.assert_close(imagination.real[:, 3], encode(world_model.encoder, imagination.frames[:, 3]))
+    with torch.no_grad():
+        torch.testing.assert_close(imagination.real[:, 3, 0], world_model.encoder.pooled(imagination.frames[:, 3]))
 
 
 def test_each_step_follows_from_the_last_and_its_own_actions(trained, shards):
     imagined = roll_out(trained, shards).imagined
     episode = shards[2]
-    torch.testing.assert_close(imagined[2, :1], encode(trained.encoder, torch.from_numpy(episode.frames[[0]])))
+    with torch.no_grad():
+        torch.testing.assert_close(imagined[2, :1, 0], trained.encoder.pooled(torch.from_numpy(episode.frames[[0]])))
     blocks = torch.from_numpy(episode.actions[:20]).reshape(1, 4, 10)
     with torch.no_grad():
-        forced = trained.dynamics(imagined[2:3, :4, None], blocks)[0, :, 0]
+        forced = trained.dynamics(imagined[2:3, :4], blocks)[0]
     torch.testing.assert_close(imagined[2, 1:], forced)
     assert not torch.allclose(imagined[2, 1:], imagined[2, :-1], atol=1e-2)
 
 
 def test_a_model_of_a_world_that_stands_still_drifts_like_standing_still(world_model, shards):
-    result = drift(roll_out(world_model, shards), lambda z: z[..., :2])
+    result = drift(roll_out(world_model, shards), {"position": lambda z: z[..., 0, :2]})
     assert result["step"] == [1, 2, 3, 4]
     np.testing.assert_allclose(result["relative_error"], 1.0)
     assert result["position_error"] == result["position_error_still"]
+    assert "uncertainty" not in result
 
 
 def test_drift_by_hand():
     state = torch.tensor([[[0.0, 0.0], [3.0, 4.0], [6.0, 8.0]]])
     imagined = torch.tensor([[[0.0, 0.0], [3.0, 0.0], [6.0, 8.0]]])
-    result = drift(Imagination(torch.zeros(1, 3, 3, 2, 2), state, state, imagined), lambda z: z)
+    real, imagined, uncertainty = state[:, :, None], imagined[:, :, None], torch.tensor([[1.0, 3.0]])
+    imagination = Imagination(torch.zeros(1, 3, 3, 2, 2), state, real, imagined, uncertainty)
+    result = drift(imagination, {"position": lambda z: z[:, :, 0], "my_head": lambda z: z[:, :, 0] + 5})
     assert result["latent_error"] == [16.0, 0.0]
     assert result["still_error"] == [25.0, 100.0]
     np.testing.assert_allclose(result["relative_error"], [0.64, 0.0])
     assert result["position_error"] == [4.0, 0.0]
     assert result["position_error_real"] == [0.0, 0.0]
     assert result["position_error_still"] == [5.0, 10.0]
+    np.testing.assert_allclose(result["my_head_error"], [26**0.5, 50**0.5])
+    np.testing.assert_allclose(result["my_head_error_real"], [50**0.5] * 2)
+    assert result["uncertainty"] == [1.0, 3.0]
 
 
 def test_the_reader_finds_a_linear_position():
@@ -89,6 +114,42 @@ def test_nearest_is_by_euclidean_distance():
     assert nearest(queries, gallery).tolist() == torch.cdist(queries, gallery).argmin(dim=1).tolist() == [1, 2, 0]
 
 
+def test_frames_are_read_as_the_model_reads_them_with_their_states(furnished, shards):
+    imagination = roll_out(furnished, shards)
+    with torch.no_grad():
+        patches = furnished.encoder(imagination.frames[:, 2])
+        felt = furnished.frames.embed(furnished.frames.standard(imagination.state[:, 2]))
+        torch.testing.assert_close(imagination.real[:, 2, :, :12], patches)
+        torch.testing.assert_close(imagination.real[:, 2, :, 12:], felt[:, None].expand(-1, 4, -1))
+        blocks = torch.from_numpy(np.stack([episode.actions[:20] for episode in shards])).reshape(5, 4, 10)
+        members = rollouts(furnished.dynamics, imagination.real[:, :1], blocks[:, :0], blocks)
+    torch.testing.assert_close(imagination.imagined[:, 1:], members.mean(dim=0))
+    apart = (members - members.mean(dim=0)).square().sum(dim=0) / 2
+    torch.testing.assert_close(imagination.uncertainty, apart.mean(dim=(-2, -1)).sqrt())
+
+
+def test_what_heads_read_of_imagination_is_written_and_drawn(tmp_path, furnished, shards, collection):
+    write_imagination(tmp_path, furnished, shards, read_splits(str(collection), 200, 0))
+    result, imagination = read_json(tmp_path / "drift.json"), roll_out(furnished, shards)
+    assert result["rows"] == ["real", "nearest", "looks_head"]
+    where, looks = furnished.heads["where"], furnished.heads["looks"]
+    with torch.no_grad():
+        for name, latents in (("", imagination.imagined), ("_real", imagination.real)):
+            distance = (where(latents) - imagination.state).square().sum(dim=-1).sqrt()
+            np.testing.assert_allclose(result[f"where_head_error{name}"], distance.mean(dim=0)[1:], rtol=1e-5)
+        drawn = looks(imagination.imagined[3, 2])
+    np.testing.assert_allclose(result["uncertainty"], imagination.uncertainty.mean(dim=0), rtol=1e-6)
+    picture = np.asarray(Image.open(tmp_path / "imagination.png"))
+    assert picture.shape == (2 * (12 * 34 - 2), 2 * (5 * 34 - 2), 3)
+    # Sixteen pixels drawn as 32, and these doubled.
+    top, left = 2 * 34 * (3 * 3 + 2), 2 * 34 * 2
+    cell = picture[top : top + 64, left : left + 64]
+    np.testing.assert_array_equal(cell[1::4, 1::4].transpose(2, 0, 1), (drawn * 255).round().byte())
+    assert (cell.reshape(16, 4, 16, 4, 3) == cell[::4, ::4].reshape(16, 1, 16, 1, 3)).all()
+    seen = picture[top - 2 * 34 * 2 : top - 2 * 34 * 2 + 64, left : left + 64]
+    np.testing.assert_array_equal(seen[::2, ::2].transpose(2, 0, 1), imagination.frames[3, 2])
+
+
 def test_films_lie_in_pairs_of_rows():
     values = torch.arange(2 * 3, dtype=torch.uint8).reshape(2, 3, 1, 1, 1)
     above, below = ((values + start).expand(2, 3, 3, 4, 5) for start in (10, 110))
@@ -96,6 +157,9 @@ def test_films_lie_in_pairs_of_rows():
     assert picture.shape == (2 * (4 * 4 + 3 * 2), 2 * (3 * 5 + 2 * 2), 3)
     rows = [0, 12, 24, 36]
     assert picture[rows][:, [0, 14, 28], 0].tolist() == [[10, 11, 12], [110, 111, 112], [13, 14, 15], [113, 114, 115]]
+    third = np.asarray(compare(above, below, above))
+    assert third.shape == (2 * (6 * 4 + 5 * 2), 2 * (3 * 5 + 2 * 2), 3)
+    assert third[::12, 0, 0].tolist() == [10, 110, 10, 13, 113, 13]
     assert (picture[8:12] == 255).all() and (picture[:, 10:14] == 255).all()
 
 
@@ -103,7 +167,7 @@ def test_both_files_are_written(tmp_path, trained, shards, collection):
     rows = read_splits(str(collection), 200, 0)
     write_imagination(tmp_path, trained, shards, rows)
     result = read_json(tmp_path / "drift.json")
-    assert result["frame_skip"] == 5 and result["episodes"] == 5
+    assert result["frame_skip"] == 5 and result["episodes"] == 5 and result["rows"] == ["real", "nearest"]
     assert (tmp_path / "imagination.png").is_file()
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from jepa_wm.manifest import read_manifest, write_manifest
 from jepa_wm.statistics import wilson
 from probes.report import report, summary_table
 from probes.report.html import escape
+from probes.report.imagined import imagination
 from probes.report.inputs import STAGES, read_curves, read_runs
 from probes.report.learning import probe_panel
 from probes.report.summary import summarise
@@ -272,6 +274,18 @@ class TestPage:
         assert all(
             f">{label}<" in drift for label in ("imagined", "nothing changes", "real latents", "ratio of these two")
         )
+
+    def test_what_the_models_heads_read_and_drew_is_shown_and_said(self, template: Path, tmp_path: Path) -> None:
+        runs = read_runs(template)
+        plain = str(imagination(runs))
+        assert "2 rows each" in plain and "uncertainty" not in plain and "draws" not in plain
+        drift = runs.drift | {"where_head_error": [0.1, 0.2, 0.3], "where_head_error_real": [0.1] * 3}
+        furnished = replace(
+            runs, drift=drift | {"uncertainty": [0.1, 0.2, 0.4]}, strips=["real", "nearest", "looks_head"]
+        )
+        text = str(imagination(furnished))
+        assert "3 rows each" in text and "(3) what the model&#x27;s &#x27;looks&#x27; draws" in text
+        assert all(f">{title}<" in text for title in ("uncertainty of the ensemble", "error of 'where', by a head"))
 
     def test_forecasting_follows_pretraining_on_one_axis(self, template: Path) -> None:
         panel = probe_panel(read_runs(template), "position_r2")
