@@ -23,7 +23,7 @@ from jepa_wm.files import atomic_path
 from jepa_wm.manifest import is_complete
 from jepa_wm.paths import config_root
 from jepa_wm.world_model import WorldModel
-from probes.drift import encode, read_films, stray
+from probes.drift import encode, in_variances, noisy, read_film, stray
 from probes.features import draw_rows
 from probes.imagine import position_reader
 from probes.report.charts import BLUE, GREY, ORANGE, Line, Panel, small_multiples
@@ -85,18 +85,19 @@ def measured(run: Path, world: str) -> dict[str, np.ndarray]:
 @torch.no_grad()
 def measure(model: WorldModel, shards: Path, world: str) -> dict[str, Tensor]:
     """Errors (E, K): of the latents, and of the places that are read off them, in sides of the world."""
-    film = read_films(EpisodeShards(str(shards), "test"), SKIP, SEEN + HORIZON, EPISODES)
-    found = stray(model, film, SEEN)
-    errors = found.errors()
+    film = read_film(EpisodeShards(str(shards), "test"), SKIP, SEEN + HORIZON, EPISODES)
+    found, disturbed = stray(model, film, SEEN), noisy(model, film)[:, SEEN:]
+    latents = {"imagined": found.imagined, "still": found.still, "noisy": disturbed}
+    errors = {name: in_variances(z, found.real) for name, z in latents.items()}
     known = [
-        (encode(model, rows.pixels[:, None])[:, 0], rows.state)
+        (encode(model, rows.pixels, rows.state).flatten(1), rows.state)
         for split, share in (("train", 1.0), ("val", 0.1))
         for rows in [draw_rows(EpisodeShards(str(shards), split), round(share * FRAMES), np.random.default_rng(0))]
     ]
     read, state = position_reader(known[0], known[1]), film.state[:, SEEN:]
     for thing, place in MOVING[world].items():
-        for name, latents in (("imagined", found.imagined), ("still", found.still), ("noisy", found.real)):
-            errors[f"{thing} {name}"] = (read(latents) - state)[..., place].norm(dim=-1)
+        for name, z in (latents | {"real": found.real}).items():
+            errors[f"{thing} {name}"] = (read(z.flatten(2)) - state)[..., place].norm(dim=-1)
     return errors
 
 
@@ -119,7 +120,8 @@ def rows_of(runs: dict[str, dict[str, np.ndarray]], thing: str) -> dict[str, dic
     """A table's rows: each family's error after some steps, and standing still and the floor beside it."""
     rows = {}
     for family, errors in runs.items():
-        imagined, still, floor = (errors[f"{thing} {kind}".strip()] for kind in ("imagined", "still", "noisy"))
+        kinds = ("imagined", "still", "real" if thing else "noisy")
+        imagined, still, floor = (errors[f"{thing} {kind}".strip()] for kind in kinds)
         rows[family] = {f"{step}": shown(imagined[..., step - 1]) for step in SHOWN}
         rows[family] |= {f"still, {step}": f"{still[..., step - 1].mean():.3f}" for step in (1, HORIZON)}
         rows[family] |= {"floor": f"{floor.mean():.3f}"}

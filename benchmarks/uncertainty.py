@@ -19,7 +19,7 @@ from benchmarks.drift import EPISODES, HORIZON, SEEN, SKIP, UNCERTAIN, WORLDS, c
 from benchmarks.tables import RESULTS, machine, markdown, replace_section
 from jepa_wm.data import EpisodeShards
 from jepa_wm.world_model import WorldModel
-from probes.drift import Stray, read_films, stray
+from probes.drift import Stray, read_film, stray
 
 WORST = 0.1
 ASKED = 0.8
@@ -34,7 +34,7 @@ def scores(found: Stray) -> dict[str, Tensor]:
     """What may tell of errors (E, K), by name."""
     assert found.uncertainty is not None
     steps = torch.arange(1.0, found.real.shape[1] + 1).expand(len(found.real), -1)
-    moved = (found.imagined - found.still).norm(dim=-1)
+    moved = (found.imagined - found.still).square().sum(dim=(-2, -1)).sqrt()
     return {"uncertainty": found.uncertainty, "steps ahead": steps, "distance moved": moved}
 
 
@@ -48,9 +48,9 @@ def auroc(score: Tensor, errors: Tensor) -> tuple[float, float]:
 
 def row(model: WorldModel, shards: Path) -> dict[str, float]:
     """AUROC of each score, and the expected error over the one there was."""
-    film = read_films(EpisodeShards(str(shards), "test"), SKIP, SEEN + HORIZON, EPISODES)
+    film = read_film(EpisodeShards(str(shards), "test"), SKIP, SEEN + HORIZON, EPISODES)
     found = stray(model, film, SEEN)
-    errors = (found.imagined - found.real).square().mean(dim=-1).sqrt()
+    errors = (found.imagined - found.real).square().mean(dim=(-2, -1)).sqrt()
     figures = {}
     for name, score in scores(found).items():
         figures[name], figures[f"{name}, within a step"] = auroc(score, errors)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jepa_wm.data import EpisodeShards
+from jepa_wm.data import BrokenSample, Episode, EpisodeShards
+from jepa_wm.data.broken import BrokenList
 from jepa_wm.errors import UserError
 from jepa_wm.world_model import WorldModel
 from probes.features import BATCH
 
 GREY_LEVELS = 5.0
-"""Standard deviation of the noise on the pixels, of 255, that the encoder's own noise is told by."""
 
 
 class Film(NamedTuple):
@@ -33,88 +33,96 @@ class Film(NamedTuple):
 
 
 class Stray(NamedTuple):
-    """Latents of the K frames to come, flattened (E, K, N * D), and what is expected of the imagined ones.
+    """Latents (E, K, N, D) of the K frames to come.
 
     Attributes:
         real: of the frames.
         imagined: from the frames that were seen, and the recorded actions.
         still: of the last frame that was seen, K times: nothing changes.
-        noisy: of the frames with noise on their pixels.
-        uncertainty: what the model expects its error to be (E, K), the root mean square over N and D; None if it
-            does not know.
+        uncertainty: what an ensemble expects its error to be (E, K), the root mean square over N and D; None of a
+            single predictor.
     """
 
     real: Tensor
     imagined: Tensor
     still: Tensor
-    noisy: Tensor
-    uncertainty: Tensor | None
-
-    def errors(self) -> dict[str, Tensor]:
-        """Squared errors (E, K) of what is imagined, of standing still and of noisy pixels, in parts of the variance.
-
-        The variance is that of the real latents over episodes and steps; 1 is the error of always expecting their mean.
-        """
-        variance = self.real.flatten(0, 1).var(dim=0).sum()
-        kinds = {"imagined": self.imagined, "still": self.still, "noisy": self.noisy}
-        return {name: (other - self.real).square().sum(dim=-1) / variance for name, other in kinds.items()}
+    uncertainty: Tensor | None = None
 
 
-def read_films(shards: EpisodeShards, frame_skip: int, frames: int, episodes: int) -> Film:
-    """The beginnings of the first `episodes` that are long enough, `frames` frames each.
+def read_film(shards: EpisodeShards, frame_skip: int, frames: int | None = None, episodes: int | None = None) -> Film:
+    """The beginnings of episodes; broken ones, and ones that are too short, are left out, broken ones reported.
+
+    Args:
+        shards: the episodes.
+        frame_skip: environment steps between two frames.
+        frames: frames T + K of each; as many as fit into the shortest episode if none are given.
+        episodes: how many of those that are long enough, from the first on; all if none is given.
 
     Raises:
-        UserError: if none is.
+        UserError: if no episode is long enough for so many frames, or for two, or all are broken.
     """
+    lengths = shards.lengths()
+    if not frames:
+        # Length 0 stands for metadata that cannot be read.
+        frames = max(int(min(length for length in lengths.tolist() if length) - 1) // frame_skip + 1, 2)
     span = (frames - 1) * frame_skip
-    long_enough = np.flatnonzero(shards.lengths() > span)[:episodes].tolist()
-    if not long_enough:
+    if not (lengths > span).any():
         raise UserError(
             f"{shards} has no episode of {span + 1} frames, which {frames} frames {frame_skip} steps apart need; the "
-            f"longest has {max(shards.lengths())}"
+            f"longest has {max(lengths)}"
         )
-    read = [shards[index] for index in long_enough]
+    read = _read(shards, np.flatnonzero((lengths > span) | (lengths == 0))[:episodes].tolist())
     times = np.arange(0, span + 1, frame_skip)
     actions = np.stack([episode.actions[:span].reshape(frames - 1, -1) for episode in read])
     pixels, state = (np.stack([getattr(episode, name)[times] for episode in read]) for name in ("frames", "state"))
     return Film(*map(torch.from_numpy, (pixels, actions, state)))
 
 
-@torch.no_grad()
-def encode(model: WorldModel, pixels: Tensor, state: Tensor | None = None) -> Tensor:
-    """Latents (E, T, N * D) of pixels uint8 (E, T, C, H, W), some episodes at a time."""
-    size = max(BATCH // pixels.shape[1], 1)
-    states = [None] * len(pixels) if state is None else state.split(size)
-    return torch.cat(
-        [model.encode(part, own).flatten(2).cpu() for part, own in zip(pixels.split(size), states, strict=False)]
-    )
+def _read(shards: EpisodeShards, numbers: list[int]) -> list[Episode]:
+    episodes, broken = [], BrokenList(str(shards), len(shards))
+    for number in numbers:
+        try:
+            episodes.append(shards[number])
+        except BrokenSample as error:
+            broken.add(error)
+    if not episodes:
+        raise UserError(f"every episode of {shards} is broken")
+    return episodes
 
 
 @torch.no_grad()
-def stray(model: WorldModel, film: Film, seen: int = 1, seed: int = 0) -> Stray:
-    """Imagine each episode behind its first `seen` frames.
+def encode(model: WorldModel, pixels: Tensor, state: Tensor) -> Tensor:
+    """A world model's latents (n, N, D) of pixels uint8 (n, C, H, W) with their states (n, P), batch by batch."""
+    batches = zip(pixels[:, None].split(BATCH), state[:, None].split(BATCH), strict=True)
+    return torch.cat([model.encode(*batch)[:, 0].cpu() for batch in batches])
 
-    Args:
-        model: the world model, in eval mode.
-        film: the episodes.
-        seen: frames T that the model may look at.
-        seed: of the noise.
-    """
-    pixels, actions, state = film
-    real = encode(model, pixels, state)
-    size = max(BATCH // pixels.shape[1], 1)
+
+@torch.no_grad()
+def stray(model: WorldModel, film: Film, seen: int = 1) -> Stray:
+    """Imagine each episode behind its first `seen` frames."""
+    real = encode(model, film.pixels.flatten(0, 1), film.state.flatten(0, 1)).unflatten(0, film.state.shape[:2])
+    batches = zip(*(part.split(max(BATCH // film.state.shape[1], 1)) for part in film), strict=True)
     parts = [
-        model.imagine(p[:, :seen], a[:, seen - 1 :], a[:, : seen - 1], s[:, :seen], clip=True)
-        for p, a, s in zip(pixels.split(size), actions.split(size), state.split(size), strict=True)
+        model.imagine(pixels[:, :seen], actions[:, seen - 1 :], actions[:, : seen - 1], state[:, :seen], clip=True)
+        for pixels, actions, state in batches
     ]
+    imagined = torch.cat([part.latents.cpu() for part in parts])
     uncertain = [part.uncertainty.cpu() for part in parts if part.uncertainty is not None]
-    noise = torch.randn(pixels[:, seen:].shape, generator=torch.Generator().manual_seed(seed))
-    disturbed = (pixels[:, seen:] + GREY_LEVELS * noise).round().clamp(0, 255).to(torch.uint8)
-    ahead = real[:, seen:]
-    return Stray(
-        ahead,
-        torch.cat([part.latents.flatten(2).cpu() for part in parts]),
-        real[:, seen - 1 : seen].expand_as(ahead),
-        encode(model, disturbed, state[:, seen:]),
-        torch.cat(uncertain) if uncertain else None,
-    )
+    still = real[:, seen - 1 : seen].expand_as(imagined)
+    return Stray(real[:, seen:], imagined, still, torch.cat(uncertain) if uncertain else None)
+
+
+def noisy(model: WorldModel, film: Film, seed: int = 0) -> Tensor:
+    """Latents (E, T + K, N, D) of the same frames with Gaussian noise on their pixels, of five grey levels."""
+    noise = torch.randn(film.pixels.shape, generator=torch.Generator().manual_seed(seed))
+    pixels = (film.pixels + GREY_LEVELS * noise).round().clamp(0, 255).byte()
+    return encode(model, pixels.flatten(0, 1), film.state.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+
+
+def in_variances(other: Tensor, real: Tensor) -> Tensor:
+    """Squared errors (E, K) of latents (E, K, N, D), in parts of the variance that the real ones have over E and K.
+
+    1 is the error of always expecting their mean.
+    """
+    variance = real.flatten(0, 1).var(dim=0).sum()
+    return (other - real).square().sum(dim=(-2, -1)) / variance

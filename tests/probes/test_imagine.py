@@ -12,8 +12,9 @@ from jepa_wm.encoders import PatchFrames, StateFrames, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
 from jepa_wm.world_model import WorldModel
+from probes.drift import Stray, read_film, stray
 from probes.features import read_splits
-from probes.imagine import Imagination, drift, position_reader, roll_out, write_imagination
+from probes.imagine import drift, position_reader, write_imagination
 from probes.strips import compare, nearest
 
 
@@ -45,30 +46,29 @@ def furnished():
     return WorldModel(encoder, dynamics, frames=StateFrames(PatchFrames(), 2, 4), heads=heads).eval()
 
 
-def test_real_frames_are_those_after_each_block(world_model, shards):
-    imagination = roll_out(world_model, shards)
-    assert imagination.frames.shape[:2] == (5, 5)
+def test_a_film_has_the_frames_after_each_block_that_fits_into_every_episode(shards):
+    film = read_film(shards, 5)
+    assert film.pixels.shape[:2] == (5, 5)
     for number, episode in enumerate(shards):
-        assert np.array_equal(imagination.frames[number], episode.frames[[0, 5, 10, 15, 20]])
-        assert np.array_equal(imagination.state[number], episode.state[[0, 5, 10, 15, 20]])
-    with torch.no_grad():
-        torch.testing.assert_close(imagination.real[:, 3, 0], world_model.encoder.pooled(imagination.frames[:, 3]))
+        assert np.array_equal(film.pixels[number], episode.frames[[0, 5, 10, 15, 20]])
+        assert np.array_equal(film.state[number], episode.state[[0, 5, 10, 15, 20]])
 
 
 def test_each_step_follows_from_the_last_and_its_own_actions(trained, shards):
-    imagined = roll_out(trained, shards).imagined
-    episode = shards[2]
+    found, episode = stray(trained, read_film(shards, 5)), shards[2]
+    imagined = torch.cat([found.still[2:3, :1], found.imagined[2:3]], dim=1)
     with torch.no_grad():
-        torch.testing.assert_close(imagined[2, :1, 0], trained.encoder.pooled(torch.from_numpy(episode.frames[[0]])))
+        torch.testing.assert_close(imagined[:, 0, 0], trained.encoder.pooled(torch.from_numpy(episode.frames[[0]])))
     blocks = torch.from_numpy(episode.actions[:20]).reshape(1, 4, 10)
     with torch.no_grad():
-        forced = trained.dynamics(imagined[2:3, :4], blocks)[0]
-    torch.testing.assert_close(imagined[2, 1:], forced)
-    assert not torch.allclose(imagined[2, 1:], imagined[2, :-1], atol=1e-2)
+        forced = trained.dynamics(imagined[:, :4], blocks)
+    torch.testing.assert_close(imagined[:, 1:], forced)
+    assert not torch.allclose(imagined[:, 1:], imagined[:, :-1], atol=1e-2)
 
 
 def test_a_model_of_a_world_that_stands_still_drifts_like_standing_still(world_model, shards):
-    result = drift(roll_out(world_model, shards), {"position": lambda z: z[..., 0, :2]})
+    film = read_film(shards, 5)
+    result = drift(stray(world_model, film), film.state[:, 1:], {"position": lambda z: z[..., 0, :2]})
     assert result["step"] == [1, 2, 3, 4]
     np.testing.assert_allclose(result["relative_error"], 1.0)
     assert result["position_error"] == result["position_error_still"]
@@ -76,11 +76,11 @@ def test_a_model_of_a_world_that_stands_still_drifts_like_standing_still(world_m
 
 
 def test_drift_by_hand():
-    state = torch.tensor([[[0.0, 0.0], [3.0, 4.0], [6.0, 8.0]]])
-    imagined = torch.tensor([[[0.0, 0.0], [3.0, 0.0], [6.0, 8.0]]])
-    real, imagined, uncertainty = state[:, :, None], imagined[:, :, None], torch.tensor([[1.0, 3.0]])
-    imagination = Imagination(torch.zeros(1, 3, 3, 2, 2), state, real, imagined, uncertainty)
-    result = drift(imagination, {"position": lambda z: z[:, :, 0], "my_head": lambda z: z[:, :, 0] + 5})
+    state = torch.tensor([[[3.0, 4.0], [6.0, 8.0]]])
+    imagined = torch.tensor([[[3.0, 0.0], [6.0, 8.0]]])
+    real, uncertainty = state[:, :, None], torch.tensor([[1.0, 3.0]])
+    found = Stray(real, imagined[:, :, None], torch.zeros_like(real), uncertainty)
+    result = drift(found, state, {"position": lambda z: z[:, :, 0], "my_head": lambda z: z[:, :, 0] + 5})
     assert result["latent_error"] == [16.0, 0.0]
     assert result["still_error"] == [25.0, 100.0]
     np.testing.assert_allclose(result["relative_error"], [0.64, 0.0])
@@ -115,30 +115,31 @@ def test_nearest_is_by_euclidean_distance():
 
 
 def test_frames_are_read_as_the_model_reads_them_with_their_states(furnished, shards):
-    imagination = roll_out(furnished, shards)
+    film = read_film(shards, 5)
+    found = stray(furnished, film)
     with torch.no_grad():
-        patches = furnished.encoder(imagination.frames[:, 2])
-        felt = furnished.frames.embed(furnished.frames.standard(imagination.state[:, 2]))
-        torch.testing.assert_close(imagination.real[:, 2, :, :12], patches)
-        torch.testing.assert_close(imagination.real[:, 2, :, 12:], felt[:, None].expand(-1, 4, -1))
-        blocks = torch.from_numpy(np.stack([episode.actions[:20] for episode in shards])).reshape(5, 4, 10)
-        members = rollouts(furnished.dynamics, imagination.real[:, :1], blocks[:, :0], blocks)
-    torch.testing.assert_close(imagination.imagined[:, 1:], members.mean(dim=0))
+        patches = furnished.encoder(film.pixels[:, 2])
+        felt = furnished.frames.embed(furnished.frames.standard(film.state[:, 2]))
+        torch.testing.assert_close(found.real[:, 1, :, :12], patches)
+        torch.testing.assert_close(found.real[:, 1, :, 12:], felt[:, None].expand(-1, 4, -1))
+        members = rollouts(furnished.dynamics, found.still[:, :1], film.actions[:, :0], film.actions)
+    torch.testing.assert_close(found.imagined, members.mean(dim=0))
     apart = (members - members.mean(dim=0)).square().sum(dim=0) / 2
-    torch.testing.assert_close(imagination.uncertainty, apart.mean(dim=(-2, -1)).sqrt())
+    torch.testing.assert_close(found.uncertainty, apart.mean(dim=(-2, -1)).sqrt())
 
 
 def test_what_heads_read_of_imagination_is_written_and_drawn(tmp_path, furnished, shards, collection):
     write_imagination(tmp_path, furnished, shards, read_splits(str(collection), 200, 0))
-    result, imagination = read_json(tmp_path / "drift.json"), roll_out(furnished, shards)
+    result, film = read_json(tmp_path / "drift.json"), read_film(shards, 5)
+    found = stray(furnished, film)
     assert result["rows"] == ["real", "nearest", "looks_head"]
     where, looks = furnished.heads["where"], furnished.heads["looks"]
     with torch.no_grad():
-        for name, latents in (("", imagination.imagined), ("_real", imagination.real)):
-            distance = (where(latents) - imagination.state).square().sum(dim=-1).sqrt()
-            np.testing.assert_allclose(result[f"where_head_error{name}"], distance.mean(dim=0)[1:], rtol=1e-5)
-        drawn = looks(imagination.imagined[3, 2])
-    np.testing.assert_allclose(result["uncertainty"], imagination.uncertainty.mean(dim=0), rtol=1e-6)
+        for name, latents in (("", found.imagined), ("_real", found.real)):
+            distance = (where(latents) - film.state[:, 1:]).square().sum(dim=-1).sqrt()
+            np.testing.assert_allclose(result[f"where_head_error{name}"], distance.mean(dim=0), rtol=1e-5)
+        drawn = looks(found.imagined[3, 1])
+    np.testing.assert_allclose(result["uncertainty"], found.uncertainty.mean(dim=0), rtol=1e-6)
     picture = np.asarray(Image.open(tmp_path / "imagination.png"))
     assert picture.shape == (2 * (12 * 34 - 2), 2 * (5 * 34 - 2), 3)
     # Sixteen pixels drawn as 32, and these doubled.
@@ -147,7 +148,7 @@ def test_what_heads_read_of_imagination_is_written_and_drawn(tmp_path, furnished
     np.testing.assert_array_equal(cell[1::4, 1::4].transpose(2, 0, 1), (drawn * 255).round().byte())
     assert (cell.reshape(16, 4, 16, 4, 3) == cell[::4, ::4].reshape(16, 1, 16, 1, 3)).all()
     seen = picture[top - 2 * 34 * 2 : top - 2 * 34 * 2 + 64, left : left + 64]
-    np.testing.assert_array_equal(seen[::2, ::2].transpose(2, 0, 1), imagination.frames[3, 2])
+    np.testing.assert_array_equal(seen[::2, ::2].transpose(2, 0, 1), film.pixels[3, 2])
 
 
 def test_films_lie_in_pairs_of_rows():
@@ -171,7 +172,6 @@ def test_both_files_are_written(tmp_path, trained, shards, collection):
     assert (tmp_path / "imagination.png").is_file()
 
 
-def test_an_episode_shorter_than_a_block_is_refused(shards, world_model):
-    model = WorldModel(world_model.encoder, TransformerDynamics(latent_dim=16, frame_skip=40))
-    with pytest.raises(UserError, match="25 frames; expected at least 41"):
-        roll_out(model, shards)
+def test_episodes_shorter_than_a_block_are_refused(shards):
+    with pytest.raises(UserError, match="no episode of 41 frames, which 2 frames 40 steps apart need; the longest has"):
+        read_film(shards, 40)
