@@ -4,15 +4,12 @@ A new objective is found by itself; all it needs is a small instance of its own 
 """
 
 import inspect
-import socket
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 import jepa_wm
@@ -146,45 +143,30 @@ def test_the_step_decides_what_is_drawn(case: str) -> None:
         assert losses[0] != losses[2]
 
 
-def worker(rank: int, port: int, results: mp.SimpleQueue) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    try:
-        for case in CASES:
-            objective = made(case)
-            parallel = DistributedDataParallel(objective, find_unused_parameters=True)
-            loss = parallel(batch(slice(4 * rank, 4 * rank + 4)))["loss"]
-            loss.backward()
-            found = {name: gradient.numpy() for name, gradient in gradients(objective).items()}
-            results.put((rank, case, loss.item(), found))
-    finally:
-        dist.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def two_ranks() -> dict[str, list[tuple[float, dict]]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    results = mp.get_context("spawn").Queue()
-    context = mp.spawn(worker, (port, results), nprocs=2, join=False)
-    found: dict[str, list] = {case: [] for case in CASES}
-    for _ in range(2 * len(CASES)):
-        _, case, loss, grads = results.get(timeout=120)
-        found[case].append((loss, grads))
-    while not context.join():
-        pass
+def on_a_rank(rank: int) -> dict[str, tuple[float, dict[str, torch.Tensor]]]:
+    found = {}
+    for case in CASES:
+        objective = made(case)
+        parallel = DistributedDataParallel(objective, find_unused_parameters=True)
+        loss = parallel(batch(slice(4 * rank, 4 * rank + 4)))["loss"]
+        loss.backward()
+        found[case] = loss.item(), gradients(objective)
     return found
 
 
+@pytest.fixture(scope="module")
+def two_ranks(on_two_ranks: Callable) -> list[dict[str, tuple[float, dict[str, torch.Tensor]]]]:
+    return on_two_ranks(on_a_rank)
+
+
 @every_case
-def test_two_ranks_are_one_process_with_twice_the_batch(case: str, two_ranks: dict) -> None:
+def test_two_ranks_are_one_process_with_twice_the_batch(case: str, two_ranks: list) -> None:
     objective = made(case)
     loss = objective(batch())["loss"]
     loss.backward()
-    truth, (first, second) = gradients(objective), two_ranks[case]
+    truth, (first, second) = gradients(objective), (found[case] for found in two_ranks)
     assert (first[0] + second[0]) / 2 == pytest.approx(loss.item(), rel=1e-5)
     assert truth.keys() <= first[1].keys()
     for name, expected in truth.items():
         for _, found in (first, second):
-            torch.testing.assert_close(torch.from_numpy(found[name]), expected, rtol=2e-3, atol=2e-6, msg=name)
+            torch.testing.assert_close(found[name], expected, rtol=2e-3, atol=2e-6, msg=name)
