@@ -16,6 +16,7 @@ from jepa_wm.encoders.frames import Frames, PooledFrames
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.errors import UserError
 from jepa_wm.losses.cosine import cosine_error
+from jepa_wm.precision import at_least_float32
 
 ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l2": F.mse_loss,
@@ -156,11 +157,11 @@ class Forecasting(Objective):
         """What all members say of a clip behind the frames that are seen, (M, B, K, N, D)."""
         seen = self.rollout.seen
         start, context, ahead = latents[:, :seen], actions[:, : seen - 1], actions[:, seen - 1 :]
-        return rollouts(self.dynamics, start, context, ahead, self.rollout.cut).float()
+        return at_least_float32(rollouts(self.dynamics, start, context, ahead, self.rollout.cut))
 
     def _errors(self, predicted: Tensor, wanted: Tensor) -> Tensor:
         """The mean error of all members' predictions (M, B, T, N, D)."""
-        return self.error(predicted.float(), wanted.expand_as(predicted))
+        return self.error(at_least_float32(predicted), wanted.expand_as(predicted))
 
     @torch.no_grad()
     def _relative(self, imagined: Tensor, latents: Tensor) -> Tensor:
