@@ -121,6 +121,8 @@ def test_a_folder_without_dynamics_is_no_world_model(tmp_path: Path) -> None:
     for file in (tmp_path / "model" / "dynamics").iterdir():
         file.unlink()
     (tmp_path / "model" / "dynamics").rmdir()
+    # What a run leaves has none.
+    (tmp_path / "model" / "world_model.json").unlink()
     with pytest.raises(UserError, match="holds no 'dynamics'"):
         WorldModel.from_pretrained(tmp_path)
 
