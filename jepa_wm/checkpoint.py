@@ -63,8 +63,10 @@ def build(config: Any, where: str = "config") -> Any:
         if not inspect.isclass(cls):
             raise TypeError(f"{path} is not a class")
         return cls(**{key: build(item, where) for key, item in config.get("init_args", {}).items()})
-    except (ImportError, AttributeError, TypeError) as error:
-        raise UserError(f"{where}: cannot build '{path}': {error}") from error
+    except (ImportError, AttributeError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise UserError(
+            f"{where}: cannot build '{path}': {error}; the file is broken, or another version of {PACKAGE} made it"
+        ) from error
 
 
 def save_modules(folder: str | Path, modules: dict[str, nn.Module]) -> None:
@@ -88,10 +90,15 @@ def load_module(folder: str | Path) -> nn.Module:
     if not weights.is_file():
         raise UserError(f"{folder} holds no model: {weights.name} is missing")
     module = build(read_json(folder / "config.json"), str(folder / "config.json"))
+    if not isinstance(module, nn.Module):
+        raise UserError(f"{folder / 'config.json'} describes no model; got a {type(module).__name__}: it is broken")
     try:
         module.load_state_dict(load_file(weights))
-    except (RuntimeError, SafetensorError) as error:
-        raise UserError(f"{weights} does not fit {folder / 'config.json'}: {error}") from error
+    except SafetensorError as error:
+        raise UserError(f"{weights} is broken: {error}; copy or fetch it again") from error
+    except RuntimeError as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{weights} does not fit {folder / 'config.json'}: {why:.500}") from error
     return module.eval()
 
 

@@ -1,7 +1,6 @@
 """`jepa-wm <verb> …`: a table of strings, imported on use."""
 
 import argparse
-import difflib
 import inspect
 import os
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jepa_wm import __version__
+from jepa_wm.complaint import mendable, nearest, one_line, unknown
 from jepa_wm.errors import UserError
 from jepa_wm.paths import config_root, find_config
 
@@ -37,11 +37,6 @@ VERBS = {
 TRAINERS = ("pretrain", "forecast", "check")
 """Verbs whose function reads the argument list itself; the others' signatures are their options."""
 
-LONGEST = 500
-"""Characters of a parser's error that are shown: jsonargparse lists every class that it tried."""
-LONGEST_OF_OURS = 4000
-"""Characters of an error of this package: some list twenty broken samples."""
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; the exit code is 0, 2 for what the user can mend, 130 for Ctrl-C."""
@@ -59,10 +54,13 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         run_verb(verb, rest)
-    except (UserError, argparse.ArgumentError) as error:
+    except (UserError, argparse.ArgumentError, ValueError) as error:
+        mistake = mendable(error)
+        if mistake is None:
+            raise
         if debug:
             traceback.print_exc()
-        _complain(verb, _one_line(error) + _hint(verb, rest, error))
+        _complain(verb, one_line(mistake) + _hint(verb, rest, mistake))
         return 2
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning answers Ctrl-C by shutting down and raising SystemExit.
@@ -90,8 +88,7 @@ def run_verb(verb: str, argv: list[str]) -> None:
         argparse.ArgumentError: if an argument or a config key is unknown or of a wrong type.
     """
     if verb not in VERBS:
-        close = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
+        hint = nearest(verb, list(VERBS))
         raise UserError(f"'{verb}' is not a verb; expected one of {', '.join(VERBS)}{hint}")
     argv, given = _resolve_configs(argv)
     defaults = [] if given else [str(path) for path in [_own_config(verb)] if path.is_file()]
@@ -157,27 +154,18 @@ def _complain(verb: str, message: str, kind: str = "error: ") -> None:
     print(f"jepa-wm {verb}: {kind}{message}", file=sys.stderr)
 
 
-def _one_line(error: Exception) -> str:
-    line = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(str(error).split()))
-    longest = LONGEST_OF_OURS if isinstance(error, UserError) else LONGEST
-    return line if len(line) <= longest else line[:longest] + " … (--debug shows all)"
-
-
 def _hint(verb: str, argv: list[str], error: Exception) -> str:
     """Where a wrong argument may have come from, and the known name that is nearest to an unknown one."""
     if isinstance(error, UserError):
         return ""
     configs = ", ".join(arg.partition("=")[2] for arg in _resolve_configs(argv)[0] if arg.startswith("--config="))
     where = f" (with the config {configs})" if configs else ""
-    unknown = re.search(r"Option '([\w.]+)' is not accepted|[Uu]nrecognized arguments: --([\w.]+)", str(error))
+    if "arguments are required: source" in str(error):
+        return f"{where}; give --source"
     if wanted := re.search(r"Expected a dot import path string: (\w+)", str(error)):
-        return where + _nearest(wanted[1], import_module("jepa_wm.data.importers").__all__)
-    return where + (_nearest(unknown[1] or unknown[2], list(_known_names(verb))) if unknown else "")
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+        return where + nearest(wanted[1], import_module("jepa_wm.data.importers").__all__)
+    name = unknown(error)
+    return where + (nearest(name, list(_known_names(verb))) if name else "")
 
 
 def _known_names(verb: str) -> Iterator[str]:

@@ -66,10 +66,19 @@ class _AllReduceSum(Function):
     """A sum over ranks feeds every rank's loss, so its gradient is the sum over ranks of theirs."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+    def forward(tensor: Tensor) -> Tensor:
         summed = tensor.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(summed)
         return summed
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Keep nothing: the gradient of a sum needs none of what was summed."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None], tensor: Tensor) -> tuple[Tensor, int | None]:
+        """The sum over ranks of a stack is the stack of the sums."""
+        return _AllReduceSum.apply(tensor), in_dims[0]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The folder that holds a model: where it is, what version made it, and what its card says."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -39,18 +40,24 @@ def model_folder(source: str | Path) -> Path:
     """The folder with a model's parts: of a run, a saved one, or fetched from the hub.
 
     Raises:
-        UserError: if there is none, or another version made it.
+        UserError: if there is none, another version made it, or a part is missing.
     """
     if not Path(source).exists() and str(source).count("/") == 1 and not str(source).startswith("."):
         folder = fetched(str(source))
     else:
         folder = find_part(source, "encoder").parent
-    made = read_json(folder / NAME) if (folder / NAME).is_file() else {"format": FORMAT}
-    if made.get("format") != FORMAT:
-        raise UserError(
-            f"{folder / NAME} is of format {made.get('format')}; expected {FORMAT}: another version of jepa_wm made it"
-        )
+    if (folder / NAME).is_file():
+        _check(read_json(folder / NAME), folder)
     return folder
+
+
+def _check(made: Any, folder: Path) -> None:
+    """Refuse a saved folder that another version made, or of which a part was lost since."""
+    found = made.get("format") if isinstance(made, dict) else made
+    if found != FORMAT:
+        raise UserError(f"{folder / NAME} is of format {found}; expected {FORMAT}: another version of jepa_wm made it")
+    if missing := [name for name in made.get("parts", []) if not (folder / name).is_dir()]:
+        raise UserError(f"{folder} lacks {', '.join(missing)}, which was saved with it; copy or fetch it again")
 
 
 def fetched(name: str) -> Path:
@@ -84,4 +91,4 @@ def write_card(folder: str | Path, bounds: ActionBounds, parts: dict[str, nn.Mod
     )
     with atomic_path(Path(folder) / "README.md") as aside:
         aside.write_text(text)
-    write_json(Path(folder) / NAME, {"format": FORMAT})
+    write_json(Path(folder) / NAME, {"format": FORMAT, "parts": sorted(parts)})

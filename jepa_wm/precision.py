@@ -1,6 +1,7 @@
 """bfloat16 wherever the hardware has it."""
 
 import torch
+from torch import Tensor
 
 
 def has_bf16(device: str) -> bool:
@@ -11,6 +12,11 @@ def has_bf16(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """The same numbers, in float32 if they were in half precision."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def mixed(device: str) -> torch.autocast:

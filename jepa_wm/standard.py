@@ -33,7 +33,8 @@ class Standard(nn.Module):
         """
         mean, std = (torch.tensor(statistics.get(f"{self.name}_{which}", [])) for which in ("mean", "std"))
         if len(mean) != self.size or len(std) != self.size:
-            raise UserError(f"the data's {self.name} has {len(mean)} numbers; {self.name}_dim is {self.size}")
+            mend = f"set it to {len(mean)}, or use other data" if len(mean) else "use shards of episodes"
+            raise UserError(f"the data's {self.name} has {len(mean)} numbers; {self.name}_dim is {self.size}: {mend}")
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 0, std, 1.0))
 

@@ -102,7 +102,9 @@ class WorldModel(nn.Module):
             UserError: if the folder lacks a part, a part is broken, or another version of the format made it.
         """
         folder = model_folder(source)
-        parts = {path.parent.name: load_module(path.parent) for path in sorted(folder.glob("*/config.json"))}
+        # A part of which one file is lost is broken, and not a part that was never there.
+        found = {path.parent for name in ("config.json", "model.safetensors") for path in folder.glob(f"*/{name}")}
+        parts = {path.name: load_module(path) for path in sorted(found)}
         if missing := {"encoder", "dynamics"} - parts.keys():
             raise UserError(f"{folder} holds no '{min(missing)}'; it holds {sorted(parts)}")
         own = {name: parts.get(name) for name in ("encoder", "dynamics", "text", "frames", "bounds", "calibration")}
@@ -130,7 +132,7 @@ class WorldModel(nn.Module):
         """
         if state is not None and not torch.isfinite(state).all():
             raise UserError("observation: got NaN or infinity in the state; expected numbers")
-        state = None if state is None else state.to(self.device)
+        state = None if state is None else state.to(self.bounds.low)
         return self.frames(self.encoder, pixels.to(self.device), state).float()
 
     @torch.no_grad()
@@ -154,10 +156,15 @@ class WorldModel(nn.Module):
         Raises:
             UserError: if actions do not fit or lie outside their bounds, or something is not a number.
         """
+        if pixels.ndim not in (4, 5) or actions.ndim != 3 or not actions.shape[1]:
+            raise UserError(
+                f"imagine: got pixels {tuple(pixels.shape)} and actions {tuple(actions.shape)}; expected (B, C, H, W) "
+                "or (B, T, C, H, W), and blocks (B, K, frame_skip * A) or (B * S, K, frame_skip * A) with K 1 or more"
+            )
         pixels = pixels if pixels.ndim == 5 else pixels[:, None]
         state = state[:, None] if state is not None and state.ndim == 2 else state
-        actions = self.bounds(actions.to(self.device), clip)
-        known = actions[: len(pixels), :0] if context is None else self.bounds(context.to(self.device), clip)
+        actions = self.bounds(actions, clip)
+        known = actions[: len(pixels), :0] if context is None else self.bounds(context, clip)
         if known.shape[1] != pixels.shape[1] - 1 or len(actions) % len(pixels):
             raise UserError(
                 f"imagine: got {pixels.shape[1]} frames with {known.shape[1]} blocks of actions between them, and "

@@ -85,11 +85,13 @@ class ClipDataModule(L.LightningDataModule):
         return self._loader("val", shuffle=False, full=distributed.world_size() > 1)
 
     def report(self) -> dict[str, Any]:
-        """What a run's manifest says of its data: by folder its hash, the samples drawn, and the broken ones."""
+        """What a run's manifest says of its data: by folder its hash, the samples drawn, too short, and broken."""
         hashes = {source: {"data_hash": manifest.get("data_hash")} for source, manifest in self.manifests.items()}
         for split, loader in self.loaders.items():
-            for source, drawn, broken in zip(hashes.values(), loader.drawn, loader.broken, strict=True):
-                source |= {f"{split}_samples": drawn, f"{split}_broken": broken.why}
+            sources = loader.samples.sources
+            for source, own, drawn, broken in zip(hashes.values(), sources, loader.drawn, loader.broken, strict=True):
+                short = len(own.shards) - len(own)
+                source |= {f"{split}_samples": drawn, f"{split}_short": short, f"{split}_broken": broken.why}
         return hashes
 
     def _loader(self, split: str, shuffle: bool, full: bool) -> Loader:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("jepa_wm", "probes", "pretrain")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 LAYERS = [
-    {"errors", "contracts", "files", "manifest", "checkpoint", "distributed", "optim", "schedules"}
+    {"errors", "complaint", "contracts", "files", "manifest", "checkpoint", "distributed", "optim", "schedules"}
     | {"statistics", "standard", "precision", "paths", "allocator"},
     {"envs"},
     {"data"},

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -162,6 +163,32 @@ class TestBadInput:
     def test_trainers_complain_alike(self, capsys: pytest.CaptureFixture[str], tmp_path: Path, argument: str) -> None:
         line = complaint(capsys, "pretrain", f"--run={tmp_path / 'a'}", f"--data.folder={tmp_path}", argument)
         assert argument.removeprefix("--").partition("=")[0] in line
+        assert not (tmp_path / "a").exists()
+
+    @pytest.mark.parametrize(
+        ("given", "answer"),
+        [
+            (
+                ["--config=objectives/alignment", "--source=null"],
+                r"required: source \(with .*\); give --source",
+            ),
+            (["--model.objectivs.masked.init_args.images=1"], "did you mean 'model.objectives.masked"),
+            (["{config}"], r"'objectivs\..* \(with the config .*mine.yaml\); did you mean 'model.objectives.text"),
+            (["--model.weights={maskd: 2.0}"], r"model.weights: got \['maskd'\]; expected .*'masked'"),
+            (["--model.objectives.masked.init_args.predictor.widht=5"], "'widht' is not accepted$"),
+            (["--model.encoder.init_args.heads=5"], "and 5 heads; expected heads that divide dim"),
+            (["--model.objectives.masked.init_args.images=2"], "images: got 2.0; expected a share between 0 and 1"),
+            (["--model.objectives.masked.init_args.error=l3"], '"error": Expected a .*smooth_l1.* Got value: l3$'),
+        ],
+    )
+    def test_mistakes_in_the_parts_of_a_training(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path, given: list[str], answer: str
+    ) -> None:
+        assert main(small(tmp_path / "data")) == 0
+        typo = config(tmp_path, find_config("two_rooms/pretrain").read_text().replace("  objectives:", "  objectivs:"))
+        run = [f"--run={tmp_path / 'a'}", f"--data.folder={tmp_path / 'data'}", "--data.batch_size=4"]
+        capsys.readouterr()
+        assert re.search(answer, complaint(capsys, "pretrain", *(a.replace("{config}", typo) for a in given), *run))
         assert not (tmp_path / "a").exists()
 
 

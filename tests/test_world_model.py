@@ -1,5 +1,6 @@
 """A world whose latents are positions: plans towards images, what is refused, and saving."""
 
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,6 +121,8 @@ def test_a_folder_without_dynamics_is_no_world_model(tmp_path: Path) -> None:
     for file in (tmp_path / "model" / "dynamics").iterdir():
         file.unlink()
     (tmp_path / "model" / "dynamics").rmdir()
+    # What a run leaves has none.
+    (tmp_path / "model" / "world_model.json").unlink()
     with pytest.raises(UserError, match="holds no 'dynamics'"):
         WorldModel.from_pretrained(tmp_path)
 
@@ -158,6 +161,11 @@ def test_what_is_no_action_of_the_world_is_refused_or_clipped() -> None:
         model.imagine(seen, torch.full((1, 1, 10), torch.nan))
     with pytest.raises(UserError, match="2 frames with 0 blocks of actions between them"):
         model.imagine(seen[:, None].repeat(1, 2, 1, 1, 1), torch.zeros(1, 1, 10))
+    for pixels, actions in ((seen, tame[0]), (seen[0], tame), (seen, tame[:, :0])):
+        with pytest.raises(UserError, match=r"got pixels \(.*and actions \(.*with K 1 or more"):
+            model.imagine(pixels, actions)
+    # What numpy gives is in float64.
+    torch.testing.assert_close(model.imagine(seen, tame.double()).latents, model.imagine(seen, tame).latents)
 
 
 def test_plans_stay_within_the_bounds_of_the_world() -> None:
@@ -191,6 +199,50 @@ def test_the_saved_folder_is_a_hub_folder_and_another_format_is_refused(tmp_path
     (tmp_path / "saved" / "world_model.json").write_text('{"format": 9}')
     with pytest.raises(UserError, match="is of format 9; expected 1"):
         WorldModel.from_pretrained(tmp_path / "saved")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("bounds", None, "lacks bounds, which was saved with it"),
+        ("bounds/config.json", None, r"bounds/config.json does not exist"),
+        ("text/model.safetensors", None, "holds no model: model.safetensors is missing"),
+        ("dynamics/model.safetensors", "", "dynamics/model.safetensors is broken"),
+        ("dynamics/model.safetensors", "no weights", "dynamics/model.safetensors is broken"),
+        ("dynamics/config.json", "{", "is not valid JSON"),
+        ("dynamics/config.json", "[]", "describes no model; got a list"),
+        (
+            "dynamics/config.json",
+            '{"class_path": "jepa_wm.dynamics.TransformerDynamics", "init_args": {"width": 12}}',
+            "unexpected keyword argument 'width'; the file is broken, or another version of jepa_wm made it",
+        ),
+        (
+            "dynamics/config.json",
+            '{"class_path": "jepa_wm.dynamics.MLPDynamics", "init_args": {"width": -1}}',
+            "cannot build 'jepa_wm.dynamics.MLPDynamics'",
+        ),
+        (
+            "dynamics/config.json",
+            '{"class_path": "jepa_wm.dynamics.MLPDynamics"}',
+            "model.safetensors does not fit .*config.json",
+        ),
+        ("world_model.json", "[]", r"is of format \[\]; expected 1"),
+    ],
+)
+def test_what_is_broken_or_lost_since_it_was_saved_is_said(
+    file: str, content: str | None, message: str, tmp_path: Path
+) -> None:
+    real().save_pretrained(tmp_path / "saved")
+    place = tmp_path / "saved" / file
+    if content is not None:
+        place.write_text(content)
+    elif place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+    with pytest.raises(UserError, match=message) as caught:
+        WorldModel.from_pretrained(tmp_path / "saved")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_is_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

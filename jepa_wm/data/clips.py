@@ -51,16 +51,19 @@ class Clips(Samples):
         super().__init__(shards, None if pad else self._long_enough(shards))
 
     def _long_enough(self, shards: Shards) -> np.ndarray | None:
-        lengths = shards.lengths()
+        lengths, kind = shards.lengths(), (shards.manifest or {}).get("kind", "samples")
+        needed = (
+            f"shorter than {self.span + 1} frames, which a clip of {self.frames} frames {self.frame_skip} apart takes"
+        )
         if not (lengths > self.span).any():
             raise UserError(
-                f"no sample of {shards} has the {self.span + 1} frames that {self.frames} frames "
-                f"{self.frame_skip} steps apart need; the longest has {max(lengths)}; see pad"
+                f"all {len(shards)} {kind} of {shards} are {needed}; the longest has {max(lengths)}: "
+                "lower frames or frame_skip, or use longer ones"
             )
         # Length 0 stands for metadata that cannot be read: the reader will say what is wrong with them.
         usable = np.flatnonzero((lengths > self.span) | (lengths == 0))
         if short := len(shards) - len(usable):
-            warnings.warn(f"{short} of {len(shards)} samples of {shards} are too short and left out", stacklevel=3)
+            warnings.warn(f"{short} of {len(shards)} {kind} of {shards} are {needed}, and skipped", stacklevel=3)
         return usable if short else None
 
     def load(self, seed: int, epoch: int, number: int, new: Allocate) -> list[Row]:

@@ -37,7 +37,7 @@ class ActionBounds(nn.Module):
         self.high.copy_(torch.tensor([a if b is None else b for a, b in zip(high.tolist(), most, strict=True)]))
 
     def forward(self, actions: Tensor, clip: bool = False) -> Tensor:
-        """The same blocks of actions (..., frame_skip * A), if they are what the model knows.
+        """The same blocks of actions (..., frame_skip * A), if they are what the model knows, of its type and device.
 
         Args:
             actions: in the environment's units.
@@ -53,9 +53,9 @@ class ActionBounds(nn.Module):
             )
         if not torch.isfinite(actions).all():
             raise UserError("actions: got NaN or infinity; expected numbers")
-        steps = actions.unflatten(-1, (self.frame_skip, self.action_dim))
+        steps = actions.to(self.low).unflatten(-1, (self.frame_skip, self.action_dim))
         inside = steps.clamp(self.low, self.high)
-        if not clip and (steps - inside).abs().max() > 1e-6:
+        if not clip and ((steps - inside).abs() > 1e-6).any():
             raise UserError(
                 f"actions: got {steps.amin().item():.4g} to {steps.amax().item():.4g}; expected {self.low.tolist()} to "
                 f"{self.high.tolist()}; clip=True clips them"

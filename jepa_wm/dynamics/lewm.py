@@ -8,6 +8,7 @@ from jepa_wm.dynamics.actions import ActionEncoder
 from jepa_wm.dynamics.plain import PlainBlock
 from jepa_wm.dynamics.window import WindowDynamics
 from jepa_wm.encoders.batch_norm import BatchNorm
+from jepa_wm.errors import UserError
 
 
 class LeWMDynamics(WindowDynamics):
@@ -23,6 +24,9 @@ class LeWMDynamics(WindowDynamics):
         hidden: width of the MLPs.
         window: frames that are read.
         dropout: in each branch.
+
+    Raises:
+        UserError: if there is no window.
 
     Source: LeWM (arXiv 2603.19312), official code; its actions are normalised here by what is saved with the model.
     """
@@ -43,6 +47,8 @@ class LeWMDynamics(WindowDynamics):
         self.latent_dim, self.action_dim, self.frame_skip = latent_dim, action_dim, frame_skip
         self.depth, self.heads, self.head_dim, self.hidden = depth, heads, head_dim, hidden
         self.window, self.dropout = window, dropout
+        if window < 1:
+            raise UserError(f"LeWMDynamics.window: got {window}; expected one frame or more")
         self.actions = ActionEncoder(action_dim, frame_skip, latent_dim, 4 * latent_dim)
         self.place = nn.Parameter(torch.randn(window, latent_dim))
         self.blocks = nn.ModuleList(LeWMBlock(latent_dim, heads, head_dim, hidden, dropout) for _ in range(depth))

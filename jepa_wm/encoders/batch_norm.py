@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from jepa_wm import distributed
+from jepa_wm.precision import at_least_float32
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -13,7 +14,7 @@ class BatchNorm(nn.BatchNorm1d):
         """Rows (n, D), as many on all ranks -> (n, D)."""
         if not self.training or distributed.world_size() == 1:
             return super().forward(x)
-        rows, wide = len(x) * distributed.world_size(), x.float() if x.dtype == torch.bfloat16 else x
+        rows, wide = len(x) * distributed.world_size(), at_least_float32(x)
         mean = distributed.all_reduce_mean(wide.mean(dim=0))
         variance = distributed.all_reduce_mean((wide - mean).square().mean(dim=0))
         with torch.no_grad():

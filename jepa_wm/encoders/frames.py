@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from jepa_wm.contracts import Encoder
 from jepa_wm.errors import UserError
+from jepa_wm.precision import at_least_float32
 from jepa_wm.standard import Standard
 
 
@@ -39,7 +40,7 @@ class PooledFrames(Frames):
         return encoder.latent_dim
 
     def forward(self, encoder: Encoder, pixels: Tensor, state: Tensor | None = None) -> Tensor:
-        latents = encoder.pooled(pixels.flatten(0, 1)).float()
+        latents = at_least_float32(encoder.pooled(pixels.flatten(0, 1)))
         return latents.unflatten(0, pixels.shape[:2])[:, :, None]
 
 
@@ -58,7 +59,7 @@ class PatchFrames(Frames):
         return encoder.dim
 
     def forward(self, encoder: Encoder, pixels: Tensor, state: Tensor | None = None) -> Tensor:
-        tokens = encoder(pixels.flatten(0, 1)).float()
+        tokens = at_least_float32(encoder(pixels.flatten(0, 1)))
         tokens = F.layer_norm(tokens, tokens.shape[-1:]) if self.normalise else tokens
         return tokens.unflatten(0, pixels.shape[:2])
 
@@ -88,7 +89,7 @@ class StateFrames(Frames):
     def forward(self, encoder: Encoder, pixels: Tensor, state: Tensor | None = None) -> Tensor:
         state = _checked(state, self.state_dim, "StateFrames")
         latents = self.frames(encoder, pixels)
-        felt = self.embed(self.standard(state)[..., self.columns]).float()
+        felt = at_least_float32(self.embed(self.standard(state)[..., self.columns]))
         return torch.cat([latents, felt[:, :, None].expand(-1, -1, latents.shape[2], -1)], dim=-1)
 
     def prepare(self, statistics: dict[str, Any]) -> None:

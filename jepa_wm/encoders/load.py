@@ -50,9 +50,9 @@ def load_encoder(
             and is to have another preprocessing.
     """
     kind, _, name = source.partition(":")
+    if kind in KINDS and not name:
+        raise UserError(f"'{source}' lacks a name; expected '{kind}:NAME'")
     if kind in ("timm", "open_clip"):
-        if not name:
-            raise UserError(f"'{source}' lacks a name; expected '{kind}:NAME'")
         encoder: Encoder = load_timm(name, part or "target") if kind == "timm" else load_open_clip(name)
     elif kind == "hf":
         encoder = _from_hub(hub_folder(name), name)

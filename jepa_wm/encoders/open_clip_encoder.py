@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from jepa_wm.encoders.adapters import Adapter, Keep
-from jepa_wm.encoders.open_clip_text import OpenClipText, open_clip_model
+from jepa_wm.encoders.open_clip_text import OpenClipText, check_name, open_clip_model
 from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.encoders.timm_encoder import timm_class
 from jepa_wm.errors import UserError
@@ -91,6 +91,7 @@ def _open_clip_name(name: str) -> tuple[str, str, str]:
 
     name, _, file = name.partition("@")
     name, _, tag = name.partition(":")
+    check_name(name)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if tag and tag not in tags:
         raise UserError(f"open_clip has no weights '{tag}' for '{name}'; it has {', '.join(tags) or 'none'}")

@@ -37,6 +37,16 @@ class OpenClipText(TextTower):
         return self.tower(tokens.to(next(self.tower.parameters()).device))
 
 
+def check_name(name: str) -> None:
+    """Refuse a model that open_clip does not know."""
+    import open_clip
+
+    if name not in open_clip.list_models():
+        close = get_close_matches(name, open_clip.list_models(), n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else "; open_clip.list_models() names them all"
+        raise UserError(f"open_clip knows no model '{name}'{hint}")
+
+
 def open_clip_model(name: str, tag: str = "", weights: str = "") -> Any:
     """A model that open_clip knows: its towers are `visual` and `text`.
 
@@ -51,10 +61,7 @@ def open_clip_model(name: str, tag: str = "", weights: str = "") -> Any:
     """
     import open_clip
 
-    if name not in open_clip.list_models():
-        close = get_close_matches(name, open_clip.list_models(), n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else "; open_clip.list_models() names them all"
-        raise UserError(f"open_clip knows no model '{name}'{hint}")
+    check_name(name)
     config = open_clip.get_pretrained_cfg(name, tag) if tag else {}
     try:
         with warnings.catch_warnings():

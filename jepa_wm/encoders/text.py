@@ -7,6 +7,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
+from jepa_wm.precision import at_least_float32
+
 
 class TextTower(nn.Module):
     """Sentences to vectors.
@@ -81,11 +83,11 @@ class TextAlignment(nn.Module):
 
     def text(self, sentences: list[str]) -> Tensor:
         """Sentences -> unit vectors (len(sentences), tower.dim)."""
-        return F.normalize(self.tower(sentences).float(), dim=-1)
+        return F.normalize(at_least_float32(self.tower(sentences)), dim=-1)
 
     def image(self, latents: Tensor) -> Tensor:
         """Latents (..., N, D) -> unit vectors (..., tower.dim), the tokens of a frame averaged."""
-        return F.normalize(self.head(latents).mean(dim=-2).float(), dim=-1)
+        return F.normalize(at_least_float32(self.head(latents).mean(dim=-2)), dim=-1)
 
     def similarity(self, latents: Tensor, sentences: Tensor) -> Tensor:
         """Cosine of latents (..., N, D) with text vectors that broadcast to (..., tower.dim)."""

@@ -68,7 +68,7 @@ def _timm_model(name: str, pretrained: bool = False) -> Any:
 
     known = timm.list_models() + timm.list_pretrained()
     if name not in known:
-        close = get_close_matches(name, known, n=3)
+        close = [near for near in get_close_matches(name, known, n=50, cutoff=0.5) if _written_in(near)][:3]
         raise UserError(
             f"timm knows no model '{name}'; did you mean {' or '.join(close) or 'one of timm.list_models()'}?"
         )

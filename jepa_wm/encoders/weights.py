@@ -39,6 +39,8 @@ def read_weights(path: Path) -> Any:
     Raises:
         UserError: if it is broken, or holds more than tensors and plain values.
     """
+    if path.is_file() and not path.stat().st_size:
+        raise UserError(f"{path} is empty; expected a file of weights: copy or fetch it again")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -54,7 +56,10 @@ def read_weights(path: Path) -> Any:
             f"weights; save it again as tensors alone ({_first_line(error)})"
         ) from error
     except Exception as error:  # what a broken file raises is anyone's guess
-        raise UserError(f"{path} is not a file of weights: {_first_line(error)}") from error
+        raise UserError(
+            f"{path} is not a file of weights by torch.save or safetensors, or is broken ({_first_line(error)}); copy "
+            "or fetch it again"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -72,8 +72,8 @@ class Replay:
         self._step = 0
 
 
-class RandomWalk:
-    """A random direction and speed, held for 2 to 16 steps: it sees both rooms, and the door between them.
+class Walk:
+    """A policy that chooses at random, and holds its choice for a random number of steps.
 
     Args:
         num_envs: E.
@@ -84,24 +84,32 @@ class RandomWalk:
         self.num_envs = num_envs
         self.seed = seed
         self._random = np.random.default_rng(seed)
-        self._hold = np.zeros(num_envs, np.int64)
-        self._action = np.zeros((num_envs, 2), np.float32)
+        self._left = np.zeros(num_envs, np.int64)
+        self._choice = np.zeros((num_envs, 2))
+
+    def _held(self, choice: np.ndarray, least: int, most: int) -> np.ndarray:
+        """The choices (E, 2) that hold now: this one, for `least` to `most` steps, where the last has run out."""
+        steps = self._random.integers(least, most + 1, self.num_envs)
+        over = self._left == 0
+        self._choice = np.where(over[:, None], choice, self._choice)
+        self._left = np.where(over, steps, self._left) - 1
+        return self._choice
+
+    def reset(self) -> None:
+        """Choose anew at the next step."""
+        self._left = np.zeros_like(self._left)
+
+
+class RandomWalk(Walk):
+    """A random direction and speed, held for 2 to 16 steps: it sees both rooms, and the door between them."""
 
     def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray:
         angle = self._random.uniform(0, 2 * np.pi, self.num_envs)
         speed = self._random.uniform(0.5, 1.0, self.num_envs)
-        hold = self._random.integers(2, 17, self.num_envs)
-        turn = self._hold == 0
         direction = np.stack([np.cos(angle), np.sin(angle)], -1)
         # The full square of actions is used, not only the circle in it.
         direction *= (speed / np.abs(direction).max(-1))[:, None]
-        self._action = np.where(turn[:, None], direction, self._action).astype(np.float32)
-        self._hold = np.where(turn, hold, self._hold) - 1
-        return self._action
-
-    def reset(self) -> None:
-        """Turn at the next step."""
-        self._hold = np.zeros_like(self._hold)
+        return self._held(direction, 2, 16).astype(np.float32)
 
 
 class NoisyExpert:

@@ -5,7 +5,7 @@ Each is called as `policy(state, goal, factors) -> actions`, as those of `polici
 
 import numpy as np
 
-from jepa_wm.envs.policies import Factors
+from jepa_wm.envs.policies import Factors, Walk
 from jepa_wm.envs.push_t_physics import REACH
 from jepa_wm.envs.push_t_route import CLEARANCE, FAR, RING, Ways, visible, ways
 from jepa_wm.envs.tee import (
@@ -113,29 +113,9 @@ def _from_block(pushers: np.ndarray, state: np.ndarray) -> np.ndarray:
     return to_block(pushers[:, :2] - state[:, 2:4], state)
 
 
-class BlockWalk:
-    """To one place after another about the block, each held for 3 to 12 steps: what lies on the way is pushed.
-
-    Args:
-        num_envs: E.
-        seed: of the random stream.
-    """
-
-    def __init__(self, num_envs: int, seed: int = 0) -> None:
-        self.num_envs = num_envs
-        self.seed = seed
-        self._random = np.random.default_rng(seed)
-        self._hold = np.zeros(num_envs, np.int64)
-        self._place = np.zeros((num_envs, 2))
+class BlockWalk(Walk):
+    """To one place after another about the block, each held for 3 to 12 steps: what lies on the way is pushed."""
 
     def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray:
         place = state[:, 2:4] + self._random.uniform(-_AROUND, _AROUND, (self.num_envs, 2))
-        hold = self._random.integers(3, 13, self.num_envs)
-        turn = self._hold == 0
-        self._place = np.where(turn[:, None], place, self._place)
-        self._hold = np.where(turn, hold, self._hold) - 1
-        return np.clip((self._place - state[:, :2]) / REACH, -1, 1).astype(np.float32)
-
-    def reset(self) -> None:
-        """Choose another place at the next step."""
-        self._hold = np.zeros_like(self._hold)
+        return np.clip((self._held(place, 3, 12) - state[:, :2]) / REACH, -1, 1).astype(np.float32)

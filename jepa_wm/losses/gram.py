@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jepa_wm.precision import at_least_float32
+
 
 def gram(tokens: Tensor, anchor: Tensor, negative: bool = True) -> Tensor:
     """Mean squared difference of the cosines among the patches of each image.
@@ -20,7 +22,7 @@ def gram(tokens: Tensor, anchor: Tensor, negative: bool = True) -> Tensor:
 
 
 def _cosines(patches: Tensor, negative: bool) -> Tensor:
-    patches = patches.float() if patches.dtype in (torch.bfloat16, torch.float16) else patches
+    patches = at_least_float32(patches)
     unit = F.normalize(patches, dim=-1)
     cosine = unit @ unit.mT
     return cosine if negative else cosine.clamp(min=0.0)

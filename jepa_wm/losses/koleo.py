@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_wm import distributed
+from jepa_wm.precision import at_least_float32
 
 
 def koleo(x: Tensor, eps: float = 1e-8) -> Tensor:
@@ -18,7 +19,7 @@ def koleo(x: Tensor, eps: float = 1e-8) -> Tensor:
     device by default, so that its value depends on how a batch is shared out.
     """
     with torch.autocast(x.device.type, enabled=False):
-        x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        x = at_least_float32(x)
         x = F.normalize(x, eps=eps, dim=-1)
         everyone = distributed.all_gather(x)
         with torch.no_grad():

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from jepa_wm import distributed
+from jepa_wm.precision import at_least_float32
 
 
 @torch.no_grad()
@@ -15,7 +16,7 @@ def sinkhorn(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:
     Source: SwAV (arXiv 2006.09882), as in DINOv2 and v3 (official code), but in logarithms, so that a row or prototype
     far below the others is neither lost nor divided by zero; works without a process group.
     """
-    scores = (logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits) / temperature
+    scores = at_least_float32(logits) / temperature
     # Neither the number of rows nor of prototypes is divided by: rows sum to 1 in the end whatever they summed to.
     for _ in range(iterations):
         scores = scores - _log_sum_over_ranks(scores)
@@ -32,7 +33,7 @@ def _log_sum_over_ranks(scores: Tensor) -> Tensor:
 
 def cross_entropy(logits: Tensor, targets: Tensor, temperature: float = 0.1) -> Tensor:
     """Cross-entropy of the student's logits (..., K) to a teacher's assignments (..., K) -> (...)."""
-    logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    logits = at_least_float32(logits)
     return -(targets * torch.log_softmax(logits / temperature, dim=-1)).sum(dim=-1)
 
 
@@ -45,7 +46,7 @@ def cross_views(logits: Tensor, targets: Tensor, temperature: float, same: bool)
         temperature: the student's.
         same: whether the first views of both are the same pictures, which are then not compared.
     """
-    logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    logits = at_least_float32(logits)
     scores = torch.log_softmax(logits / temperature, dim=-1)
     terms = -torch.einsum("sbk,tbk->st", scores, targets.to(scores.dtype)) / logits.shape[1]
     if same:

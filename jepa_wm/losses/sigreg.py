@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_wm import distributed
+from jepa_wm.precision import at_least_float32
 
 
 class SIGReg(nn.Module):
@@ -39,7 +40,8 @@ class SIGReg(nn.Module):
     def forward(self, x: Tensor, step: int) -> Tensor:
         """Samples x (V, n, D) -> the mean over V of each set's statistic; `step` seeds the directions."""
         with torch.autocast(x.device.type, enabled=False):
-            projected = x.float() @ F.normalize(self.directions(x.shape[-1], step).to(x.device).float(), dim=0)
+            x = at_least_float32(x)
+            projected = x @ F.normalize(self.directions(x.shape[-1], step).to(x), dim=0)
             angles = projected[..., None] * self.t
             cosine = distributed.all_reduce_mean(angles.cos().mean(dim=1))
             sine = distributed.all_reduce_mean(angles.sin().mean(dim=1))

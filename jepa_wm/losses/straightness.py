@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_wm.errors import UserError
+from jepa_wm.precision import at_least_float32
 
 
 def curvature(x: Tensor, eps: float = 1e-4) -> Tensor:
@@ -23,7 +24,7 @@ def curvature(x: Tensor, eps: float = 1e-4) -> Tensor:
     if x.shape[-2] < 3:
         raise UserError(f"curvature: got paths of {x.shape[-2]} points; expected three at least")
     with torch.autocast(x.device.type, enabled=False):
-        x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        x = at_least_float32(x)
         velocity = x.diff(dim=-2)
         moves = velocity.detach().norm(dim=-1) > eps
         cosine = F.cosine_similarity(velocity[..., 1:, :], velocity[..., :-1, :], dim=-1)

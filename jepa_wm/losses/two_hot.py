@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from jepa_wm.errors import UserError
 from jepa_wm.losses.prototypes import cross_entropy
+from jepa_wm.precision import at_least_float32
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -54,4 +55,4 @@ class TwoHot(nn.Module):
     def decode(self, logits: Tensor) -> Tensor:
         """Logits (..., bins) -> numbers (...)."""
         # Not a matrix product, which would be done in bfloat16 under autocast.
-        return symexp((logits.float().softmax(dim=-1) * self.centres).sum(dim=-1))
+        return symexp((at_least_float32(logits).softmax(dim=-1) * self.centres).sum(dim=-1))

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from jepa_wm import distributed
 from jepa_wm.errors import UserError
+from jepa_wm.precision import at_least_float32
 
 
 def variance_hinge(x: Tensor, over_ranks: bool = True, margin: float = 1.0, eps: float = 1e-4) -> Tensor:
@@ -52,7 +53,7 @@ def _centred(x: Tensor, over_ranks: bool) -> tuple[Tensor, int]:
     rows = x.shape[1] * (distributed.world_size() if over_ranks else 1)
     if rows < 2:
         raise UserError(f"variance and covariance: got sets of {rows} samples; expected two at least")
-    x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    x = at_least_float32(x)
     return x - _mean(x.mean(dim=1, keepdim=True), over_ranks), rows
 
 

@@ -8,6 +8,7 @@ from jepa_wm.contracts import Batch, Encoder, Objective
 from jepa_wm.encoders.blocks import initialise
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.errors import UserError
+from jepa_wm.precision import at_least_float32
 
 
 class TeacherAlignment(Objective):
@@ -69,7 +70,7 @@ def regrid(tokens: Tensor, old: tuple[int, int, int], new: tuple[int, int, int])
     """Tokens (B, N, D) of one grid of an image, averaged or interpolated to another (B, M, D)."""
     if old == new:
         return tokens
-    cells = tokens.float().transpose(1, 2).unflatten(2, old[1:])
+    cells = at_least_float32(tokens).transpose(1, 2).unflatten(2, old[1:])
     return F.interpolate(cells, new[1:], mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
 
 
@@ -80,6 +81,6 @@ def _head(dim: int, wanted: int) -> nn.Module:
 
 def _distance(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The loss of predictions (..., D), and their mean cosine with the targets."""
-    target = F.layer_norm(target.float(), target.shape[-1:])
-    cosine = F.cosine_similarity(predicted.float(), target, dim=-1).mean()
-    return 0.9 * (1.0 - cosine) + 0.1 * F.smooth_l1_loss(predicted.float(), target), cosine
+    target = F.layer_norm(at_least_float32(target), target.shape[-1:])
+    cosine = F.cosine_similarity(at_least_float32(predicted), target, dim=-1).mean()
+    return 0.9 * (1.0 - cosine) + 0.1 * F.smooth_l1_loss(at_least_float32(predicted), target), cosine

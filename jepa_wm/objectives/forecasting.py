@@ -16,6 +16,7 @@ from jepa_wm.encoders.frames import Frames, PooledFrames
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.errors import UserError
 from jepa_wm.losses.cosine import cosine_error
+from jepa_wm.precision import at_least_float32
 
 ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l2": F.mse_loss,
@@ -87,7 +88,7 @@ class Forecasting(Objective):
         if frames.latent_dim(encoder) != dynamics.latent_dim:
             raise UserError(
                 f"Forecasting: the encoder's latents are {frames.latent_dim(encoder)} wide, the dynamics' latent_dim "
-                f"is {dynamics.latent_dim}; expected the same"
+                f"is {dynamics.latent_dim}; expected the same: set latent_dim to {frames.latent_dim(encoder)}"
             )
         if error not in ERRORS:
             raise UserError(f"Forecasting.error: got '{error}'; expected one of {', '.join(ERRORS)}")
@@ -156,11 +157,11 @@ class Forecasting(Objective):
         """What all members say of a clip behind the frames that are seen, (M, B, K, N, D)."""
         seen = self.rollout.seen
         start, context, ahead = latents[:, :seen], actions[:, : seen - 1], actions[:, seen - 1 :]
-        return rollouts(self.dynamics, start, context, ahead, self.rollout.cut).float()
+        return at_least_float32(rollouts(self.dynamics, start, context, ahead, self.rollout.cut))
 
     def _errors(self, predicted: Tensor, wanted: Tensor) -> Tensor:
         """The mean error of all members' predictions (M, B, T, N, D)."""
-        return self.error(predicted.float(), wanted.expand_as(predicted))
+        return self.error(at_least_float32(predicted), wanted.expand_as(predicted))
 
     @torch.no_grad()
     def _relative(self, imagined: Tensor, latents: Tensor) -> Tensor:
@@ -170,16 +171,16 @@ class Forecasting(Objective):
     def _actions(self, batch: Batch, latents: Tensor) -> Tensor:
         """The batch's actions (B, T - 1, A), if they fit the dynamics and the clip is long enough."""
         actions, skip = batch["actions"], self.dynamics.frame_skip
-        if actions.shape[-1] != skip * self.dynamics.action_dim:
-            raise UserError(
-                f"Forecasting: the data's action blocks are {actions.shape[-1]} wide; expected "
-                f"{skip * self.dynamics.action_dim}, the dynamics' frame_skip {skip} times its action_dim "
-                f"{self.dynamics.action_dim}"
-            )
         if latents.shape[1] <= self.rollout.seen:
             raise UserError(
                 f"Forecasting: got clips of {latents.shape[1]} frames; expected more than {self.rollout.seen}, those "
                 "that a rollout begins with; raise data.frames"
+            )
+        if actions.shape[-1] != skip * self.dynamics.action_dim:
+            raise UserError(
+                f"Forecasting: the data's action blocks are {actions.shape[-1]} wide; expected "
+                f"{skip * self.dynamics.action_dim}, the dynamics' frame_skip {skip} times its action_dim "
+                f"{self.dynamics.action_dim}; data.frame_skip must be the dynamics'"
             )
         return actions
 

@@ -12,6 +12,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.losses.sigreg import SIGReg
 from jepa_wm.objectives.heads import Projector
 from jepa_wm.objectives.views import global_views, local_views
+from jepa_wm.precision import at_least_float32
 
 
 class LeJEPA(Objective):
@@ -59,7 +60,7 @@ class LeJEPA(Objective):
         large, small = global_views(batch, "LeJEPA"), local_views(batch)
         latents = [self.encoder.pooled(views.flatten(0, 1)) for views in (large, small) if views is not None]
         projected = self.projector(torch.cat(latents)).unflatten(0, (-1, large.shape[1]))
-        projected = projected.float() if projected.dtype == torch.bfloat16 else projected
+        projected = at_least_float32(projected)
         centre = projected[: len(large)] if self.centre == "global" else projected
         invariance = (centre.mean(dim=0) - projected).square().mean()
         gaussianity = self.gaussianity(projected, batch["step"])

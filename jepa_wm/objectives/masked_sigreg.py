@@ -12,6 +12,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.losses.sigreg import SIGReg
 from jepa_wm.objectives.masked import draw_masks
 from jepa_wm.objectives.predictor import MaskPredictor, PredictorOptions, at
+from jepa_wm.precision import at_least_float32
 
 
 class MaskedSIGReg(Objective):
@@ -63,7 +64,7 @@ class MaskedSIGReg(Objective):
         pixels = batch["pixels"]
         grid = self.encoder.grid_of(pixels)
         targets = self.project(self.encoder(pixels))
-        targets = targets.float() if targets.dtype == torch.bfloat16 else targets
+        targets = at_least_float32(targets)
         goal = targets.detach() if self.detach else targets
         errors = []
         for mask in draw_masks(self.masks, self.encoder, pixels, batch["step"]):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from jepa_wm.encoders.blocks import ALL, BlockOptions, Blocks, initialise
 from jepa_wm.encoders.positions import Grid, Positions, SinCos, places
 from jepa_wm.encoders.vit import ViT
+from jepa_wm.precision import at_least_float32
 
 
 class PredictorOptions:
@@ -106,7 +107,7 @@ def levels_of(encoder: ViT, pixels: Tensor, keep: Tensor | None = None) -> Tenso
 def normalised(tokens: Tensor, dim: int) -> Tensor:
     """Each level of tokens (..., L * D) normalised without learned factors, in float32 at least."""
     levels = tokens.unflatten(-1, (-1, dim))
-    levels = levels.float() if levels.dtype in (torch.bfloat16, torch.float16) else levels
+    levels = at_least_float32(levels)
     return F.layer_norm(levels, (dim,)).flatten(-2)
 
 

@@ -151,6 +151,7 @@ def test_the_weights_decide_which_gelu_and_which_colours(monkeypatch: pytest.Mon
     [
         ("open_clip:ViT-B-32", "'open_clip:ViT-B-32:TAG', TAG one of openai, laion400m_e31"),
         ("open_clip:ViT-B-32:openia", "no weights 'openia' for 'ViT-B-32'; it has openai"),
+        ("open_clip:ViT-B-33", "knows no model 'ViT-B-33'; did you mean 'ViT-B-32'"),
         ("open_clip:ViT-B-33@{folder}/x.pt", "did you mean 'ViT-B-32'"),
         ("open_clip:RN50@{folder}/x.pt", "expected a ViT"),
         ("open_clip:tiny-clip@{folder}/x.pt", "did not give 'tiny-clip' with"),

@@ -165,6 +165,7 @@ def test_raw_files_fit_timms_names_too(published: str, tmp_path: Path) -> None:
     ("source", "message"),
     [
         ("timm:vit_small_patch16_dino3", "did you mean vit_small_patch16_dinov3"),
+        ("timm:vit_tny", "did you mean vit_tiny"),
         ("timm:resnet18", "is no ViT"),
         ("timm:vit_tiny_patch16_224@nowhere.pt", "nowhere.pt does not exist"),
         ("timm:vit_tiny_patch16_224@{folder}/other.pt", r"missing blocks\.0.*of another shape blocks"),

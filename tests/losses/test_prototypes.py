@@ -1,12 +1,10 @@
 """Sinkhorn's assignments are those of exact arithmetic, however far apart the logits are, on one rank or two."""
 
-import socket
+from collections.abc import Callable
 from decimal import Decimal, getcontext
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from jepa_wm.losses.prototypes import sinkhorn
@@ -50,27 +48,17 @@ def test_it_is_that_of_exact_arithmetic(case: str) -> None:
     torch.testing.assert_close(sinkhorn(rows, TEMPERATURE).double(), exact(rows, TEMPERATURE), rtol=2e-2, atol=1e-6)
 
 
-def worker(rank: int, port: int, results: mp.SimpleQueue) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    try:
-        for first in (5, 7):  # the second rank has 2 rows, and none
-            for case in CASES:
-                rows = logits(case).double().split([first, 7 - first])[rank]
-                results.put((first, case, rank, sinkhorn(rows, TEMPERATURE).tolist()))
-    finally:
-        dist.destroy_process_group()
+def on_a_rank(rank: int) -> dict[tuple[str, int], Tensor]:
+    """Assignments of this rank's share of each case's rows, of which the second rank has 2, and none."""
+    return {
+        (case, first): sinkhorn(logits(case).double().split([first, 7 - first])[rank], TEMPERATURE)
+        for case in CASES
+        for first in (5, 7)
+    }
 
 
-def test_two_ranks_are_one_batch_even_if_one_has_no_rows() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    results = mp.get_context("spawn").SimpleQueue()
-    mp.spawn(worker, (port, results), nprocs=2)
-    for _ in range(2 * 2 * len(CASES)):
-        first, case, rank, found = results.get()
-        expected = exact(logits(case), TEMPERATURE).split([first, 7 - first])[rank]
-        torch.testing.assert_close(
-            torch.tensor(found, dtype=torch.float64).view(-1, 5), expected, rtol=1e-8, atol=1e-12, msg=f"{case} {first}"
-        )
+def test_two_ranks_are_one_batch_even_if_one_has_no_rows(on_two_ranks: Callable) -> None:
+    one, other = on_two_ranks(on_a_rank)
+    for case, first in one:
+        found, whole = torch.cat([one[case, first], other[case, first]]), exact(logits(case), TEMPERATURE)
+        torch.testing.assert_close(found, whole, rtol=1e-8, atol=1e-12, msg=f"{case} {first}")

@@ -1,19 +1,18 @@
 """Variance and covariance of known matrices, their slopes, and two ranks against one."""
 
-import socket
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
+from jepa_wm import distributed
 from jepa_wm.errors import UserError
 from jepa_wm.losses import covariance_penalty, variance_hinge
 
 LOSSES = (variance_hinge, covariance_penalty)
+CASES = [(loss, over_ranks) for loss in LOSSES for over_ranks in (True, False)]
 every_loss = pytest.mark.parametrize("loss", LOSSES)
 
 
@@ -62,35 +61,23 @@ def test_one_sample_has_no_spread(loss: Callable[..., Tensor]) -> None:
         loss(torch.zeros(2, 1, 3))
 
 
-def worker(rank: int, port: int, results: mp.SimpleQueue) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    try:
-        for number, loss in enumerate(LOSSES):
-            for over_ranks in (True, False):
-                # What is spread over the ranks are the samples; otherwise it is the sets.
-                x, scale = drawn()[:2].chunk(2, dim=int(over_ranks))[rank], torch.ones(4, dtype=torch.float64)
-                value = loss(x * scale.requires_grad_(), over_ranks)
-                value.backward()
-                dist.all_reduce(scale.grad)
-                results.put((number, over_ranks, value.item(), (scale.grad / 2).tolist()))
-    finally:
-        dist.destroy_process_group()
+def sloped(loss: Callable[..., Tensor], x: Tensor, over_ranks: bool = True) -> tuple[float, Tensor]:
+    """The value at x, and its gradient with respect to the dimensions' units, averaged over the ranks."""
+    scale = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    value = loss(x * scale, over_ranks)
+    value.backward()
+    assert scale.grad is not None
+    return value.item(), distributed.all_reduce_mean(scale.grad)
 
 
-def test_two_ranks_are_one_batch() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    results = mp.get_context("spawn").SimpleQueue()
-    mp.spawn(worker, (port, results), nprocs=2)
-    found: dict[tuple[int, bool], list[float]] = {}
-    for _ in range(8):
-        number, over_ranks, value, gradient = results.get()
-        scale = torch.ones(4, dtype=torch.float64, requires_grad=True)
-        LOSSES[number](drawn()[:2] * scale).backward()
-        assert scale.grad is not None and gradient == pytest.approx(scale.grad.tolist())
-        found.setdefault((number, over_ranks), []).append(value)
-    for (number, over_ranks), values in found.items():
-        assert np.mean(values) == pytest.approx(LOSSES[number](drawn()[:2]).item())
-        assert not over_ranks or values[0] == values[1]
+def on_a_rank(rank: int) -> list[tuple[float, Tensor]]:
+    # What is spread over the ranks are the samples; otherwise it is the sets.
+    return [sloped(loss, drawn()[:2].chunk(2, dim=int(over_ranks))[rank], over_ranks) for loss, over_ranks in CASES]
+
+
+def test_two_ranks_are_one_batch(on_two_ranks: Callable) -> None:
+    for (loss, over_ranks), (one, gradient), (other, _) in zip(CASES, *on_two_ranks(on_a_rank), strict=True):
+        value, truth = sloped(loss, drawn()[:2])
+        torch.testing.assert_close(gradient, truth)
+        assert (one + other) / 2 == pytest.approx(value)
+        assert not over_ranks or one == other

@@ -1,12 +1,10 @@
 """LeJEPA, self-distillation and alignment to a teacher: what the golden numbers leave open."""
 
 import copy
-import socket
+from collections.abc import Callable
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from jepa_wm.contracts import Batch
 from jepa_wm.data.masks import BlockwiseMask
@@ -75,25 +73,14 @@ def test_half_of_all_views_hide_patches_each_view_its_own_and_each_step_others()
     assert not torch.equal(whole[:8], whole[8:]) and not torch.equal(whole, objective._hidden(large, 3))
 
 
-def hidden_on_a_rank(rank: int, port: int, results: mp.SimpleQueue) -> None:
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    try:
-        results.put((rank, distillation()._hidden(torch.zeros(2, 4, 3, 32, 32), 2).tolist()))
-    finally:
-        dist.destroy_process_group()
+def hidden(rank: int, samples: int) -> torch.Tensor:
+    return distillation()._hidden(torch.zeros(2, samples, 3, 32, 32), 2)
 
 
-def test_the_masks_of_a_rank_are_its_share_of_those_of_the_whole_batch() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    results = mp.get_context("spawn").SimpleQueue()
-    mp.spawn(hidden_on_a_rank, (port, results), nprocs=2)
-    found = dict(results.get() for _ in range(2))
-    whole = distillation()._hidden(torch.zeros(2, 8, 3, 32, 32), 2).tolist()
+def test_the_masks_of_a_rank_are_its_share_of_those_of_the_whole_batch(on_two_ranks: Callable) -> None:
     # Rows are all samples' first views, then their second ones; a rank has four of the eight samples.
-    for rank in range(2):
-        assert found[rank] == [whole[8 * view + 4 * rank + sample] for view in range(2) for sample in range(4)]
+    shares = [found.unflatten(0, (2, 4)) for found in on_two_ranks(hidden, 4)]
+    assert torch.equal(torch.cat(shares, dim=1).flatten(0, 1), hidden(0, 8))
 
 
 def test_the_teacher_follows_and_the_anchor_is_taken_when_its_weight_rises() -> None:

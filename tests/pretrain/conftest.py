@@ -46,7 +46,7 @@ def recipes(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
             tower = {"latent_dim": 6, "tower": {"class_path": "jepa_wm.encoders.ClipText", "init_args": tower}}
             objectives["text"]["init_args"]["text"]["init_args"] = tower
         else:
-            sizes = {"latent_dim": 6, "width": 12, "depth": 1, "heads": 2}
+            sizes = {"latent_dim": 6, "trunk": {"width": 12, "depth": 1, "heads": 2}}
             objectives["forecast"]["init_args"]["dynamics"]["init_args"] |= sizes
         (folder / f"{stage}.yaml").write_text(yaml.safe_dump(config))
     return {stage: folder / f"{stage}.yaml" for stage in ("pretrain", "forecast")}

@@ -184,10 +184,22 @@ def test_wrong_keys_and_types_are_refused(recipes: dict[str, Path], tmp_path: Pa
 
 
 def test_a_mistake_in_the_data_leaves_no_folder_behind(recipes: dict[str, Path], tmp_path: Path) -> None:
-    for option, reason in (("--data.batch_size=6", "not a multiple"), ("--data.frames=40", "no sample")):
+    for option, reason in (
+        ("--data.batch_size=6", "not a multiple"),
+        ("--data.frames=40", "all 24 episodes of .* are shorter than 196 frames"),
+    ):
         with pytest.raises(UserError, match=reason):
             train(recipes["pretrain"], tmp_path / "run", option)
         assert not (tmp_path / "run").exists()
+
+
+def test_a_mistake_that_the_first_batch_shows_leaves_no_folder_behind(
+    recipes: dict[str, Path], pretrained: Path, tmp_path: Path
+) -> None:
+    run, source = tmp_path / "run", f"--source={pretrained}"
+    with pytest.raises(UserError, match=r"data's action blocks are 4 wide; expected 10"):
+        train(recipes["forecast"], run, source, "--data.frame_skip=2")
+    assert not run.exists()
 
 
 def test_a_weight_that_names_no_objective_and_a_source_without_parts_are_refused(

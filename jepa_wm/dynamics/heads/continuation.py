@@ -5,6 +5,7 @@ from torch import Tensor
 
 from jepa_wm.contracts import Batch
 from jepa_wm.dynamics.heads.head import Head, reader, told
+from jepa_wm.precision import at_least_float32
 
 
 class ContinueHead(Head):
@@ -26,9 +27,9 @@ class ContinueHead(Head):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Latents (..., N, D) -> probabilities (...)."""
-        return self.read(latents).float().squeeze(-1).sigmoid()
+        return at_least_float32(self.read(latents)).squeeze(-1).sigmoid()
 
     def error(self, latents: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy to whether the episode goes on of what all latents (B, T, N, D) but the first tell."""
         going = 1.0 - told(batch, "ends", "ContinueHead")
-        return F.binary_cross_entropy_with_logits(self.read(latents[:, 1:]).float().squeeze(-1), going)
+        return F.binary_cross_entropy_with_logits(at_least_float32(self.read(latents[:, 1:])).squeeze(-1), going)

@@ -8,6 +8,7 @@ from torch import Tensor
 from jepa_wm.contracts import Batch
 from jepa_wm.dynamics.heads.head import Head, reader, told
 from jepa_wm.errors import UserError
+from jepa_wm.precision import at_least_float32
 from jepa_wm.standard import Standard
 
 
@@ -29,14 +30,14 @@ class StateHead(Head):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Latents (..., N, D) -> states (..., P)."""
-        return self.standard.inverse(self.read(latents).float())
+        return self.standard.inverse(at_least_float32(self.read(latents)))
 
     def error(self, latents: Tensor, batch: Batch) -> Tensor:
         """Mean squared error of the states that latents (B, T, N, D) tell."""
         state = told(batch, "state", "StateHead")
         if state.shape[-1] != self.state_dim:
             raise UserError(f"StateHead: the data's state has {state.shape[-1]} numbers; state_dim is {self.state_dim}")
-        return F.mse_loss(self.read(latents).float(), self.standard(state))
+        return F.mse_loss(at_least_float32(self.read(latents)), self.standard(state))
 
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Take in `state_mean` and `state_std`."""

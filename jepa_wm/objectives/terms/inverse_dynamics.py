@@ -9,6 +9,7 @@ from torch import Tensor
 from jepa_wm.contracts import Batch, LatentTerm
 from jepa_wm.dynamics.heads import reader
 from jepa_wm.errors import UserError
+from jepa_wm.precision import at_least_float32
 from jepa_wm.standard import Standard
 
 
@@ -51,7 +52,7 @@ class InverseDynamics(LatentTerm):
             )
         pairs = torch.cat([latents[:, :-1], latents[:, 1:]], dim=2)
         taken = self.standard(actions.unflatten(-1, (self.frame_skip, self.action_dim))).flatten(-2)
-        return F.mse_loss(self.read(pairs).float(), taken)
+        return F.mse_loss(at_least_float32(self.read(pairs)), taken)
 
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Take in `action_mean` and `action_std`."""

@@ -187,6 +187,8 @@ def test_old_files_that_are_no_archives_are_read(tmp_path: Path) -> None:
         ("nowhere.pt", "is no file or folder; expected one, or timm:NAME, open_clip:NAME, hf:NAME"),
         ("tim:vit", "did you mean 'timm:'"),
         ("timm:", "lacks a name"),
+        ("hf:", "lacks a name"),
+        ("{folder}/empty.pt", "empty.pt is empty; expected a file of weights"),
         ("{folder}/text.pt", "is not a file of weights|no file of weights"),
         ("{folder}/tensor.pt", "holds a Tensor; expected a dict"),
         (
@@ -198,6 +200,7 @@ def test_old_files_that_are_no_archives_are_read(tmp_path: Path) -> None:
 )
 def test_what_is_not_an_encoder_is_refused_with_what_it_is(source: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("hello")
+    (tmp_path / "empty.pt").touch()
     torch.save(torch.zeros(2), tmp_path / "tensor.pt")
     torch.save({"conv.weight": torch.zeros(1, 2)}, tmp_path / "other.pt")
     torch.save({name: {"weight": torch.zeros(1)} for name in ("one", "two")}, tmp_path / "several.pt")

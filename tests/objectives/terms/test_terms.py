@@ -1,7 +1,6 @@
 """What every term promises, and who gets gradient."""
 
 import inspect
-import socket
 from collections.abc import Callable
 from importlib import import_module
 from itertools import pairwise
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from jepa_wm.checkpoint import build, spec
@@ -173,18 +171,6 @@ def test_a_head_is_prepared_followed_and_exported_under_its_name() -> None:
     torch.testing.assert_close(value.head.state_dict()["average.1.weight"], 0.99 * before + 0.01)
 
 
-def worker(rank: int, port: int, results: mp.SimpleQueue) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    try:
-        for case in CASES:
-            value, gradient = scaled(case, slice(4 * rank, 4 * rank + 4))
-            dist.all_reduce(gradient)
-            results.put((case, value, (gradient / 2).tolist()))
-    finally:
-        dist.destroy_process_group()
-
-
 def scaled(case: str, samples: slice = slice(None)) -> tuple[float, Tensor]:
     """A term's value, and its gradient with respect to the units of the latents, or the first of its own."""
     term, (latents, imagined, batch) = made(case), given(samples)
@@ -196,18 +182,16 @@ def scaled(case: str, samples: slice = slice(None)) -> tuple[float, Tensor]:
     return value.item(), gradient
 
 
-def test_two_ranks_are_one_process_with_twice_the_batch() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    results = mp.get_context("spawn").Queue()
-    context = mp.spawn(worker, (port, results), nprocs=2, join=False)
-    values: dict[str, float] = dict.fromkeys(CASES, 0.0)
-    for _ in range(2 * len(CASES)):
-        case, value, gradient = results.get(timeout=120)
-        values[case] += value / 2
-        torch.testing.assert_close(torch.tensor(gradient), scaled(case)[1], rtol=1e-4, atol=1e-5, msg=case)
-    while not context.join():
-        pass
-    for case, value in values.items():
-        assert value == pytest.approx(scaled(case)[0], rel=1e-5), case
+def on_a_rank(rank: int) -> dict[str, tuple[float, Tensor]]:
+    found = {case: scaled(case, slice(4 * rank, 4 * rank + 4)) for case in CASES}
+    for _, gradient in found.values():
+        dist.all_reduce(gradient)
+    return found
+
+
+def test_two_ranks_are_one_process_with_twice_the_batch(on_two_ranks: Callable) -> None:
+    one, other = on_two_ranks(on_a_rank)
+    for case in CASES:
+        value, gradient = scaled(case)
+        assert (one[case][0] + other[case][0]) / 2 == pytest.approx(value, rel=1e-5), case
+        torch.testing.assert_close(one[case][1] / 2, gradient, rtol=1e-4, atol=1e-5, msg=case)
