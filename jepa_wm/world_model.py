@@ -1,65 +1,26 @@
 """A world model: encoder, dynamics and what reads latents, saved, loaded, imagined and planned with as one."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from jepa_wm.checkpoint import load_module, save_modules
-from jepa_wm.contracts import Cost, Dynamics, Encoder, Plan, Planner
+from jepa_wm.contracts import Dynamics, Encoder, Plan, Planner
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.calibration import Calibration, spread_of
+from jepa_wm.dynamics.cost import action_cost
 from jepa_wm.dynamics.heads import Head
-from jepa_wm.dynamics.rollout import rollout, rollouts
+from jepa_wm.dynamics.rollout import rollouts
 from jepa_wm.encoders.frames import Frames, PooledFrames
 from jepa_wm.encoders.text import TextAlignment
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
 from jepa_wm.model_folder import model_folder, write_card
+from jepa_wm.observations import Goal, Imagined, Observation
 from jepa_wm.planning.cem import CEM
 from jepa_wm.planning.costs import LatentCost, dissimilarity, goal_distance
 from jepa_wm.precision import mixed
-
-
-class Observation(NamedTuple):
-    """What is seen and felt, of E environments or of one.
-
-    Attributes:
-        pixels: uint8 (E, C, H, W) or (C, H, W).
-        state: (E, P) or (P,), for models that read it; None where there is none.
-    """
-
-    pixels: Tensor
-    state: Tensor | None = None
-
-    def of(self, environments: Tensor) -> "Observation":
-        """Those of some environments, bool (E,); what there is one of is for all."""
-        if self.pixels.ndim == 3 or len(self.pixels) == 1:
-            return self
-        return Observation(self.pixels[environments], None if self.state is None else self.state[environments])
-
-
-Goal = Tensor | Observation | str | list[str]
-"""Images (E, C, H, W) or one (C, H, W), alone or with their states, a sentence, or a sentence for each environment."""
-
-ROWS = 4096
-"""Candidates that are rolled out at once."""
-
-
-class Imagined(NamedTuple):
-    """What is imagined to follow K blocks of actions.
-
-    Attributes:
-        latents: (B, K, N, D); of an ensemble, the mean of its members.
-        uncertainty: the root mean square error over N and D that is to be expected of them (B, K), by how far an
-            ensemble's members are apart; None of a single predictor, which does not know.
-        readouts: what each head reads off the latents, by name.
-    """
-
-    latents: Tensor
-    uncertainty: Tensor | None
-    readouts: dict[str, Tensor]
 
 
 class WorldModel(nn.Module):
@@ -215,7 +176,7 @@ class WorldModel(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         with mixed(self.device.type):
             latents = self._latents(Observation(pixels, state))
-            cost = self._action_cost(latents[:, None], self.goal_cost(goal, pixels.shape[0], final))
+            cost = action_cost(self.dynamics, latents[:, None], self.goal_cost(goal, pixels.shape[0], final))
             return (planner or CEM()).plan(cost, mean, std, low, high, generator)
 
     def goal_cost(self, goal: Goal, environments: int, final: float = 1.0) -> LatentCost:
@@ -251,20 +212,3 @@ class WorldModel(nn.Module):
         if len(state) != len(pixels):
             raise UserError(f"plan: got {len(pixels)} images with {len(state)} states; expected one state for each")
         return self.encode(pixels[:, None], state[:, None])[:, 0]
-
-    def _action_cost(self, latents: Tensor, latent_cost: LatentCost) -> Cost:
-        """Candidates (E, S, K, A), each action held over a block -> costs (E, S)."""
-
-        def cost(candidates: Tensor) -> Tensor:
-            environments, samples = candidates.shape[:2]
-            blocks = candidates.flatten(0, 1).repeat(1, 1, self.dynamics.frame_skip)
-            futures = []
-            # On a CPU a slice of environments at a time, small enough for its caches.
-            size = max(ROWS // samples, 1) if self.device.type == "cpu" else environments
-            for start in range(0, environments, size):
-                seen = latents[start : start + size]
-                actions = blocks[start * samples : (start + size) * samples]
-                futures.append(rollout(self.dynamics, seen, actions[: len(seen), :0], actions))
-            return latent_cost(torch.cat(futures).unflatten(0, (environments, samples)))
-
-        return cost

@@ -13,6 +13,7 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 LAYERS = [
     {"errors", "complaint", "contracts", "files", "manifest", "checkpoint", "distributed", "optim", "schedules"}
     | {"statistics", "standard", "precision", "paths", "allocator"},
+    {"observations"},
     {"envs"},
     {"data"},
     {"planning"},

@@ -14,8 +14,9 @@ from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk, rollout, roll
 from jepa_wm.encoders import ClipText, GridPool, PatchFrames, StateFrames, TextAlignment, ViT
 from jepa_wm.encoders.frames import Frames
 from jepa_wm.errors import UserError
+from jepa_wm.observations import Observation
 from jepa_wm.planning import CEM
-from jepa_wm.world_model import Observation, WorldModel
+from jepa_wm.world_model import WorldModel
 
 UNIT = {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0]}
 
@@ -79,7 +80,7 @@ def test_the_plan_leads_from_each_start_to_its_goal(world: WorldModel) -> None:
 def test_slices_of_environments_make_the_same_plan(world: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
     start, goal = images((0.2, 0.9), (1.0, 1.0), (0.5, 0.1)), images((1.5, 0.4), (1.0, 0.2), (0.9, 0.9))
     whole = world.plan(start, goal, CEM(samples=64, elites=8), horizon=3)
-    monkeypatch.setattr("jepa_wm.world_model.ROWS", 128)
+    monkeypatch.setattr("jepa_wm.dynamics.cost.ROWS", 128)
     torch.testing.assert_close(world.plan(start, goal, CEM(samples=64, elites=8), horizon=3).actions, whole.actions)
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from jepa_wm.contracts import Planner
 from jepa_wm.errors import UserError
-from jepa_wm.world_model import Goal, Observation, WorldModel
+from jepa_wm.observations import Goal, Observation
+from jepa_wm.world_model import WorldModel
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Controller:
     Args:
         model: the world model.
         goal: what to reach, an image, with its state where the model reads it, or a sentence for each environment, see
-            `jepa_wm.world_model.Goal`.
+            `jepa_wm.observations.Goal`.
         search: how to plan.
         seed: seeds the searches.
     """

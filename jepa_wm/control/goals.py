@@ -15,7 +15,7 @@ from jepa_wm.envs.policies import Policy
 from jepa_wm.envs.world import VectorWorld
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
-from jepa_wm.world_model import Goal, Observation
+from jepa_wm.observations import Goal, Observation
 
 KINDS = {TWO_ROOMS: "jepa_wm.control.two_rooms_goals", PUSH_T: "jepa_wm.control.push_t_goals"}
 """Where the kinds of goals of an environment are, as `KINDS`; imported on use, since Push-T needs an extra."""

@@ -93,6 +93,7 @@ class StateFrames(Frames):
         return torch.cat([latents, felt[:, :, None].expand(-1, -1, latents.shape[2], -1)], dim=-1)
 
     def prepare(self, statistics: dict[str, Any]) -> None:
+        self.frames.prepare(statistics)
         self.standard.prepare(statistics)
 
 

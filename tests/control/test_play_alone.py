@@ -19,7 +19,8 @@ from jepa_wm.encoders import GridPool, PatchFrames, StateFrames, ViT
 from jepa_wm.envs.language import REGIONS, region_of
 from jepa_wm.envs.policies import NoisyExpert
 from jepa_wm.envs.vector import TwoRoomsVectorEnv
-from jepa_wm.world_model import Observation, WorldModel
+from jepa_wm.observations import Observation
+from jepa_wm.world_model import WorldModel
 
 FACTORS = {"door_position": "sample", "agent_size": "sample"}
 
