@@ -128,6 +128,8 @@ class Forecasting(Objective):
             members = self._imagined(latents, self._actions(batch, latents))
             error = (members.mean(dim=0) - latents[:, self.rollout.seen :]).square().mean(dim=(-2, -1)).sqrt()
             found.append((spread_of(members), error))
+        if not found:
+            raise UserError("Forecasting.calibrate: got no held-out clips; expected a batch or more")
         self.calibration.fit(*(torch.cat(values) for values in zip(*found, strict=True)))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

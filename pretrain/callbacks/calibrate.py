@@ -1,11 +1,13 @@
 """What is fitted to held-out clips when training is over."""
 
+import warnings
 from collections.abc import Iterator
 from itertools import islice
 
 import lightning as L
 
 from jepa_wm.contracts import Batch
+from jepa_wm.errors import UserError
 from pretrain.callbacks.after_step import training_of
 
 BATCHES = 8
@@ -15,13 +17,16 @@ class Calibrate(L.Callback):
     """Show each objective a few held-out batches; among the callbacks it comes before what saves the model."""
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Calibrate, if training came to its end."""
+        """Calibrate, if training came to its end; of several ranks, the first sees its share of the clips and saves."""
         if trainer.global_step < trainer.max_steps:
             return
         training = training_of(pl_module).eval()
         with trainer.precision_plugin.val_step_context():
             for objective in training.each():
-                objective.calibrate(_batches(trainer))
+                try:
+                    objective.calibrate(_batches(trainer))
+                except UserError as error:  # what was trained is worth more than its calibration
+                    warnings.warn(f"not calibrated: {error}", stacklevel=1)
 
 
 def _batches(trainer: L.Trainer) -> Iterator[Batch]:

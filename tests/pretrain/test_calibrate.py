@@ -1,0 +1,47 @@
+"""What is fitted to held-out clips at the end of a training."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk
+from jepa_wm.dynamics.calibration import Calibration
+from jepa_wm.encoders import ViT
+from jepa_wm.objectives import Forecasting
+from pretrain.callbacks import Calibrate
+from pretrain.module import Training
+
+
+def training(vit: Callable[[], ViT]) -> Training:
+    def forecasting(encoder: ViT) -> Forecasting:
+        return Forecasting(encoder, Ensemble(TransformerDynamics(6, (1, 1), 2, 5, Trunk(12, 1, 2)), 3))
+
+    return Training(vit(), {"forecast": forecasting}, lr=1e-2)  # type: ignore[dict-item]
+
+
+def test_the_clips_are_held_out_and_the_model_is_the_trained_one(
+    fit: Callable[..., object], vit: Callable[[], ViT], tmp_path: Path
+) -> None:
+    made = training(vit)
+    data = fit(made, tmp_path, Calibrate())
+    found = made.objectives["forecast"].calibration
+    assert isinstance(found, Calibration) and found.scale != 1
+    scale, power = found.scale.item(), found.power.item()
+    made.eval()
+    made.objectives["forecast"].calibrate(list(data.val_dataloader())[:8])  # type: ignore[attr-defined]
+    assert (found.scale.item(), found.power.item()) == pytest.approx((scale, power), rel=1e-4)
+
+
+def test_what_cannot_be_calibrated_is_warned_of_and_does_not_end_the_run(
+    fit: Callable[..., object], vit: Callable[[], ViT], tmp_path: Path
+) -> None:
+    made = training(vit)
+    objective = made.objectives["forecast"]
+    with torch.no_grad():  # members that are one
+        for parameter in objective.dynamics.parameters():  # type: ignore[union-attr]
+            parameter.copy_(parameter[:1].expand_as(parameter))
+    with pytest.warns(UserWarning, match="not calibrated: Calibration: got .* with a spread of"):
+        fit(made, tmp_path, Calibrate())
+    assert objective.calibration.scale == 1
