@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from jepa_wm.dynamics.actions import ActionEncoder
+from jepa_wm.dynamics.checks import check_tokens, check_window
 from jepa_wm.dynamics.plain import PlainBlock
 from jepa_wm.dynamics.window import WindowDynamics
-from jepa_wm.errors import UserError
 
 
 class DinoWMDynamics(WindowDynamics):
@@ -24,6 +24,9 @@ class DinoWMDynamics(WindowDynamics):
         hidden: width of the MLPs.
         window: frames that are read.
         dropout: of attention's weights, in each branch.
+
+    Raises:
+        UserError: if there is no window.
 
     Source: DINO-WM (arXiv 2411.04983), official code, which predicts the action's channels too, and puts the next
     action in their place; here they are left out. Its code takes no part of them into its error either.
@@ -47,6 +50,7 @@ class DinoWMDynamics(WindowDynamics):
         self.latent_dim, self.tokens, self.action_dim, self.frame_skip = latent_dim, tokens, action_dim, frame_skip
         self.action_width, self.depth, self.heads, self.head_dim = action_width, depth, heads, head_dim
         self.hidden, self.window, self.dropout = hidden, window, dropout
+        check_window(self, window)
         self.actions = ActionEncoder(action_dim, frame_skip, action_width, None)
         width = latent_dim + action_width
         self.place = nn.Parameter(torch.randn(window, tokens, width))
@@ -55,11 +59,7 @@ class DinoWMDynamics(WindowDynamics):
 
     def read(self, latents: Tensor, actions: Tensor) -> Tensor:
         """See `WindowDynamics`."""
-        if latents.shape[2] != self.tokens:
-            raise UserError(
-                f"DinoWMDynamics: got {latents.shape[2]} tokens a frame; expected {self.tokens}: are the pictures of "
-                "the encoder's size?"
-            )
+        check_tokens(self, latents, self.tokens)
         beside = self.actions(actions)[:, :, None].expand(-1, -1, self.tokens, -1)
         x = (torch.cat([latents, beside], dim=-1) + self.place[: latents.shape[1]]).flatten(1, 2)
         frame = torch.arange(latents.shape[1], device=x.device).repeat_interleave(self.tokens)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from jepa_wm.dynamics.actions import ActionEncoder
 from jepa_wm.dynamics.blocks import PredictorBlock, Trunk
 from jepa_wm.dynamics.cached import through
+from jepa_wm.dynamics.checks import check_tokens, check_window
 from jepa_wm.dynamics.positions import rotation_of
 from jepa_wm.dynamics.window import WindowDynamics
 from jepa_wm.encoders.linear import Linear
@@ -27,7 +28,7 @@ class JepaWMDynamics(WindowDynamics):
             the blocks and leave them as they are.
 
     Raises:
-        UserError: if the state leaves no room for anything else.
+        UserError: if there is no window, or the state leaves no room for anything else.
 
     Source: JEPA-WM (arXiv 2512.24497), official code. Its blocks' norms have weights of their own before the action
     shifts and scales, which are part of the modulation here, the same function; it begins with a modulation of
@@ -49,6 +50,7 @@ class JepaWMDynamics(WindowDynamics):
         self.latent_dim, self.grid = latent_dim, (grid[0], grid[1])
         self.action_dim, self.frame_skip = action_dim, frame_skip
         self.trunk, self.window, self.state_width = trunk, window, state_width
+        check_window(self, window)
         if not 0 <= state_width < min(latent_dim, trunk.width):
             raise UserError(
                 f"JepaWMDynamics.state_width: got {state_width}; expected fewer than the {latent_dim} channels of the "
@@ -63,6 +65,7 @@ class JepaWMDynamics(WindowDynamics):
 
     def read(self, latents: Tensor, actions: Tensor) -> Tensor:
         """See `WindowDynamics`."""
+        check_tokens(self, latents, self.grid[0] * self.grid[1])
         frames = range(latents.shape[1])
         rotation = rotation_of(self.positions, self.grid, frames, 0, self.trunk.head_dim, latents.device)
         x, condition = self._beside(self.enter, latents), self.actions(actions)

@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_wm.dynamics.actions import ActionEncoder
+from jepa_wm.dynamics.checks import check_tokens, check_window
 from jepa_wm.dynamics.plain import PlainBlock
 from jepa_wm.dynamics.window import WindowDynamics
 from jepa_wm.encoders.batch_norm import BatchNorm
-from jepa_wm.errors import UserError
 
 
 class LeWMDynamics(WindowDynamics):
@@ -47,8 +47,7 @@ class LeWMDynamics(WindowDynamics):
         self.latent_dim, self.action_dim, self.frame_skip = latent_dim, action_dim, frame_skip
         self.depth, self.heads, self.head_dim, self.hidden = depth, heads, head_dim, hidden
         self.window, self.dropout = window, dropout
-        if window < 1:
-            raise UserError(f"LeWMDynamics.window: got {window}; expected one frame or more")
+        check_window(self, window)
         self.actions = ActionEncoder(action_dim, frame_skip, latent_dim, 4 * latent_dim)
         self.place = nn.Parameter(torch.randn(window, latent_dim))
         self.blocks = nn.ModuleList(LeWMBlock(latent_dim, heads, head_dim, hidden, dropout) for _ in range(depth))
@@ -59,6 +58,7 @@ class LeWMDynamics(WindowDynamics):
 
     def read(self, latents: Tensor, actions: Tensor) -> Tensor:
         """See `WindowDynamics`."""
+        check_tokens(self, latents, 1)
         x, condition = latents[:, :, 0] + self.place[: latents.shape[1]], self.actions(actions)
         for block in self.blocks:
             x = block(x, condition)

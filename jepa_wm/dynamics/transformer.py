@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from jepa_wm.dynamics.actions import ActionEncoder
 from jepa_wm.dynamics.blocks import PredictorBlock, Trunk
 from jepa_wm.dynamics.cached import CachedDynamics, Caches, through
+from jepa_wm.dynamics.checks import check_tokens, check_window
 from jepa_wm.dynamics.conditioning import Entrance, Kind
 from jepa_wm.dynamics.positions import TimeRope, rotation_of
 from jepa_wm.encoders.positions import Positions
@@ -57,8 +58,7 @@ class TransformerDynamics(CachedDynamics):
         self.grid = (grid[0], grid[1])
         self.trunk, self.window, self.conditioning, self.residual = trunk, window, conditioning, residual
         self.positions, self.discrete = positions, discrete
-        if window < 1:
-            raise UserError(f"TransformerDynamics.window: got {window}; expected a frame or more, itself among them")
+        check_window(self, window)
         if positions.rotary((1, 1, 1), trunk.head_dim) is None:
             raise UserError(
                 f"TransformerDynamics.positions: {type(positions).__name__} does not turn; expected TimeRope or Rope"
@@ -82,6 +82,7 @@ class TransformerDynamics(CachedDynamics):
 
     def read(self, latents: Tensor, actions: Tensor, frame: int, caches: Caches) -> tuple[Tensor, Caches]:
         """See `CachedDynamics`."""
+        check_tokens(self, latents, self.tokens)
         embedded = self.actions(actions)
         x = self.enter(latents, embedded) + self.place
         frames = range(frame, frame + latents.shape[1])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from jepa_wm.dynamics.actions import ActionEncoder
 from jepa_wm.dynamics.blocks import PredictorBlock, Trunk
 from jepa_wm.dynamics.cached import CachedDynamics, Caches, through
+from jepa_wm.dynamics.checks import check_tokens, check_window
 from jepa_wm.dynamics.poses import moved
 from jepa_wm.dynamics.positions import rotation_of
 from jepa_wm.encoders.linear import Linear
@@ -37,7 +38,7 @@ class VJepa2ACDynamics(CachedDynamics):
         normalise: layer-normalise what is predicted, as `PatchFrames` does what is seen.
 
     Raises:
-        UserError: if `state` is none of these, or a pose is not of 7 numbers.
+        UserError: if `state` is none of these, a pose is not of 7 numbers, or there is no window.
 
     Source: V-JEPA 2-AC (arXiv 2506.09985), official code, and without states jepa-wms (arXiv 2512.24497). There
     actions and states are in metres and radians; here they are normalised by what is saved with the model.
@@ -59,6 +60,7 @@ class VJepa2ACDynamics(CachedDynamics):
         self.latent_dim, self.grid = latent_dim, (grid[0], grid[1])
         self.action_dim, self.frame_skip = action_dim, frame_skip
         self.trunk, self.window, self.state, self.normalise = trunk, window, state, normalise
+        check_window(self, window)
         if state not in STATES or (state == "pose" and action_dim != 7):
             raise UserError(
                 f"VJepa2ACDynamics.state: got '{state}' with an action_dim of {action_dim}; expected one of "
@@ -82,6 +84,7 @@ class VJepa2ACDynamics(CachedDynamics):
     def read(self, latents: Tensor, actions: Tensor, frame: int, caches: Caches) -> tuple[Tensor, Caches]:
         """See `CachedDynamics`."""
         patches, told = self.grid[0] * self.grid[1], self.actions(actions)
+        check_tokens(self, latents, patches + (self.state != "none"))
         entered = self.enter(latents[:, :, :patches].flatten(1, 2)).unflatten(1, (latents.shape[1], patches))
         tokens = [entered, told[:, :, None]]
         if self.feel is not None and self.standard is not None:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics import (
+    DinoWMDynamics,
     JepaWMDynamics,
     LeWMDynamics,
     MLPDynamics,
@@ -116,10 +117,28 @@ def test_statistics_and_shapes_that_do_not_fit_are_refused() -> None:
         TransformerDynamics().prepare({"action_mean": [0.0] * 3, "action_std": [1.0] * 3})
     with pytest.raises(UserError, match="got width 128 and heads 5"):
         Trunk(heads=5)
-    with pytest.raises(UserError, match="window: got 0; expected a frame or more"):
-        TransformerDynamics(window=0)
     with pytest.raises(UserError, match="conditioning 'film'; expected one of adaln, features, token"):
         TransformerDynamics(conditioning="film")  # type: ignore[arg-type]
+
+
+FORMS = {
+    TransformerDynamics: lambda **own: TransformerDynamics(8, (1, 3), 2, 3, Trunk(16, 1, 2), **own),
+    LeWMDynamics: lambda **own: LeWMDynamics(8, 2, 3, 1, 2, 4, 16, **own),
+    DinoWMDynamics: lambda **own: DinoWMDynamics(8, 3, 2, 3, 4, 1, 2, 4, 16, **own),
+    JepaWMDynamics: lambda **own: JepaWMDynamics(8, (1, 3), 2, 3, Trunk(16, 1, 2), **own),
+    VJepa2ACDynamics: lambda **own: VJepa2ACDynamics(8, (1, 3), 2, 3, Trunk(16, 1, 2), state="none", **own),
+}
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_frames_of_another_size_are_refused_and_never_stretched_or_cut(form: type[Dynamics]) -> None:
+    tokens, made = 1 if form is LeWMDynamics else 3, FORMS[form]()
+    assert made(torch.zeros(2, 2, tokens, 8), torch.zeros(2, 2, 6)).shape == (2, 2, tokens, 8)
+    for wrong in {1, 2, 4} - {tokens}:
+        with pytest.raises(UserError, match=f"{form.__name__}: got {wrong} tokens a frame; expected {tokens}"):
+            made(torch.zeros(2, 2, wrong, 8), torch.zeros(2, 2, 6))
+    with pytest.raises(UserError, match=rf"{form.__name__}\.window: got 0; expected a frame or more"):
+        FORMS[form](window=0)
 
 
 @torch.no_grad()
