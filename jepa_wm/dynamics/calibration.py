@@ -32,9 +32,13 @@ class Calibration(nn.Module):
             error: root mean square error of their mean, of the same shape.
 
         Raises:
-            UserError: if there are too few, or the spread is the same everywhere.
+            UserError: if there are too few, they are not numbers, or the spread is the same everywhere.
         """
         spread, error = spread.double().flatten(), error.double().flatten()
+        if not (torch.isfinite(spread).all() and torch.isfinite(error).all()):
+            raise UserError(
+                "Calibration: got NaN or infinity in imagined latents; expected numbers: did training diverge?"
+            )
         x, y = (values.clamp(min=TINY).log() for values in (spread, error))
         if len(x) < LEAST or x.std() == 0:
             raise UserError(

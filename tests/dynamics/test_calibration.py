@@ -45,6 +45,12 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         Calibration().fit(torch.rand(3), torch.rand(3))
     with pytest.raises(UserError, match="members that differ here more than there"):
         Calibration().fit(torch.zeros(30), torch.rand(30))
+    lost = torch.rand(30).index_fill_(0, torch.tensor(3), torch.nan)
+    for spread, error in ((torch.rand(30), lost), (lost, torch.rand(30))):
+        made = Calibration()
+        with pytest.raises(UserError, match="got NaN or infinity in imagined latents"):
+            made.fit(spread, error)
+        assert (made.scale.item(), made.power.item()) == (1.0, 1.0)
 
 
 def test_spread_is_the_unbiased_deviation_about_the_mean() -> None:
