@@ -73,6 +73,9 @@ class StateFrames(Frames):
         width: channels that the embedded state takes.
         columns: of the state, what the agent feels; all of it if none are given.
 
+    Raises:
+        UserError: if a column is not of the state.
+
     Source: DINO-WM (arXiv 2411.04983), whose tokens carry ten such channels.
     """
 
@@ -80,6 +83,8 @@ class StateFrames(Frames):
         super().__init__()
         self.frames, self.state_dim, self.width = frames, state_dim, width
         self.columns = list(range(state_dim)) if columns is None else list(columns)
+        if not self.columns or not set(self.columns) <= set(range(state_dim)):
+            raise UserError(f"StateFrames.columns: got {self.columns}; expected some of 0 to {state_dim - 1}")
         self.standard = Standard(state_dim, "state")
         self.embed = nn.Linear(len(self.columns), width)
 
@@ -87,7 +92,7 @@ class StateFrames(Frames):
         return self.frames.latent_dim(encoder) + self.width
 
     def forward(self, encoder: Encoder, pixels: Tensor, state: Tensor | None = None) -> Tensor:
-        state = _checked(state, self.state_dim, "StateFrames")
+        state = _checked(state, pixels, self.state_dim, "StateFrames")
         latents = self.frames(encoder, pixels)
         felt = at_least_float32(self.embed(self.standard(state)[..., self.columns]))
         return torch.cat([latents, felt[:, :, None].expand(-1, -1, latents.shape[2], -1)], dim=-1)
@@ -115,22 +120,25 @@ class StateToken(Frames):
         return self.frames.latent_dim(encoder)
 
     def forward(self, encoder: Encoder, pixels: Tensor, state: Tensor | None = None) -> Tensor:
-        state = _checked(state, self.state_dim, "StateToken")
+        state = _checked(state, pixels, self.state_dim, "StateToken")
         latents = self.frames(encoder, pixels)
         if latents.shape[-1] < self.state_dim:
             raise UserError(
                 f"StateToken.state_dim: got {self.state_dim}; expected {latents.shape[-1]} or less, a latent's width"
             )
-        token = F.pad(state.float(), (0, latents.shape[-1] - self.state_dim))
+        token = F.pad(state.to(latents.dtype), (0, latents.shape[-1] - self.state_dim))
         return torch.cat([latents, token[:, :, None]], dim=2)
 
     def prepare(self, statistics: dict[str, Any]) -> None:
         self.frames.prepare(statistics)
 
 
-def _checked(state: Tensor | None, size: int, name: str) -> Tensor:
-    """The state (B, T, P), if it is there and of this size."""
+def _checked(state: Tensor | None, pixels: Tensor, size: int, name: str) -> Tensor:
+    """The state (B, T, P), if there is one of this size for each frame of the pixels (B, T, C, H, W)."""
     if state is None or state.shape[-1] != size:
         got = "none" if state is None else f"{state.shape[-1]} numbers a frame"
         raise UserError(f"{name}: got a state of {got}; expected {size} beside the pixels")
+    if state.shape[:-1] != pixels.shape[:2]:
+        got, frames = tuple(state.shape), tuple(pixels.shape[:2])
+        raise UserError(f"{name}: got states {got} for frames {frames}; expected one for each, (B, T, {size})")
     return state

@@ -45,6 +45,12 @@ def test_the_state_is_beside_every_token_in_units_of_its_spread(encoder: ViT, pi
     torch.testing.assert_close(some(encoder, pixels, state)[..., 0, 24:], felt)
     with pytest.raises(UserError, match="got a state of 3 numbers a frame; expected 2"):
         frames(encoder, pixels, torch.zeros(2, 3, 3))
+    for kind, few in ((frames, (2, 1, 2)), (StateToken(PatchFrames(), 2), (1, 3, 2))):
+        with pytest.raises(UserError, match=r"got states \(., ., 2\) for frames \(2, 3\); expected one for each"):
+            kind(encoder, pixels, torch.zeros(few))
+    for columns in ([], [0, 2], [-1]):
+        with pytest.raises(UserError, match=r"columns: got \[.*\]; expected some of 0 to 1"):
+            StateFrames(PatchFrames(), 2, 4, columns=columns)
 
 
 @torch.no_grad()
@@ -55,6 +61,10 @@ def test_the_state_is_a_token_behind_those_of_its_frame_as_it_is(encoder: ViT, p
     assert frames.latent_dim(encoder) == 24
     torch.testing.assert_close(latents[:, :, :6], PatchFrames(normalise=True)(encoder, pixels))
     assert torch.equal(latents[:, :, 6], torch.tensor([3.0, -40.0] + [0.0] * 22).expand(2, 3, 24))
+    # In double precision it is not rounded to float32 on the way, and its type is that of the latents.
+    fine = torch.full((2, 3, 2), 1 / 3, dtype=torch.float64)
+    assert frames(encoder, pixels, fine).dtype == torch.float32
+    assert torch.equal(frames(encoder.double(), pixels, fine)[:, :, 6, :2], fine)
     with pytest.raises(UserError, match="StateToken: got a state of none; expected 2"):
         frames(encoder, pixels)
     with pytest.raises(UserError, match=r"StateToken\.state_dim: got 25; expected 24 or less"):
