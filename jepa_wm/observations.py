@@ -20,7 +20,8 @@ class Observation(NamedTuple):
         """Those of some environments, bool (E,); what there is one of is for all."""
         if self.pixels.ndim == 3 or len(self.pixels) == 1:
             return self
-        return Observation(self.pixels[environments], None if self.state is None else self.state[environments])
+        state = self.state if self.state is None or self.state.ndim == 1 else self.state[environments]
+        return Observation(self.pixels[environments], state)
 
 
 Goal = Tensor | Observation | str | list[str]
