@@ -126,6 +126,7 @@ LEWM = {
     "world model": (6, 16, 64, 2048, 3, 0.1),
     "latents": (224, 192),
     "frames": (4, 5),
+    "error": "mse_loss",
     "errors": (1.0, 0.0, False, False),
 }
 # dino_wm: conf/train.yaml, conf/predictor/vit.yaml, datasets/img_transforms.py; what is optimised how in train.py;
@@ -140,6 +141,7 @@ DINOWM = {
     "latents": (224 // 16 * 14, 384 + 10),
     "action": 10,
     "frames": (4, 5),
+    "error": "mse_loss",
     "errors": (1.0, 0.0, True, True),
 }
 # jepa-wms: configs/vjepa_wm/pt_sweep/pt_4f_fsk5_ask1_r224_vjtranoaug_predAdaLN_ftprop_depth6_repro_2roll_save.yaml;
@@ -155,6 +157,7 @@ JEPA_WM = {
     "frames": (4, 5),
     "world model": (6, 16, (384 + 16) // 16, 4 * (384 + 16), 3, 0.0),
     "latents": (224, 384 + 16),
+    "error": "mse_loss",
     "errors": (1 / 3, 1 / 2, False, True),
     "rollout": (2, 2, True),
     "weights": 17626480 - 6 * 2 * 2 * 400,
@@ -171,6 +174,7 @@ VJEPA2_AC = {
     "frames": (8, 1),
     "world model": (24, 16, 64, 4096, 8, 0.0),
     "latents": (256, 1408),
+    "error": "l1_loss",
     "errors": (1.0, 1.0, False, True),
     "rollout": (1, 2, False),
     "weights": 305220992 - (6 + 1) * 1024,
@@ -255,6 +259,7 @@ def forecast(objective: Forecasting) -> dict[str, Any]:
         "weights": sum(parameter.numel() for parameter in own.parameters()),
         "rollout": (rollout.seen, rollout.steps, rollout.cut),
         "action": own.actions.width,
+        "error": objective.error.__name__,
         "errors": (objective.forced, objective.rollout.weight, objective.detach, objective.freeze_encoder),
     }
 
@@ -267,6 +272,14 @@ def transforms(given: dict[str, Any]) -> list[Any]:
     return [getattr(v2, kind)(**arguments)]
 
 
+@pytest.mark.parametrize("name", ["dinowm_pusht", "jepawm_pusht", "vjepa2_ac_droid"])
+def test_a_model_is_shown_pictures_as_it_was_trained_on_them(name: str) -> None:
+    recipe = yaml.safe_load((config_root() / "recipes" / f"{name}.yaml").read_text())
+    size = transforms(recipe["data"]["transform"])[0].size[0]
+    told = recipe["model"]["encoder"]["init_args"]["preprocessing"]["init_args"]
+    assert (told["size"], told["crop"], told["interpolation"]) == (size, 1.0, "bilinear")
+
+
 def flat(value: Any) -> list[Any]:
     return [leaf for part in value for leaf in flat(part)] if isinstance(value, tuple | list) else [value]
 
@@ -275,7 +288,7 @@ def flat(value: Any) -> list[Any]:
 def test_a_figure_is_the_published_one(name: str, figure: str) -> None:
     found, published = flat(figures(name)[figure]), flat(PUBLISHED[name][figure])
     for one, other in zip(found, published, strict=True):
-        assert one == other if other is None else one == pytest.approx(other, rel=3e-4)
+        assert one == other if isinstance(other, str | None) else one == pytest.approx(other, rel=3e-4)
 
 
 def test_the_cooldown_can_begin_with_the_end_of_the_first_phase() -> None:
