@@ -46,7 +46,8 @@ def load_world_model(
         encoder: the encoder, where the checkpoint has none, or a source of `load_encoder`.
         statistics: of the data it was trained on, lists of A or P numbers: `action_mean`, `action_std`, and where it
             reads states `state_mean`, `state_std`; `action_bounds` is a pair of lists. Without any, actions and states
-            are in standard deviations from the mean.
+            are as the predictor was trained on them: in standard deviations from the mean, of robots in metres and
+            radians; and actions are bounded by three.
 
     Raises:
         UserError: if there is no such source, it is broken, or no layout recognises it.
@@ -65,7 +66,7 @@ def load_world_model(
     parts, layout = convert(unwrapped(read_tensors(file)), told, str(file))
     logger.info("loaded %s (%s layout)", file, layout)
     bounds = ActionBounds(parts.dynamics.action_dim, parts.dynamics.frame_skip)
-    if statistics := statistics or parts.statistics:
+    if statistics:
         for part in (parts.dynamics, parts.frames, bounds):
             part.prepare(statistics)
     else:

@@ -72,14 +72,11 @@ class Parts(NamedTuple):
         encoder: with the preprocessing that it was trained with.
         frames: how frames become latents.
         dynamics: the predictor.
-        statistics: of the data, where they were published: `action_mean`, `action_std`, `action_bounds` (two lists of
-            A), `state_mean`, `state_std`; what the user says goes before them.
     """
 
     encoder: Encoder
     frames: Frames
     dynamics: Dynamics
-    statistics: dict[str, Any] | None = None
 
 
 def filled(state: State, layout: str, made: Made) -> Made:

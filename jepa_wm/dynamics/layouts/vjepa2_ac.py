@@ -18,6 +18,7 @@ from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.encoders.renaming import renamed
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.encoders.weights import State, unwrapped
+from jepa_wm.errors import UserError
 
 ENCODER = "hf:facebook/vjepa2-vitg-fpc64-256"
 """Whose latents the files without an encoder were trained on."""
@@ -52,12 +53,14 @@ def convert(state: State, told: Told) -> Parts:
     """V-JEPA 2-AC's parts with these weights.
 
     Raises:
-        UserError: if names or shapes do not fit.
+        UserError: if names or shapes do not fit, or actions are not of the size that is said.
     """
     own = part(state, "encoder")
     given = convert_encoder(own, told.config.get("encoder", {}), "the encoder")[0] if own else told.encoder
     encoder = expecting(given or ENCODER, told.size or SIZE)
     dynamics = predictor(part(state, "predictor"), side(encoder), told.heads or 16)
+    if told.action_dim not in (None, dynamics.action_dim):
+        raise UserError(f"its actions have {dynamics.action_dim} numbers; got an action_dim of {told.action_dim}")
     frames: Frames = PatchFrames(normalise=True)
     if dynamics.state != "none":
         frames = StateToken(frames, dynamics.action_dim)

@@ -74,7 +74,9 @@ def test_a_checkpoint_is_a_world_model(tmp_path: Path) -> None:
         {"encoder": encoder, "target_encoder": encoder, "predictor": held, "opt": None, "epoch": 1}, tmp_path / "ac.pt"
     )
     (tmp_path / "config.json").write_text('{"encoder": {"num_attention_heads": 4}}')
-    world = load_world_model(tmp_path / "ac.pt", heads=2, size=48)
+    with pytest.raises(UserError, match=r"ac\.pt: its actions have 7 numbers; got an action_dim of 3"):
+        load_world_model(tmp_path / "ac.pt", action_dim=3, heads=2, size=48)
+    world = load_world_model(tmp_path / "ac.pt", action_dim=7, heads=2, size=48)
     image = pixels("vjepa2.image", (2, 3, 48, 48))
     pose = latents()[:, 0, 36, :7].float()
     seen = world.encode(image[:, None], pose[:, None])
