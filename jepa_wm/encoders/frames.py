@@ -139,6 +139,6 @@ def _checked(state: Tensor | None, pixels: Tensor, size: int, name: str) -> Tens
         got = "none" if state is None else f"{state.shape[-1]} numbers a frame"
         raise UserError(f"{name}: got a state of {got}; expected {size} beside the pixels")
     if state.shape[:-1] != pixels.shape[:2]:
-        got, frames = tuple(state.shape), tuple(pixels.shape[:2])
-        raise UserError(f"{name}: got states {got} for frames {frames}; expected one for each, (B, T, {size})")
+        given, frames = tuple(state.shape), tuple(pixels.shape[:2])
+        raise UserError(f"{name}: got states {given} for frames {frames}; expected one for each, (B, T, {size})")
     return state
