@@ -180,15 +180,25 @@ def _neighbours(x: Tensor) -> Tensor:
     return other if pairs == x.shape[-1] else torch.cat([other, x[..., pairs:]], dim=-1)
 
 
-@lru_cache(maxsize=64)
 def places(
     positions: Positions, grid: Grid, dim: int, heads: int, device: torch.device
 ) -> tuple[Tensor | None, Rotation | None]:
     """What is fixed of the positions of a grid: the table (N, dim) that is added, and the rotation in each head."""
+    # What is made while a model is compiled or exported holds no numbers, and must serve nobody else.
+    make = _made if torch.compiler.is_compiling() else _kept
+    return make(positions, grid, dim, heads, device)
+
+
+def _made(
+    positions: Positions, grid: Grid, dim: int, heads: int, device: torch.device
+) -> tuple[Tensor | None, Rotation | None]:
     # What is kept must serve training, too, when it is asked for first in inference mode.
     with torch.inference_mode(False):
         table, rotation = positions.additive(grid, dim), positions.rotary(grid, dim // heads)
         return None if table is None else table.to(device), None if rotation is None else rotation.to(device)
+
+
+_kept = lru_cache(maxsize=64)(_made)
 
 
 def coordinates(grid: Grid) -> Tensor:

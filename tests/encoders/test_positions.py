@@ -15,7 +15,6 @@ from jepa_wm.encoders.positions import (
     Rotation,
     SinCos,
     coordinates,
-    places,
     resample,
 )
 
@@ -95,12 +94,21 @@ def test_the_centred_grid_reaches_from_minus_one_to_one_whatever_its_size() -> N
 
 @pytest.mark.parametrize("kind", [SinCos(), Rope(), CentredRope()])
 def test_an_encoder_first_used_in_inference_mode_can_be_trained(kind: Positions) -> None:
-    places.cache_clear()
     vit = ViT(8, 1, 24, 1, 2, positions=kind)
     pixels = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
     with torch.inference_mode():
         vit(pixels)
     vit(pixels).sum().backward()
+
+
+def test_a_model_that_was_exported_first_still_works_and_is_what_was_exported() -> None:
+    torch.manual_seed(0)
+    vit = ViT(8, 1, 24, 1, 2, positions=Rope()).eval()
+    pixels = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)
+    exported = torch.export.export(vit, (pixels,)).module()
+    found = vit(pixels)
+    assert type(found) is torch.Tensor  # none without numbers, of which the export is made
+    torch.testing.assert_close(exported(pixels), found)
 
 
 def test_a_learned_table_keeps_a_slope_when_it_is_resampled() -> None:
