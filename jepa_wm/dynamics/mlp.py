@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics.actions import ActionEncoder
+from jepa_wm.dynamics.checks import check_tokens
 
 
 class MLPDynamics(Dynamics):
@@ -45,6 +46,7 @@ class MLPDynamics(Dynamics):
 
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Teacher forcing: latents (B, T, N, D) and the action after each (B, T, A) -> the next of each."""
+        check_tokens(self, latents, self.tokens)
         entering = torch.cat([latents.flatten(2), self.actions(actions)], dim=-1)
         return latents + self.leave(self.middle(self.enter(entering))).unflatten(-1, latents.shape[2:])
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics.actions import ActionEncoder
+from jepa_wm.dynamics.checks import check_tokens
 
 
 class RecurrentState(NamedTuple):
@@ -74,6 +75,7 @@ class RecurrentDynamics(Dynamics):
         return RecurrentState(state.latent.repeat_interleave(candidates, dim=0), hidden)
 
     def _read(self, latents: Tensor, actions: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
+        check_tokens(self, latents, self.tokens)
         heard = self.hear(torch.cat([latents.flatten(2), self.actions(actions)], dim=-1))
         hidden = heard.new_zeros(len(heard), self.width) if hidden is None else hidden
         read = []

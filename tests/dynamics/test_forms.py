@@ -127,6 +127,8 @@ FORMS = {
     DinoWMDynamics: lambda **own: DinoWMDynamics(8, 3, 2, 3, 4, 1, 2, 4, 16, **own),
     JepaWMDynamics: lambda **own: JepaWMDynamics(8, (1, 3), 2, 3, Trunk(16, 1, 2), **own),
     VJepa2ACDynamics: lambda **own: VJepa2ACDynamics(8, (1, 3), 2, 3, Trunk(16, 1, 2), state="none", **own),
+    RecurrentDynamics: lambda: RecurrentDynamics(8, 3, 2, 3),
+    MLPDynamics: lambda: MLPDynamics(8, 3, 2, 3),
 }
 
 
@@ -137,6 +139,10 @@ def test_frames_of_another_size_are_refused_and_never_stretched_or_cut(form: typ
     for wrong in {1, 2, 4} - {tokens}:
         with pytest.raises(UserError, match=f"{form.__name__}: got {wrong} tokens a frame; expected {tokens}"):
             made(torch.zeros(2, 2, wrong, 8), torch.zeros(2, 2, 6))
+
+
+@pytest.mark.parametrize("form", list(FORMS)[:5], ids=lambda form: form.__name__)
+def test_a_window_of_nothing_is_refused(form: type[Dynamics]) -> None:
     with pytest.raises(UserError, match=rf"{form.__name__}\.window: got 0; expected a frame or more"):
         FORMS[form](window=0)
 
