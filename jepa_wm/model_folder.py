@@ -29,10 +29,15 @@ plan = model.plan(pixels, goal=image)     # or a sentence, where there is a part
 
 Actions have {action_dim} numbers, in the environment's units, between {low} and {high}; {frame_skip} of them make a
 block, which leads from one latent to the next.
-
+{state}
 | part | class | parameters |
 |---|---|---|
 {rows}
+"""
+
+STATE = """
+It reads states of {felt} numbers, too: `imagine` and `plan` want `state=` (B, {felt}), and a goal is
+`jepa_wm.Observation(image, state)`.
 """
 
 
@@ -81,7 +86,9 @@ def write_card(folder: str | Path, bounds: ActionBounds, parts: dict[str, nn.Mod
         f"| `{name}` | `{type(part).__name__}` | {sum(parameter.numel() for parameter in part.parameters()):,} |"
         for name, part in parts.items()
     )
+    felt = getattr(parts.get("frames"), "state_dim", 0)
     text = CARD.format(
+        state=STATE.format(felt=felt) if felt else "",
         block=bounds.frame_skip * bounds.action_dim,
         action_dim=bounds.action_dim,
         frame_skip=bounds.frame_skip,

@@ -194,6 +194,7 @@ def test_the_saved_folder_is_a_hub_folder_and_another_format_is_refused(tmp_path
     model = real()
     model.save_pretrained(tmp_path / "saved")
     card = (tmp_path / "saved" / "README.md").read_text()
+    assert "to the next.\n\n| part |" in card and "state" not in card
     assert card.startswith("---\nlibrary_name: jepa_wm") and "| `dynamics` | `TransformerDynamics` |" in card
     (tmp_path / "saved" / "pictures").mkdir()
     assert WorldModel.from_pretrained(tmp_path / "saved").bounds.high.tolist() == [1.0, 1.0]
@@ -269,13 +270,15 @@ def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
         WorldModel.from_pretrained("somebody/else")
 
 
-def test_a_state_that_is_not_a_number_is_refused() -> None:
+def test_a_state_that_is_not_a_number_is_refused_and_the_card_says_that_there_is_one(tmp_path: Path) -> None:
     encoder = ViT(patch=8, dim=24, depth=1, heads=2)
     model = WorldModel(
         encoder, TransformerDynamics(34, (4, 4), 2, 5, Trunk(24, 1, 2)), frames=StateFrames(PatchFrames(), 3)
     )
     seen, actions = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8), torch.zeros(1, 2, 10)
     assert model.imagine(seen, actions, state=torch.zeros(1, 3)).latents.shape == (1, 2, 16, 34)
+    model.save_pretrained(tmp_path / "saved")
+    assert "want `state=` (B, 3), and a goal is" in (tmp_path / "saved" / "README.md").read_text()
     with pytest.raises(UserError, match="NaN or infinity in the state"):
         model.imagine(seen, actions, state=torch.full((1, 3), torch.nan))
     with pytest.raises(UserError, match="got a state of none; expected 3"):
