@@ -43,7 +43,8 @@ def load_world_model(
         action_dim: A of one environment step.
         heads: attention heads of the predictor.
         size: side in pixels of the pictures that the encoder is given.
-        encoder: the encoder, where the checkpoint has none, or a source of `load_encoder`.
+        encoder: the encoder, where the checkpoint has none, or a source of `load_encoder`; a `ViT` is itself set to the
+            size, and of DINO-WM the colours, that the predictor was trained with.
         statistics: of the data it was trained on, lists of A or P numbers: `action_mean`, `action_std`, and where it
             reads states `state_mean`, `state_std`; `action_bounds` is a pair of lists. Without any, actions and states
             are as the predictor was trained on them: in standard deviations from the mean, of robots in metres and
