@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest, write_manifest
 from jepa_wm.statistics import wilson
 from probes.report import report, summary_table
+from probes.report.charts import Line, Panel, small_multiples, standalone
 from probes.report.html import escape
 from probes.report.imagined import imagination
 from probes.report.inputs import STAGES, read_curves, read_runs
@@ -324,6 +326,14 @@ class TestPage:
         report(str(runs))
         for name in ("report.html", "summary.json"):
             assert (runs / name).read_bytes() == (written / name).read_bytes()
+
+
+def test_a_chart_that_is_a_file_of_its_own_can_be_read() -> None:
+    chart = small_multiples([Panel("a", [Line("b", {1: 1.0, 2: 2.0})])], "what it shows")
+    root = ElementTree.fromstring(standalone(chart))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.get("aria-label") == "what it shows"
+    links = [link for each in root.iter() if (link := each.get("{http://www.w3.org/1999/xlink}href"))]
+    assert links and {link[1:] for link in links} <= {each.get("id") for each in root.iter()}
 
 
 class TestInputs:
