@@ -50,6 +50,8 @@ def test_the_staircase_ends_in_a_report_without_rooms(
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["planning"]["text"]["success"] is summary["retrieval"]["recall_at_1"] is None
     assert summary["planning"]["image"]["replay"] is not None
+    # The latents' width, which the encoder's blocks of 32 are not.
+    assert summary["health"]["dim"] == 16
 
 
 def test_regions_are_those_of_the_shards_world(tmp_path: Path, collection: Path) -> None:

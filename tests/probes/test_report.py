@@ -122,7 +122,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     extra: dict[str, dict[str, Any]] = {stage: {"config": {"stage": stage, "seed": 0}} for stage in STAGES}
     extra["collect"] = {"environment": "jepa_wm/TwoRooms-v0", "splits": splits, "config": {"factors": factors}}
-    extra["pretrain"]["steps"], extra["forecast"]["steps"] = 300, 500
+    extra["pretrain"]["steps"], extra["forecast"]["steps"], extra["probe"]["dim"] = 300, 500, 64
     for number, (stage, seconds) in enumerate(SECONDS.items()):
         write_manifest(runs / stage, stage, seconds=seconds, peak_rss_gib=1.25 + (number * 2) % 5 * 0.5, **extra[stage])
     write_lines(runs / "plan" / "results.jsonl", planning_rows())
@@ -137,9 +137,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lines(runs / "pretrain" / "metrics.jsonl", curve_rows(300, parts))
     parts = ["loss", "forecast/one_step", "forecast/rollout", "forecast/rollout_relative", "forecast/sigreg"]
     write_lines(runs / "forecast" / "metrics.jsonl", curve_rows(500, parts))
-    encoder = runs / "forecast" / "model" / "encoder" / "config.json"
-    encoder.parent.mkdir(parents=True)
-    encoder.write_text(json.dumps({"init_args": {"dim": 192, "latent_dim": 64}}))
     return runs
 
 
