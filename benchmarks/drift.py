@@ -4,8 +4,8 @@ In two worlds, the two rooms and Push-T: episodes are collected once, an encoder
 and each config of `configs/dynamics/` is trained for each seed, those that want one on that encoder. Then held-out
 episodes are imagined from three frames and their recorded actions, 20 blocks of five steps. Errors are in parts of the
 variance of the latents, since each model has latents of its own, and a ridge regression reads positions off the
-imagined latents, which compares them all. Writes two sections of docs/results.md and docs/drift.svg; what is there of
-a run is not done again.
+imagined latents, which compares them all. Writes a section of docs/results.md and docs/drift.svg; what is there of a
+run is not done again.
 """
 
 import argparse
@@ -26,7 +26,8 @@ from jepa_wm.world_model import WorldModel
 from probes.drift import encode, in_variances, noisy, read_film, stray
 from probes.features import draw_rows
 from probes.imagine import position_reader
-from probes.report.charts import BLUE, GREY, ORANGE, Line, Panel, small_multiples
+from probes.report.charts import BLUE, GREY, ORANGE, Line, Panel, small_multiples, standalone
+from probes.statistics import crossed_interval
 
 WORLDS = {"two_rooms": ["agent_color", "agent_size", "door_position"], "push_t": ["agent_color", "block_color"]}
 """The factors that vary where any do, by world."""
@@ -101,18 +102,9 @@ def measure(model: WorldModel, shards: Path, world: str) -> dict[str, Tensor]:
     return errors
 
 
-def interval(errors: np.ndarray, draws: int = 1000) -> tuple[float, float]:
-    """95 % of the mean of errors (seeds, E) over resampled seeds and, in each, resampled episodes."""
-    random = np.random.default_rng(0)
-    seeds = random.integers(len(errors), size=(draws, len(errors), 1))
-    episodes = random.integers(errors.shape[1], size=(draws, len(errors), errors.shape[1]))
-    low, high = np.quantile(errors[seeds, episodes].mean(axis=(1, 2)), [0.025, 0.975])
-    return float(low), float(high)
-
-
 def shown(errors: np.ndarray) -> str:
-    """The mean of errors (seeds, E) and its interval."""
-    low, high = interval(errors)
+    """The mean of errors (seeds, E) and its interval, over seeds and over the episodes that all of them share."""
+    low, high = crossed_interval(torch.from_numpy(errors).double(), torch.Generator().manual_seed(0))
     return f"{errors.mean():.3f} [{low:.3f}, {high:.3f}]"
 
 
@@ -171,7 +163,7 @@ def main() -> None:
         return
     picture = small_multiples(charts, "drift over imagined steps", "imagined blocks of five steps")
     with atomic_path(ROOT / "docs" / "drift.svg") as aside:
-        aside.write_text(str(picture).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1))
+        aside.write_text(standalone(picture))
     replace_section(RESULTS, "drift", "\n\n".join([*texts, f"{len(arguments.seeds)} seeds. {machine()}"]))
 
 

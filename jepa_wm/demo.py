@@ -1,4 +1,4 @@
-"""The main job: every stage of the staircase, one after the other, on the two-room world."""
+"""The main job: every stage of the staircase, one after the other, on the two-room world unless a preset says else."""
 
 import json
 import time
@@ -24,8 +24,8 @@ def demo(out: str = "runs/demo", preset: str = "default") -> None:
 
     Args:
         out: folder of the demo; each stage has a folder of its name inside.
-        preset: `default`, `smoke` (minutes, for checks), or a YAML file of options by stage that
-            take precedence over the configs in `two_rooms/`.
+        preset: `default`, `smoke` (minutes, for checks), `push_t`, or a YAML file of options by stage that
+            take precedence over the configs in `two_rooms/`; the option `config` puts another in their place.
 
     Raises:
         UserError: if the preset is unknown or malformed, or `out` was begun with another preset.
@@ -40,7 +40,8 @@ def demo(out: str = "runs/demo", preset: str = "default") -> None:
             continue
         print(f"{label}: {VERBS[stage][1]}", flush=True)
         start = time.monotonic()
-        run_verb(stage, [*_folders(folder, stage), *_arguments(options.get(stage, {}))])
+        # The folders are last: a config names its own, which would take their place.
+        run_verb(stage, [*_arguments(options.get(stage, {})), *_folders(folder, stage)])
         print(f"{label}: done in {time.monotonic() - start:.0f} s", flush=True)
 
 

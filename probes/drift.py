@@ -64,7 +64,7 @@ def read_film(shards: EpisodeShards, frame_skip: int, frames: int | None = None,
     lengths = shards.lengths()
     if not frames:
         # Length 0 stands for metadata that cannot be read.
-        frames = max(int(min(length for length in lengths.tolist() if length) - 1) // frame_skip + 1, 2)
+        frames = max((min(filter(None, lengths.tolist()), default=1) - 1) // frame_skip + 1, 2)
     span = (frames - 1) * frame_skip
     if not (lengths > span).any():
         raise UserError(

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from jepa_wm.data import BrokenSample, EpisodeShards
 from jepa_wm.data.broken import BrokenList
+from jepa_wm.envs import TWO_ROOMS, region_of
 from jepa_wm.errors import UserError
 
 SHARES = {"train": 1.0, "val": 0.1, "test": 0.4}
@@ -26,6 +27,7 @@ class Rows(NamedTuple):
         captions: n sentences.
         factors: float32 (n, k) by name: k is 3 for a colour, else 1.
         episode: int64 (n,), a number that no other split uses.
+        region: int64 (n,), the number of the region that the disc is in; None elsewhere than in the two rooms.
     """
 
     pixels: Tensor
@@ -33,11 +35,15 @@ class Rows(NamedTuple):
     captions: list[str]
     factors: dict[str, Tensor]
     episode: Tensor
+    region: Tensor | None
 
     def first(self, count: int) -> "Rows":
         """The first `count` rows."""
         factors = {name: value[:count] for name, value in self.factors.items()}
-        return Rows(self.pixels[:count], self.state[:count], self.captions[:count], factors, self.episode[:count])
+        region = None if self.region is None else self.region[:count]
+        return Rows(
+            self.pixels[:count], self.state[:count], self.captions[:count], factors, self.episode[:count], region
+        )
 
 
 def read_splits(folder: str, frames: int, seed: int) -> dict[str, Rows]:
@@ -85,7 +91,12 @@ def draw_rows(shards: EpisodeShards, frames: int, random: np.random.Generator, b
     if not columns["pixels"]:
         raise UserError(f"every episode drawn from {shards} is broken")
     pixels, state, episodes = (torch.cat(columns[name]) for name in ("pixels", "state", "episode"))
-    return Rows(pixels, state, columns["captions"], _factors(columns["factors"]), episodes)
+    region = torch.from_numpy(region_of(state.numpy())) if _in_two_rooms(shards) else None
+    return Rows(pixels, state, columns["captions"], _factors(columns["factors"]), episodes, region)
+
+
+def _in_two_rooms(shards: EpisodeShards) -> bool:
+    return (shards.manifest or {}).get("environment") == TWO_ROOMS
 
 
 def _factors(each: list[dict[str, float | list[float]]]) -> dict[str, Tensor]:

@@ -13,7 +13,6 @@ from jepa_wm.checkpoint import build, spec
 from jepa_wm.contracts import Score
 from jepa_wm.data import EpisodeShards
 from jepa_wm.encoders import TextAlignment, load_encoder, load_text
-from jepa_wm.envs import region_of
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
 from jepa_wm.manifest import is_complete, read_manifest, stage_run
@@ -43,10 +42,11 @@ def probe(
 ) -> None:
     """Measure what the latents know, at each checkpoint of two runs and beside two controls.
 
-    Ridge probes of position and of the factors of variation that vary, kNN of the eighteen regions,
-    RankMe and spread, and how latents and captions agree, all on held-out episodes, go to
-    results.jsonl. The controls are an encoder that was never trained and the raw pixels. The final
-    world model is rolled out along held-out episodes: imagination.png and drift.json.
+    Ridge probes of position and of the factors of variation that vary, RankMe and spread, and how latents
+    and captions agree, all on held-out episodes, go to results.jsonl; in the two rooms also kNN of the
+    eighteen regions, and retrieval by region. Position is the whole state: in Push-T angle and velocity too.
+    The controls are an encoder that was never trained and the raw pixels. The final world model is rolled
+    out along held-out episodes: imagination.png and drift.json.
 
     Args:
         data: folder of shards.
@@ -108,10 +108,10 @@ def find_checkpoints(run: str, stage: str) -> list[tuple[int, Path]]:
 
 
 def knowledge(features: dict[str, Tensor], rows: dict[str, Rows], seed: int = 0) -> Iterator[Result]:
-    """Probe features (n, d) of each split for position, factors of variation and region.
+    """Probe features (n, d) of each split for position, which is the whole state, factors of variation and region.
 
-    A factor's columns that are constant in a split have no R² and are left out. The kNN accuracy has
-    no interval: frames of an episode are not independent.
+    Where there are no regions they are left out. A factor's columns that are constant in a split have no R²
+    and are left out. The kNN accuracy has no interval: frames of an episode are not independent.
     """
     groups = torch.cat([part.episode for part in rows.values()])
     targets = {"position_r2": {split: part.state for split, part in rows.items()}}
@@ -123,9 +123,11 @@ def knowledge(features: dict[str, Tensor], rows: dict[str, Rows], seed: int = 0)
     for metric, target in targets.items():
         train, val, test = ((features[split], target[split]) for split in rows)
         yield _result(metric, ridge_probe(train, val, test, groups, seed).r2)
-    train_x, test_x = features["train"], features["test"]
-    score = knn_classify(train_x, _regions(rows["train"]), test_x, _regions(rows["test"]), min(20, len(train_x)))
-    yield {**_result("region_knn", score), "interval": None}
+    train_region, test_region = rows["train"].region, rows["test"].region
+    if train_region is not None and test_region is not None:
+        train_x, test_x = features["train"], features["test"]
+        score = knn_classify(train_x, train_region, test_x, test_region, min(20, len(train_x)))
+        yield {**_result("region_knn", score), "interval": None}
 
 
 def health(latents: Tensor) -> Iterator[Result]:
@@ -138,7 +140,7 @@ def health(latents: Tensor) -> Iterator[Result]:
 
 @torch.no_grad()
 def language(text: TextAlignment, latents: Tensor, rows: Rows) -> Iterator[Result]:
-    """Compare latents (n, D) of frames with their captions, and retrieve frames by caption.
+    """Compare latents (n, D) of frames with their captions and, where there are regions, retrieve frames by caption.
 
     Mutual kNN takes one frame an episode, so that neighbours are not merely moments later. Each
     distinct caption of these episodes is a query once; a frame is relevant to it if the disc is in the
@@ -152,10 +154,11 @@ def language(text: TextAlignment, latents: Tensor, rows: Rows) -> Iterator[Resul
     k = max(1, min(10, int(alone.sum()) // 10))
     yield _result("mutual_knn", mutual_knn(latents[alone], vectors[own][alone], k))
     yield _result("cka", cka(latents, vectors[own]))
-    region = _regions(rows)
-    named = torch.zeros(len(sentences), dtype=torch.long)
-    named[own] = region
-    yield _result("recall_at_1", recall_at_k(vectors, text.image(latents[:, None]), named[:, None] == region))
+    if rows.region is not None:
+        named = torch.zeros(len(sentences), dtype=torch.long)
+        named[own] = rows.region
+        found = text.image(latents[:, None])
+        yield _result("recall_at_1", recall_at_k(vectors, found, named[:, None] == rows.region))
 
 
 def _controls(encoder: nn.Module, rows: dict[str, Rows], pixel_frames: int, seed: int) -> list[Result]:
@@ -168,10 +171,6 @@ def _controls(encoder: nn.Module, rows: dict[str, Rows], pixel_frames: int, seed
     fewer = {**rows, "train": rows["train"].first(pixel_frames)}
     pixels = {split: part.pixels.flatten(1).float() for split, part in fewer.items()}
     return results + _tag("pixels", None, list(knowledge(pixels, fewer, seed)))
-
-
-def _regions(rows: Rows) -> Tensor:
-    return torch.from_numpy(region_of(rows.state.numpy()))
 
 
 def _result(metric: str, score: Score) -> Result:

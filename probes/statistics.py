@@ -37,3 +37,13 @@ def interval(samples: Tensor) -> tuple[float, float]:
     """The central 95 % of samples (n,)."""
     low, high = torch.quantile(samples, torch.tensor([0.025, 0.975], dtype=samples.dtype)).tolist()
     return low, high
+
+
+def crossed_interval(values: Tensor, generator: torch.Generator, draws: int = 1000) -> tuple[float, float]:
+    """The interval of the mean of values (s, e) over resampled rows and resampled columns.
+
+    Rows are trainings, columns the episodes that each of them is measured on. One that is hard is so for all of them,
+    so a draw takes the same columns for all rows; columns drawn anew for each row would make the interval too narrow.
+    """
+    rows, columns = (torch.randint(size, (draws, size), generator=generator) for size in values.shape)
+    return interval(values[rows[:, :, None], columns[:, None, :]].mean(dim=(1, 2)))

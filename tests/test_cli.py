@@ -256,8 +256,30 @@ class TestDemo:
         printed = capsys.readouterr().out
         assert list(calls) == ["pretrain", "forecast", "plan", "probe", "report"]
         assert calls["pretrain"] == [f"--run={out}/pretrain", f"--data.folder={out}/collect"]
-        assert calls["plan"][-3:] == ["--episodes=4", '--goals=["image"]', "--name=long"]
+        assert calls["plan"][:3] == ["--episodes=4", '--goals=["image"]', "--name=long"]
         assert "[1/6] collect: complete already, skipped" in printed
+
+    def test_a_preset_may_name_other_configs_whose_folders_do_not_count(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        from jepa_wm import demo
+        from pretrain.cli import Check, _parsed, plain_config
+
+        calls: dict[str, list[str]] = {}
+        monkeypatch.setattr(demo, "run_verb", calls.__setitem__)
+        demo.demo(str(tmp_path), "push_t")
+        assert list(calls) == list(demo.STAGES)
+        for verb, wanted in (
+            ("collect", {"out": "collect", "environment": "jepa_wm/PushT-v0"}),
+            ("plan", {"out": "plan", "model": "forecast", "data": "collect", "text_episodes": 0}),
+        ):
+            argv = cli._resolve_configs(calls[verb])[0]
+            parsed = cli._parser(verb, cli._function(verb), []).parse_args(argv)
+            ours = {name: str(tmp_path / value) if value in demo.STAGES else value for name, value in wanted.items()}
+            assert {name: parsed[name] for name in wanted} == ours
+        parsed = plain_config(_parsed(Check, cli._resolve_configs(calls["forecast"])[0]))
+        assert parsed["run"] == str(tmp_path / "forecast") and parsed["source"] == str(tmp_path / "pretrain")
+        assert parsed["data"]["folder"] == str(tmp_path / "collect")
 
     def test_a_demo_is_not_continued_with_another_preset(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -281,7 +303,7 @@ class TestDemo:
     def test_shipped_presets_name_stages_only(self) -> None:
         from jepa_wm.demo import STAGES, _preset
 
-        for name in ("default", "smoke"):
+        for name in ("default", "smoke", "push_t"):
             assert set(_preset(name)) <= set(STAGES)
 
 

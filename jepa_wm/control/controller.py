@@ -81,6 +81,9 @@ class Controller:
         if self._actions is None:
             self._actions = torch.zeros(len(active), self.search.horizon, self.model.dynamics.action_dim)
         shifted = torch.cat([self._actions[:, done:], torch.zeros_like(self._actions[:, :done])], dim=1)
+        self._actions = shifted
+        if not active.any():
+            return
         plan = self.model.plan(
             seen.pixels,
             self._goal_of(active),
@@ -90,7 +93,6 @@ class Controller:
             seed=self.seed + self.plans,
             state=seen.state,
         )
-        self._actions = shifted
         self._actions[active] = plan.actions.cpu()
         self.plans += 1
 

@@ -18,7 +18,7 @@ from jepa_wm.files import read_json
 from jepa_wm.observations import Goal, Observation
 
 KINDS = {TWO_ROOMS: "jepa_wm.control.two_rooms_goals", PUSH_T: "jepa_wm.control.push_t_goals"}
-"""Where the kinds of goals of an environment are, as `KINDS`; imported on use, since Push-T needs an extra."""
+"""Where the kinds of goals of an environment are, as `KINDS`; imported on use, since they are children of this."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def kinds_of(environment: str) -> dict[str, type[GoalSet]]:
     """The kinds of goals of an environment, by name.
 
     Raises:
-        UserError: if nothing is known of its goals, or it needs an extra.
+        UserError: if nothing is known of its goals.
     """
     if environment not in KINDS:
         raise UserError(f"plan: the goals of {environment} are not known; expected one of {', '.join(KINDS)}")

@@ -30,5 +30,7 @@ class Calibrate(L.Callback):
 
 
 def _batches(trainer: L.Trainer) -> Iterator[Batch]:
-    for batch in islice(trainer.datamodule.val_dataloader(), BATCHES):  # type: ignore[attr-defined]
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    # The loader of the validations, if there were any: a new one would forget the broken samples that they met.
+    for batch in islice(data.loaders.get("val") or data.val_dataloader(), BATCHES):
         yield trainer.strategy.batch_to_device(batch)

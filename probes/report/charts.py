@@ -11,6 +11,7 @@ BLUE, ORANGE, GREY, GREEN = "#2f6db5", "#d9742b", "#8a94a0", "#4d9a6a"
 MUTED = "#5b6672"
 PANEL = (2.68, 1.85)
 """Inches of one panel."""
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text, in the page's own font
@@ -89,6 +90,11 @@ def small_multiples(panels: Sequence[Panel], label: str, xlabel: str = "step", c
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     return _inline(buffer.getvalue(), label)
+
+
+def standalone(chart: Markup) -> str:
+    """The same chart as a file of its own, whose ticks and markers are links."""
+    return chart.replace("<svg", f'<svg xmlns="{SVG}" xmlns:xlink="{XLINK}"', 1)
 
 
 def _draw(axis: Any, panel: Panel) -> dict[str, Any]:

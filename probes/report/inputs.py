@@ -76,16 +76,17 @@ def read_runs(folder: Path) -> Runs:
     films = folder / "plan" / "films" / "index.json"
     drift = folder / "probe" / "drift.json"
     imagined = read_json(drift) if drift.is_file() else {}
+    manifests = {stage: read_manifest(folder / stage, stage) for stage in STAGES}
     return Runs(
         folder=folder,
-        manifests={stage: read_manifest(folder / stage, stage) for stage in STAGES},
+        manifests=manifests,
         curves={stage: read_curves(folder / stage / "metrics.jsonl") for stage in TRAINED},
         planning=_read_rows(folder / "plan" / "results.jsonl", {"goal", "policy", "success"}),
         films=_checked(read_json(films), films, {"file", "goal", "success"}) if films.is_file() else [],
         probes=_read_rows(folder / "probe" / "results.jsonl", {"model", "step", "metric", "value"}),
         drift=_numbers(imagined),
         strips=imagined.get("rows", ["real", "nearest"]),
-        dim=_dim(folder / "forecast" / "model" / "encoder" / "config.json"),
+        dim=manifests["probe"].get("dim"),
     )
 
 
@@ -126,13 +127,6 @@ def _checked(rows: Any, path: Path, keys: set[str]) -> list[Row]:
         if not isinstance(row, dict) or not keys <= set(row):
             raise UserError(f"{path}, row {number}: expected an object with {', '.join(sorted(keys))}; got {row!r:.80}")
     return list(rows)
-
-
-def _dim(path: Path) -> int | None:
-    if not path.is_file():
-        return None
-    args = read_json(path).get("init_args", {})
-    return args.get("latent_dim") or args.get("dim")
 
 
 def _numbers(fields: Row) -> dict[str, list[float]]:

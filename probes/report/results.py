@@ -23,6 +23,11 @@ METRICS = {
     "spread_min": "spread, least dimension",
     "spread_median": "spread, median dimension",
 }
+GOALS = {
+    "image": "An image goal is reached if it is met at any step.",
+    "text": "A text goal is reached if the disc is in the named region at the last step.",
+}
+"""When a kind of goal counts as reached."""
 MODELS = {"pretrain": "pretrained", "random_init": "random init", "pixels": "raw pixels"}
 
 
@@ -40,18 +45,20 @@ def metrics(runs: Runs) -> list[str]:
 
 
 def headline(summary: dict[str, Any]) -> Markup:
-    """A row of the main figures, each with its interval and its controls."""
+    """A row of the main figures, each with its interval and its controls; not every world has goals in words."""
     planning, probe, retrieval = summary["planning"], summary["probe"], summary["retrieval"]
     health, seconds, machine = summary["health"], summary["seconds"], summary["machine"]
     position = [f"random init {number(probe['random_init_r2'])}", f"raw pixels {number(probe['pixels_r2'])}"]
     recall = [interval(retrieval["ci95"], percent), f"chance {percent(retrieval['chance'])}", "sentence to image"]
     spread = [f"least spread {number(health['spread_min'])}", f"median {number(health['spread_median'])}"]
+    in_words = planning["text"]["success"] is not None
+    retrieved = retrieval["recall_at_1"] is not None
     return element(
         "div",
         _planned("image goals", planning["image"]),
-        _planned("text goals", planning["text"]),
+        *([_planned("text goals", planning["text"])] if in_words else []),
         _tile("position, R²", number(probe["position_r2"]), interval(probe["ci95"]), *position),
-        _tile("recall@1", percent(retrieval["recall_at_1"]), *recall),
+        *([_tile("recall@1", percent(retrieval["recall_at_1"]), *recall)] if retrieved else []),
         _tile("RankMe", number(health["rankme"]), f"of {count(health['dim'])} dimensions", *spread),
         _tile(
             "all stages",
@@ -81,12 +88,12 @@ def planning(runs: Runs) -> Markup:
         return section("Planning", missing("plan/results.jsonl"))
     rows = [_planning_row(row) for row in sorted(runs.planning, key=_planning_order)]
     header = ("goal", "policy", "", "reached", "95 % interval", "at the last step", "episodes", "left out", "s / plan")
-    text = (
-        "Held-out starts and goals; intervals are Wilson's. An image goal is reached if it is met at any step, a text "
-        "goal if the disc is in the named region at the last one. Starts that are solved already are left out. "
-        "One plan is for all episodes at once."
-    )
-    return section("Planning", table(header, rows, left=3), note(text))
+    text = [
+        "Held-out starts and goals; intervals are Wilson's.",
+        *(said for goal, said in GOALS.items() if runs.planned(goal)),
+        "Starts that are solved already are left out. One plan is for all episodes at once.",
+    ]
+    return section("Planning", table(header, rows, left=3), note(" ".join(text)))
 
 
 def _planning_row(row: Row) -> Sequence[object]:

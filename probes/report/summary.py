@@ -79,7 +79,10 @@ def _get(row: Row | None, name: str) -> Any:
 
 
 def summary_table(summary: dict[str, Any]) -> str:
-    """The main figures of a `summary.json` as plain text: value, 95 % interval, controls."""
+    """The main figures of a `summary.json` as plain text: value, 95 % interval, controls.
+
+    Goals in words and retrieval have a line where they were measured, which they are not in every world.
+    """
     planning, probe, retrieval = summary["planning"], summary["probe"], summary["retrieval"]
     image, text = planning["image"], planning["text"]
     rows = [
@@ -100,7 +103,9 @@ def summary_table(summary: dict[str, Any]) -> str:
         ("RankMe", number(summary["health"]["rankme"]), MISSING, f"of {summary['health']['dim'] or MISSING}"),
         ("time", duration(summary["seconds"]["total"]), MISSING, f"peak memory {gib(summary['peak_rss_gib'])}"),
     ]
-    return _columns([("", "value", "95 % interval", "beside it"), *rows])
+    optional = {"text goals reached": text["success"], "text→image recall@1": retrieval["recall_at_1"]}
+    shown = [row for row in rows if row[0] not in optional or optional[row[0]] is not None]
+    return _columns([("", "value", "95 % interval", "beside it"), *shown])
 
 
 def _controls(row: Row) -> str:

@@ -113,6 +113,8 @@ def test_each_active_environment_is_planned_towards_its_own_image() -> None:
     for active in ([True] * 4, [False, True, False, True], [True, True, False, True], [False, False, True, False]):
         expected = [cost for cost, keep in zip(single, active, strict=True) if keep]
         assert costs(images, pixels, active) == pytest.approx(expected, rel=2e-2)
+    nobody = Controller(model, images, Search(Listener(), 2)).act(pixels, np.zeros(4, dtype=bool))
+    np.testing.assert_array_equal(nobody, np.zeros((4, 2)))
     shared = [costs(images[:1], pixels[i : i + 1], [True])[0] for i in (0, 2)]
     assert costs(images[0], pixels, [True, False, True, False]) == pytest.approx(shared, rel=2e-2)
 

@@ -118,11 +118,17 @@ def test_bf16_where_it_is_emulated(monkeypatch: pytest.MonkeyPatch, has: bool) -
     assert (advice(config) == []) == has
 
 
-@pytest.mark.parametrize(
-    "name", [p.stem for p in (config_root() / "two_rooms").glob("*.yaml") if "objectives:" in p.read_text()]
-)
+TRAININGS = [
+    f"{folder}/{path.stem}"
+    for folder in ("two_rooms", "push_t", "dynamics")
+    for path in sorted((config_root() / folder).glob("*.yaml"))
+    if "objectives:" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("name", TRAININGS)
 def test_the_shipped_configs_give_no_warning(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "--config", f"two_rooms/{name}"]) == 0
+    assert main(["check", "--config", name]) == 0
     assert "nothing to warn of" in capsys.readouterr().out
 
 

@@ -1,5 +1,7 @@
 """Films and what strays from them: against the episodes themselves, and models whose errors are known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,16 @@ def test_a_film_is_the_beginning_of_episodes_with_the_actions_between_its_frames
         np.testing.assert_array_equal(film.actions[number, 1], episode.actions[3:6].reshape(-1))
     with pytest.raises(UserError, match="no episode of 16 frames, which 4 frames 5 steps apart"):
         read_film(shards, 5, 4, 2)
+
+
+def test_shards_in_which_nothing_can_be_read_are_refused(tmp_path: Path) -> None:
+    collect(str(tmp_path / "shards"), episodes=3, steps=4, size=16)
+    shard = next((tmp_path / "shards").glob("test-*.tar"))
+    content = shard.read_bytes()
+    at = content.index(b"test-000000.json") + 512
+    shard.write_bytes(content[:at] + b"?" + content[at + 1 :])
+    with pytest.raises(UserError, match="no episode of 4 frames, which 2 frames 3 steps apart need; the longest has 0"):
+        read_film(EpisodeShards(str(tmp_path / "shards"), "test"), 3)
 
 
 def test_a_still_model_strays_as_far_as_standing_still_and_no_model_uses_what_it_may_not_see(

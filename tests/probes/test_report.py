@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest, write_manifest
 from jepa_wm.statistics import wilson
 from probes.report import report, summary_table
+from probes.report.charts import Line, Panel, small_multiples, standalone
 from probes.report.html import escape
 from probes.report.imagined import imagination
 from probes.report.inputs import STAGES, read_curves, read_runs
@@ -120,7 +122,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     extra: dict[str, dict[str, Any]] = {stage: {"config": {"stage": stage, "seed": 0}} for stage in STAGES}
     extra["collect"] = {"environment": "jepa_wm/TwoRooms-v0", "splits": splits, "config": {"factors": factors}}
-    extra["pretrain"]["steps"], extra["forecast"]["steps"] = 300, 500
+    extra["pretrain"]["steps"], extra["forecast"]["steps"], extra["probe"]["dim"] = 300, 500, 64
     for number, (stage, seconds) in enumerate(SECONDS.items()):
         write_manifest(runs / stage, stage, seconds=seconds, peak_rss_gib=1.25 + (number * 2) % 5 * 0.5, **extra[stage])
     write_lines(runs / "plan" / "results.jsonl", planning_rows())
@@ -135,9 +137,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lines(runs / "pretrain" / "metrics.jsonl", curve_rows(300, parts))
     parts = ["loss", "forecast/one_step", "forecast/rollout", "forecast/rollout_relative", "forecast/sigreg"]
     write_lines(runs / "forecast" / "metrics.jsonl", curve_rows(500, parts))
-    encoder = runs / "forecast" / "model" / "encoder" / "config.json"
-    encoder.parent.mkdir(parents=True)
-    encoder.write_text(json.dumps({"init_args": {"dim": 192, "latent_dim": 64}}))
     return runs
 
 
@@ -324,6 +323,14 @@ class TestPage:
         report(str(runs))
         for name in ("report.html", "summary.json"):
             assert (runs / name).read_bytes() == (written / name).read_bytes()
+
+
+def test_a_chart_that_is_a_file_of_its_own_can_be_read() -> None:
+    chart = small_multiples([Panel("a", [Line("b", {1: 1.0, 2: 2.0})])], "what it shows")
+    root = ElementTree.fromstring(standalone(chart))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.get("aria-label") == "what it shows"
+    links = [link for each in root.iter() if (link := each.get("{http://www.w3.org/1999/xlink}href"))]
+    assert links and {link[1:] for link in links} <= {each.get("id") for each in root.iter()}
 
 
 class TestInputs:

@@ -1,6 +1,6 @@
 import torch
 
-from probes.statistics import interval, majority_rate, resample_groups, shuffle_groups
+from probes.statistics import crossed_interval, interval, majority_rate, resample_groups, shuffle_groups
 
 
 def test_shuffle_keeps_each_group_together_and_in_order():
@@ -24,6 +24,17 @@ def test_bootstrap_of_a_mean_has_its_standard_error():
     assert abs(means.std() / (values.std() / 200**0.5) - 1) < 0.05
     low, high = interval(means)
     assert abs((high - low) / (2 * 1.96 * means.std()) - 1) < 0.05
+
+
+def test_the_interval_of_trainings_on_the_same_episodes_is_as_wide_as_the_episodes_differ():
+    """What is hard is hard for all trainings: three of them do not make a hundred episodes three hundred."""
+    generator = torch.Generator().manual_seed(0)
+    hard = torch.randn(1, 100, generator=generator, dtype=torch.float64)
+    low, high = crossed_interval(hard.expand(3, 100), generator, draws=4000)
+    assert abs((high - low) / (2 * 1.96 * hard.std() / 100**0.5) - 1) < 0.06
+    seeds = torch.randn(50, 1, generator=generator, dtype=torch.float64)
+    low, high = crossed_interval(seeds.expand(50, 7), generator, draws=4000)
+    assert abs((high - low) / (2 * 1.96 * seeds.std() / 50**0.5) - 1) < 0.06
 
 
 def test_majority_is_of_training():
