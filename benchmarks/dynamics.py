@@ -56,7 +56,7 @@ def rollout_step(precision: str) -> Callable[[], None]:
     made = TransformerDynamics(192, trunk=Trunk(192, 6, 16, 64, 2048, 0.1), window=3).eval()
     pixels = torch.randint(0, 256, (1, 3, SIZE, SIZE), dtype=torch.uint8)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             actions = torch.rand(CANDIDATES, HORIZON, 10)

@@ -69,7 +69,7 @@ class WindowAttention(nn.Module):
             new = new.contiguous()
             cache = Cache(new, new[:, :, :, :0])
         else:
-            cache = Cache(cache.shared, torch.cat([cache.own, new], dim=3))
+            cache = Cache(cache.shared, torch.cat([cache.own, new], dim=3) if cache.own.shape[3] else new)
         if past:
             mixed = attend(q, cache, visible)
         elif x.shape[1] == 1:  # A token that sees itself alone, which is how many rollouts begin.
@@ -87,12 +87,36 @@ def attend(q: Tensor, cache: Cache, visible: Tensor | None) -> Tensor:
     (far_k, far_v), (near_k, near_v) = cache
     samples = q.shape[0] // far_k.shape[0]
     q = q * q.shape[-1] ** -0.5
-    far = _apart(_together(q, samples) @ far_k.mT, samples)
-    logits = torch.cat([far, q @ near_k.mT], dim=-1)
+    far = _apart(_products(_together(q, samples), far_k), samples)
+    logits = torch.cat([far, _products(q, near_k)], dim=-1)
     if visible is not None:
         logits = logits.masked_fill(~visible, -torch.inf)
     seen, own = logits.softmax(dim=-1).split([far_k.shape[2], near_k.shape[2]], dim=-1)
-    return _apart(_together(seen, samples) @ far_v, samples) + own @ near_v
+    return _apart(_mixture(_together(seen, samples), far_v), samples) + _mixture(own, near_v)
+
+
+def _products(q: Tensor, k: Tensor) -> Tensor:
+    """Queries (B, heads, M, d) with keys (B, heads, L, d): (B, heads, M, L)."""
+    if alone(q):
+        return (q * k).sum(dim=-1)[..., None, :]
+    return q @ k.mT
+
+
+def _mixture(weights: Tensor, v: Tensor) -> Tensor:
+    """Weights (B, heads, M, L) of values (B, heads, L, d): (B, heads, M, d)."""
+    if alone(weights) and v.shape[2]:
+        parts = zip(weights.split(1, dim=-1), v.split(1, dim=2), strict=True)
+        first, *rest = ((weight, value) for weight, value in parts)
+        mixed = first[0] * first[1]
+        for weight, value in rest:
+            mixed = torch.addcmul(mixed, weight, value)
+        return mixed
+    return weights @ v
+
+
+def alone(x: Tensor) -> bool:
+    """Whether thousands of rows of one query each are better multiplied than given to a CPU's matrix products."""
+    return x.shape[2] == 1 and x.device.type == "cpu"
 
 
 def band(past: int, time: int, count: int, window: int, device: torch.device) -> Tensor | None:

@@ -26,10 +26,9 @@ class TimeRope(Positions):
         """How queries and keys of a grid are turned."""
         half = head_dim // 2
         frequencies = self.base ** -(torch.arange(half, dtype=torch.float64) / half)
-        angles = (coordinates(grid)[:, :1] * frequencies).repeat_interleave(2, -1)
-        angles = F.pad(angles, (0, head_dim - 2 * half))
-        sign = torch.tensor([-1.0, 1.0]).repeat(half + 1)[:head_dim]
-        return Rotation(angles.cos().float(), (angles.sin() * sign).float(), halves=False)
+        angles = F.pad((coordinates(grid)[:, :1] * frequencies).repeat(1, 2), (0, head_dim - 2 * half))
+        sign = torch.ones(head_dim).index_fill(0, torch.arange(half), -1.0)
+        return Rotation(angles.cos().float(), (angles.sin() * sign).float(), halves=True)
 
 
 def rotation_of(

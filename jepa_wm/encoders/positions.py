@@ -34,7 +34,7 @@ class Rotation(NamedTuple):
     def __call__(self, x: Tensor) -> Tensor:
         """Turn x (B, N, k, heads, d)."""
         cos, sin = (table[..., None, None, :].to(x.dtype) for table in (self.cos, self.sin))
-        partner = x.roll(x.shape[-1] // 2, -1) if self.halves else _neighbours(x)
+        partner = _opposites(x) if self.halves else _neighbours(x)
         return torch.addcmul(x * cos, partner, sin)
 
     def take(self, keep: Tensor) -> "Rotation":
@@ -171,6 +171,12 @@ class CentredRope(Positions):
         angles = (2 * math.pi * place[..., None] * frequencies).flatten(1).tile(2)
         sign = torch.ones(head_dim).index_fill_(0, torch.arange(head_dim // 2), -1.0)
         return Rotation(angles.cos().float(), (angles.sin() * sign).float(), halves=True)
+
+
+def _opposites(x: Tensor) -> Tensor:
+    """The channel half a head away; the last of an odd number has none, is not turned, and stands for itself."""
+    half = x.shape[-1] // 2
+    return torch.cat([x[..., half : 2 * half], x[..., :half], x[..., 2 * half :]], dim=-1)
 
 
 def _neighbours(x: Tensor) -> Tensor:
