@@ -2,7 +2,7 @@
 
 In two worlds, the two rooms and Push-T: episodes are collected once, an encoder is pretrained on them for each seed,
 and each config of `configs/dynamics/` is trained for each seed, those that want one on that encoder. Then held-out
-episodes are imagined from three frames and their recorded actions, 20 blocks of five steps. Errors are in parts of the
+episodes are imagined from three frames and their recorded actions, or another episode's, 20 blocks of five steps. Errors are in parts of the
 variance of the latents, since each model has latents of its own, and a ridge regression reads positions off the
 imagined latents, which compares them all. Writes a section of docs/results.md and docs/drift.svg; what is there of a
 run is not done again.
@@ -88,8 +88,9 @@ def measure(model: WorldModel, shards: Path, world: str) -> dict[str, Tensor]:
     """Errors (E, K): of the latents, and of the places that are read off them, in sides of the world."""
     film = read_film(EpisodeShards(str(shards), "test"), SKIP, SEEN + HORIZON, EPISODES)
     found, disturbed = stray(model, film, SEEN), noisy(model, film)[:, SEEN:]
-    latents = {"imagined": found.imagined, "still": found.still, "noisy": disturbed}
-    errors = {name: in_variances(z, found.real) for name, z in latents.items()}
+    others = stray(model, film._replace(actions=film.actions.roll(1, dims=0)), SEEN)
+    latents = {"imagined": found.imagined, "still": found.still, "others": others.imagined}
+    errors = {name: in_variances(z, found.real) for name, z in (latents | {"noisy": disturbed}).items()}
     known = [
         (encode(model, rows.pixels, rows.state).flatten(1), rows.state)
         for split, share in (("train", 1.0), ("val", 0.1))
@@ -112,10 +113,11 @@ def rows_of(runs: dict[str, dict[str, np.ndarray]], thing: str) -> dict[str, dic
     """A table's rows: each family's error after some steps, and standing still and the floor beside it."""
     rows = {}
     for family, errors in runs.items():
-        kinds = ("imagined", "still", "real" if thing else "noisy")
-        imagined, still, floor = (errors[f"{thing} {kind}".strip()] for kind in kinds)
+        kinds = ("imagined", "still", "others", "real" if thing else "noisy")
+        imagined, still, others, floor = (errors[f"{thing} {kind}".strip()] for kind in kinds)
         rows[family] = {f"{step}": shown(imagined[..., step - 1]) for step in SHOWN}
-        rows[family] |= {f"still, {step}": f"{still[..., step - 1].mean():.3f}" for step in (1, HORIZON)}
+        for name, control in (("still", still), ("others' actions", others)):
+            rows[family] |= {f"{name}, {step}": f"{control[..., step - 1].mean():.3f}" for step in (1, HORIZON)}
         rows[family] |= {"floor": f"{floor.mean():.3f}"}
     return rows
 

@@ -91,9 +91,9 @@ class WorldModel(nn.Module):
         Raises:
             UserError: if the state holds NaN, or is missing where it is read.
         """
+        state = state.to(self.bounds.low) if state is not None and self.frames.state_dim else None
         if state is not None and not torch.isfinite(state).all():
             raise UserError("observation: got NaN or infinity in the state; expected numbers")
-        state = None if state is None else state.to(self.bounds.low)
         return self.frames(self.encoder, pixels.to(self.device), state).float()
 
     @torch.no_grad()
