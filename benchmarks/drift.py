@@ -1,11 +1,11 @@
 """How far every family of world models strays in twenty steps: `python -m benchmarks.drift`.
 
-In two worlds, the two rooms and Push-T: episodes are collected once, an encoder is pretrained on them for each seed, and
-each config of `configs/dynamics/` is trained for each seed, those that want one on that encoder. Then held-out episodes
-are imagined from three frames and their recorded actions, or another episode's, 20 blocks of five steps. Errors are in
-parts of the variance of the latents, since each model has latents of its own, and a ridge regression reads positions off
-the imagined latents, which compares them all. Writes a section of docs/results.md and docs/drift.svg; what is there of a
-run is not done again.
+In two worlds, the two rooms and Push-T: episodes are collected once, an encoder is pretrained on them for each seed,
+and each config of `configs/dynamics/` is trained for each seed, those that want one on that encoder. Then held-out
+episodes are imagined from three frames and their recorded actions, or another episode's, 20 blocks of five steps.
+Errors are in parts of the variance of the latents, since each model has latents of its own, and a ridge regression
+reads positions off the imagined latents, which compares them all. Writes a section of docs/results.md and
+docs/drift.svg; what is there of a run is not done again.
 """
 
 import argparse
