@@ -154,6 +154,12 @@ def test_what_is_no_action_of_the_world_is_refused_or_clipped() -> None:
     wild = torch.tensor([0.0, 2.5] * 4 + [0.7, -4.0])[None, None]
     with pytest.raises(UserError, match=r"expected \[-0.5, -3.0\] to \[0.25, 3.0\]; clip=True clips"):
         model.imagine(seen, wild)
+    rounded = torch.tensor([-0.5 - 4e-7, -3.0 - 2e-6] + [0.0] * 8)[None, None]
+    torch.testing.assert_close(
+        model.bounds(rounded), torch.tensor([-0.5, -3.0] + [0.0] * 8)[None, None], rtol=0, atol=0
+    )
+    with pytest.raises(UserError, match="clip=True"):
+        model.bounds(rounded - 4e-6)
     tame = torch.tensor([0.0, 2.5] * 4 + [0.25, -3.0])[None, None]
     torch.testing.assert_close(model.imagine(seen, wild, clip=True).latents, model.imagine(seen, tame).latents)
     with pytest.raises(UserError, match="blocks of 8 numbers; expected 10"):

@@ -11,6 +11,10 @@ REACH = 3.0
 """Standard deviations from the mean that a search goes where an environment has no bounds."""
 
 
+ROUNDING = 1e-6
+"""How far beyond a bound an action may lie by rounding, in parts of the bound where that is above 1."""
+
+
 class ActionBounds(nn.Module):
     """The bounds of an environment's actions.
 
@@ -55,7 +59,7 @@ class ActionBounds(nn.Module):
             raise UserError("actions: got NaN or infinity; expected numbers")
         steps = actions.to(self.low).unflatten(-1, (self.frame_skip, self.action_dim))
         inside = steps.clamp(self.low, self.high)
-        if not clip and ((steps - inside).abs() > 1e-6).any():
+        if not clip and ((steps - inside).abs() > ROUNDING * inside.abs().clamp(min=1)).any():
             raise UserError(
                 f"actions: got {steps.amin().item():.4g} to {steps.amax().item():.4g}; expected {self.low.tolist()} to "
                 f"{self.high.tolist()}; clip=True clips them"

@@ -44,6 +44,7 @@ class Rollout:
             raise UserError(f"Rollout: got {seen} frames seen and {steps} steps; expected one or more of each")
         self.weight, self.seen, self.cut, self.steps = weight, seen, cut, steps
         self.end = None if steps is None else seen + steps
+        self.needed = self.end or seen + 1
 
 
 class Forecasting(Objective):
@@ -173,10 +174,10 @@ class Forecasting(Objective):
     def _actions(self, batch: Batch, latents: Tensor) -> Tensor:
         """The batch's actions (B, T - 1, A), if they fit the dynamics and the clip is long enough."""
         actions, skip = batch["actions"], self.dynamics.frame_skip
-        if latents.shape[1] <= self.rollout.seen:
+        if latents.shape[1] < self.rollout.needed:
             raise UserError(
-                f"Forecasting: got clips of {latents.shape[1]} frames; expected more than {self.rollout.seen}, those "
-                "that a rollout begins with; raise data.frames"
+                f"Forecasting: got clips of {latents.shape[1]} frames; expected {self.rollout.needed} or more, the "
+                f"{self.rollout.seen} that a rollout begins with and its steps; raise data.frames"
             )
         if actions.shape[-1] != skip * self.dynamics.action_dim:
             raise UserError(

@@ -66,8 +66,10 @@ def test_a_rollout_begins_with_what_is_seen_and_errors_have_weights(encoder: ViT
     torch.testing.assert_close(found["rollout"], (ahead - z[:, 2:]).square().mean())
     torch.testing.assert_close(found["one_step"], (forced - z[:, 1:]).square().mean())
     torch.testing.assert_close(found["loss"], 0.5 * found["one_step"] + 2.0 * found["rollout"] + 0.25 * found["slow"])
-    with pytest.raises(UserError, match="clips of 3 frames; expected more than 3"):
+    with pytest.raises(UserError, match="clips of 3 frames; expected 4 or more, the 3 that"):
         Forecasting(encoder, predictor, rollout=Rollout(seen=3))(data)
+    with pytest.raises(UserError, match="clips of 3 frames; expected 5 or more, the 2 that"):
+        Forecasting(encoder, predictor, rollout=Rollout(seen=2, steps=3))(data)
 
 
 @torch.no_grad()
