@@ -63,6 +63,7 @@ class DinoWMDynamics(WindowDynamics):
         beside = self.actions(actions)[:, :, None].expand(-1, -1, self.tokens, -1)
         x = (torch.cat([latents, beside], dim=-1) + self.place[: latents.shape[1]]).flatten(1, 2)
         frame = torch.arange(latents.shape[1], device=x.device).repeat_interleave(self.tokens)
+        seen = frame[:, None] >= frame
         for block in self.blocks:
-            x = block(x, frame[:, None] >= frame)
+            x = block(x, seen)
         return self.norm(x)[..., : self.latent_dim].unflatten(1, latents.shape[1:3])
