@@ -8,7 +8,8 @@ heads, data and the package tensordict are stubs. It needs einops, timm and matp
 
 import torch
 from formula import checks, rounded, tensor
-from reference import gradients, how, set_parameters, source, stub, write
+from jepa_wms import joined, stub_the_rest, unrolled
+from reference import gradients, how, set_parameters, source, write
 
 SEEN, FELT, PROPRIO, BLOCK, SIDE, FRAMES, HORIZON = 6, 4, 3, 6, 2, 4, 5
 
@@ -16,15 +17,9 @@ SEEN, FELT, PROPRIO, BLOCK, SIDE, FRAMES, HORIZON = 6, 4, 3, 6, 2, 4, 5
 def main() -> None:
     folder = source(__doc__)
     torch.set_default_dtype(torch.float64)
-    stub("tensordict", TensorDict=dict)
-    stub("tensordict.tensordict", TensorDict=dict)
-    stub("app.plan_common.datasets.droid_dset", compute_new_pose=None)
-    stub("app.plan_common.models.wm_heads", WorldModelPoseReadoutHead=None, WorldModelViTImageHead=None)
-    names = ("clean_state_dict", "fetch_checkpoint", "init_video_model", "load_checkpoint_state_dict")
-    stub("app.vjepa_wm.utils", **dict.fromkeys(names))
+    stub_the_rest()
     from app.plan_common.models.AdaLN_vit import vit_predictor_AdaLN
     from app.plan_common.models.prop_embedding import ProprioceptiveEmbedding
-    from app.vjepa_wm.modelcustom.simu_env_planning.vit_enc_preds import EncPredWM
     from app.vjepa_wm.video_wm import VideoWM
 
     def numbers(felt: int) -> dict[str, object]:
@@ -48,11 +43,6 @@ def main() -> None:
         actions = tensor(f"{name}.actions", (2, FRAMES, BLOCK))
         feels = world.encode_proprio(tensor(f"{name}.proprio", (2, FRAMES, PROPRIO))) if felt else None
 
-        def joined(visual, proprio):
-            """(B, T, N, D): patches, and beside each what is felt."""
-            visual = visual.flatten(2, 4)
-            return visual if proprio is None else torch.cat([visual, proprio], dim=-1)
-
         predicted, _, proprio = world.forward_pred(seen, world.encode_act(actions), feels)
         following, wanted = joined(predicted, proprio), joined(seen, feels).detach()
         loss = (following[:, :-1] - wanted[:, 1:]).pow(2).mean()
@@ -63,13 +53,8 @@ def main() -> None:
             "gradients": gradients(loss, dict(predictor.named_parameters())),
         }
         with torch.no_grad():
-            planner = EncPredWM(world, BLOCK, None, ctxt_window=2)
             taken = tensor(f"{name}.taken", (HORIZON, 2, BLOCK))
-            begun = {"visual": seen[:1, :1], "proprio": feels[:1, :1]} if felt else seen[:1, :1]
-            ahead = planner.unroll(begun, taken)
-            later = (ahead["visual"], ahead["proprio"]) if felt else (ahead, None)
-            rolled = joined(*(None if part is None else part.transpose(0, 1) for part in later))
-            found["rollout"] = checks(f"{name}.rollout", rolled[:, 1:])
+            found["rollout"] = checks(f"{name}.rollout", unrolled(world, seen, feels, taken))
         return found
 
     content = {"felt": numbers(FELT), "blind": numbers(0)}

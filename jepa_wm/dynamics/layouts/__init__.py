@@ -50,6 +50,10 @@ class Told(NamedTuple):
     size: int | None = None
     encoder: Encoder | str | None = None
 
+    def of_robots(self, block: int) -> "Told":
+        """The same of blocks of so many numbers, which are one action where robots' frames are a step apart."""
+        return self if self.action_dim or not block % FRAME_SKIP else self._replace(action_dim=block)
+
     def steps(self, block: int) -> tuple[int, int]:
         """The action_dim and the frame_skip of blocks of so many numbers.
 

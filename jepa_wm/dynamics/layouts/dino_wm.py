@@ -2,12 +2,16 @@
 
 Source: gaoyuezhou/dino_wm (arXiv 2411.04983). Its checkpoints are whole pickled modules, without the frozen DINOv2,
 which it takes from torch.hub and gives pictures in colours from -1 to 1, 14 pixels for each 16 of the data's 224.
+facebookresearch/jepa-wms (arXiv 2512.24497) trains the same on pictures of 224 pixels, robots' without states.
 """
+
+import torch
 
 from jepa_wm.contracts import Encoder
 from jepa_wm.dynamics.dino_wm import DinoWMDynamics
 from jepa_wm.dynamics.layouts import Parts, Told, blocks, filled
-from jepa_wm.encoders.frames import PatchFrames, StateFrames
+from jepa_wm.dynamics.layouts.vjepa2_ac import part
+from jepa_wm.encoders.frames import Frames, PatchFrames, StateFrames
 from jepa_wm.encoders.load import load_encoder
 from jepa_wm.encoders.positions import Learned
 from jepa_wm.encoders.preprocessing import Preprocessing
@@ -18,6 +22,7 @@ from jepa_wm.errors import UserError
 
 TABLE = (
     (r"^(?!predictor\.|action_encoder\.)", None),
+    (r"^predictor\.transformer\.layers\.\d+\.0\.bias$", None),  # the mask, a buffer of jepa-wms
     (r"^predictor\.pos_embedding$", "place"),
     (r"^predictor\.transformer\.norm\.", "norm."),
     (r"^predictor\.transformer\.layers\.(\d+)\.0\.norm\.", r"blocks.\1.attention_norm."),
@@ -31,12 +36,16 @@ TABLE = (
 HALVES = (0.5, 0.5, 0.5)
 NAMES = {384: "small", 768: "base", 1024: "large"}
 """DINOv2 by width."""
+JEPA_WMS = 4 * 16**2
+"""Positions in the models of jepa-wms: of four frames at 224 pixels, where DINO-WM's are of 196 pixels."""
+WINDOW = 2
+"""Frames that the planning of jepa-wms reads, the first two's positions; DINO-WM's reads all that it has."""
 
 
 def recognises(state: State) -> bool:
-    """Whether this is DINO-WM: attention and MLP in pairs, and both embeddings."""
+    """Whether this is DINO-WM: attention and MLP in pairs, and an embedding of actions."""
     names = {"predictor.pos_embedding", "predictor.transformer.layers.0.0.to_qkv.weight"}
-    return names | {f"{part}_encoder.patch_embed.weight" for part in ("action", "proprio")} <= state.keys()
+    return names | {"action_encoder.patch_embed.weight"} <= state.keys()
 
 
 def convert(state: State, told: Told) -> Parts:
@@ -45,16 +54,31 @@ def convert(state: State, told: Told) -> Parts:
     Raises:
         UserError: if names, shapes, or the encoder do not fit.
     """
-    kernel = state["proprio_encoder.patch_embed.weight"][:, :, 0]
-    frames = StateFrames(PatchFrames(), kernel.shape[1], kernel.shape[0])
-    frames.embed.load_state_dict({"weight": kernel, "bias": state["proprio_encoder.patch_embed.bias"]})
+    frames = states(part(state, "proprio_encoder"), PatchFrames())
     embedded, block = state["action_encoder.patch_embed.weight"].shape[:2]
-    width = state["predictor.pos_embedding"].shape[-1] - embedded - len(kernel)
-    found = encoder(told.encoder, width)
-    size = told.size or 14 * found.patch
+    rows, width = state["predictor.pos_embedding"].shape[1:]
+    side, window = (16, WINDOW) if rows == JEPA_WMS else (14, None)
+    found = encoder(told.encoder, width - embedded - (frames.width if isinstance(frames, StateFrames) else 0))
+    size = told.size or side * found.patch
     found.expect(Preprocessing(size, 1.0, "bilinear", HALVES, HALVES))
-    dynamics = predictor(state, (size // found.patch) ** 2, told.steps(block)[0], told.heads or 16)
+    told = told if frames.state_dim else told.of_robots(block)
+    dynamics = predictor(state, (size // found.patch) ** 2, told.steps(block)[0], told.heads or 16, window)
     return Parts(found, frames, dynamics)
+
+
+def states(felt: State, frames: Frames) -> Frames:
+    """Frames with the proprioception beside them, embedded by a convolution over one frame, where there is any.
+
+    Raises:
+        UserError: if it is embedded otherwise.
+    """
+    if not felt:
+        return frames
+    kernel = felt.get("patch_embed.weight", torch.zeros(1, 1, 1))
+    own = StateFrames(frames, kernel.shape[1], len(kernel))
+    named = {name.replace("patch_embed.", "embed."): value for name, value in felt.items()}
+    named |= {name: value[:, :, 0] for name, value in named.items() if value.ndim == 3 and value.shape[2] == 1}
+    return filled(named, "ProprioceptiveEmbedding", own)
 
 
 def encoder(given: Encoder | str | None, width: int) -> ViT:
@@ -78,7 +102,9 @@ def encoder(given: Encoder | str | None, width: int) -> ViT:
     return found
 
 
-def predictor(state: State, tokens: int, action_dim: int, heads: int = 16, dropout: float = 0.1) -> DinoWMDynamics:
+def predictor(
+    state: State, tokens: int, action_dim: int, heads: int = 16, window: int | None = None, dropout: float = 0.1
+) -> DinoWMDynamics:
     """DINO-WM's predictor with the weights of a published state.
 
     Args:
@@ -86,6 +112,7 @@ def predictor(state: State, tokens: int, action_dim: int, heads: int = 16, dropo
         tokens: of a frame, which weights do not tell.
         action_dim: A of one environment step.
         heads: attention heads, which weights do not tell.
+        window: frames that are read; all that it has positions for if none is given.
         dropout: for training on.
 
     Raises:
@@ -100,8 +127,8 @@ def predictor(state: State, tokens: int, action_dim: int, heads: int = 16, dropo
             f"its positions are of {rows} tokens, its heads have {inner} channels and its blocks of actions {block} "
             f"numbers; got {tokens} tokens a frame, {heads} heads and an action_dim of {action_dim}, not divisors all"
         )
-    found["place"] = found["place"].unflatten(1, (-1, tokens))[0]
-    latent_dim, skip, window = width - embedded, block // action_dim, rows // tokens
-    size = (blocks(found), heads, inner // heads, hidden, window)
+    found["place"] = found["place"].unflatten(1, (-1, tokens))[0, :window]
+    latent_dim, skip = width - embedded, block // action_dim
+    size = (blocks(found), heads, inner // heads, hidden, len(found["place"]))
     made = DinoWMDynamics(latent_dim, tokens, action_dim, skip, embedded, *size, dropout)
     return filled(found, "DINO-WM", made)

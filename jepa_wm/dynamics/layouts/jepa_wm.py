@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from jepa_wm.dynamics.jepa_wm import JepaWMDynamics
-from jepa_wm.dynamics.layouts import FRAME_SKIP, Parts, Told, filled
-from jepa_wm.dynamics.layouts.dino_wm import encoder
+from jepa_wm.dynamics.layouts import Parts, Told, filled
+from jepa_wm.dynamics.layouts.dino_wm import encoder, states
 from jepa_wm.dynamics.layouts.vjepa2_ac import BLOCKS, expecting, part, side, trunk
-from jepa_wm.encoders.frames import Frames, PatchFrames, StateFrames
+from jepa_wm.encoders.frames import PatchFrames
 from jepa_wm.encoders.renaming import renamed
 from jepa_wm.encoders.weights import State
 
@@ -38,12 +38,10 @@ def convert(state: State, told: Told) -> Parts:
     """
     own, felt = part(state, "predictor"), part(state, "proprio_encoder")
     latent_dim, block = own["predictor_embed.weight"].shape[1], own["action_encoder.weight"].shape[1]
-    if told.action_dim is None and block % FRAME_SKIP:  # robots, whose frames are a step apart
-        told = told._replace(action_dim=block)
     given, size = told.encoder or ENCODERS.get(latent_dim), told.size or SIZES.get(latent_dim, 224)
     frozen = expecting(encoder(given, latent_dim), size)
     frames = states(felt, PatchFrames())
-    return Parts(frozen, frames, predictor(own, told.steps(block)[0], side(frozen), told.heads or 16))
+    return Parts(frozen, frames, predictor(own, told.of_robots(block).steps(block)[0], side(frozen), told.heads or 16))
 
 
 def predictor(
@@ -88,18 +86,3 @@ def _within(found: State, norm: str, shift: Tensor, scale: Tensor) -> tuple[Tens
     if scale.ndim == 1:
         return shift + bias * (1 + scale), weight * (1 + scale) - 1
     return shift + bias[:, None] * scale, weight[:, None] * scale
-
-
-def states(felt: State, frames: Frames) -> Frames:
-    """Frames with the proprioception beside them, embedded by a convolution over one frame, where there is any.
-
-    Raises:
-        UserError: if it is embedded otherwise.
-    """
-    if not felt:
-        return frames
-    kernel = felt.get("patch_embed.weight", torch.zeros(1, 1, 1))
-    own = StateFrames(frames, kernel.shape[1], len(kernel))
-    named = {name.replace("patch_embed.", "embed."): value for name, value in felt.items()}
-    named |= {name: value[:, :, 0] for name, value in named.items() if value.ndim == 3 and value.shape[2] == 1}
-    return filled(named, "JEPA-WM", own)
