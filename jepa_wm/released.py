@@ -42,7 +42,7 @@ def load_world_model(
             "owner/name" of either on the hub.
         action_dim: A of one environment step.
         heads: attention heads of the predictor.
-        size: side in pixels of the pictures that the encoder is given.
+        size: side in pixels of the pictures that the encoder is given, where that is a `ViT`.
         encoder: the encoder, where the checkpoint has none, or a source of `load_encoder`; a `ViT` is itself set to the
             size, and of DINO-WM the colours, that the predictor was trained with.
         statistics: of the data it was trained on, lists of A or P numbers: `action_mean`, `action_std`, and where it
@@ -51,7 +51,8 @@ def load_world_model(
             radians; and actions are bounded by three.
 
     Raises:
-        UserError: if there is no such source, it is broken, or no layout recognises it.
+        UserError: if there is no such source, it is broken, no layout recognises it, or something is said that does
+            not apply.
     """
     told = Told({}, action_dim, heads, size, encoder)
     path = Path(source)
@@ -62,8 +63,7 @@ def load_world_model(
             raise UserError(f"{path} is a folder of this package, which says all of itself; give its path alone")
         return WorldModel.from_pretrained(path)
     file = path if path.is_file() else _weights(path)
-    config = file.parent / "config.json"
-    told = told._replace(config=read_json(config) if config.is_file() else {})
+    told = told._replace(config=_config(file.parent / "config.json"))
     parts, layout = convert(unwrapped(read_tensors(file)), told, str(file))
     logger.info("loaded %s (%s layout)", file, layout)
     bounds = ActionBounds(parts.dynamics.action_dim, parts.dynamics.frame_skip)
@@ -78,6 +78,14 @@ def load_world_model(
 def unwrapped(state: State) -> State:
     """Names without what wraps a whole world model, or a part of it."""
     return {OUTER.sub("", WRAPPERS.sub("", name)): value for name, value in state.items()}
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """What is said beside the weights."""
+    config = read_json(path) if path.is_file() else {}
+    if not isinstance(config, dict):
+        raise UserError(f"{path} holds {config!r:.80}; expected an object")
+    return config
 
 
 def _weights(folder: Path) -> Path:

@@ -111,6 +111,32 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         load_world_model(tmp_path / "nothing")
 
 
+def test_what_does_not_apply_is_refused(tmp_path: Path) -> None:
+    folder = published(tmp_path, lewm())
+    with pytest.raises(UserError, match=r"weights\.pt: it has an encoder of its own; got encoder=dinov2\.pth"):
+        load_world_model(folder, action_dim=2, encoder="dinov2.pth")
+    with pytest.raises(UserError, match="got encoder=a ViT, expected none"):
+        load_world_model(folder, action_dim=2, encoder=vit())
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            GOLDEN["config"] | {"encoder": "vit_tiny"},
+            r'weights\.pt: "encoder" in the config\.json beside it is .vit_tiny.; expected an',
+        ),
+        (GOLDEN["config"] | {"predictor": None}, r'"predictor" in the config\.json beside it is None; expected an'),
+        (["vit_tiny"], r"config\.json holds \['vit_tiny'\]; expected an object"),
+    ],
+)
+def test_a_config_of_another_kind_is_refused(tmp_path: Path, config: Any, said: str) -> None:
+    folder = published(tmp_path, lewm())
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=said):
+        load_world_model(folder, action_dim=2)
+
+
 def dino_wm() -> dict[str, dict[str, Tensor]]:
     """State dicts by part; positions as of the four tokens of a picture of 8 pixels."""
     parts: dict[str, dict[str, Tensor]] = {}

@@ -50,6 +50,27 @@ class Told(NamedTuple):
     size: int | None = None
     encoder: Encoder | str | None = None
 
+    def says(self, part: str) -> dict[str, Any]:
+        """What the config says of a part; {} where it says nothing.
+
+        Raises:
+            UserError: if that is no object.
+        """
+        found = self.config.get(part, {})
+        if not isinstance(found, dict):
+            raise UserError(f'"{part}" in the config.json beside it is {found!r}; expected an object')
+        return found
+
+    def refuse_encoder(self) -> None:
+        """Of a checkpoint that has its encoder.
+
+        Raises:
+            UserError: if another is given.
+        """
+        if self.encoder is not None:
+            got = self.encoder if isinstance(self.encoder, str) else f"a {type(self.encoder).__name__}"
+            raise UserError(f"it has an encoder of its own; got encoder={got}, expected none: leave it out")
+
     def of_robots(self, block: int) -> "Told":
         """The same of blocks of so many numbers, which are one action where robots' frames are a step apart."""
         return self if self.action_dim or not block % FRAME_SKIP else self._replace(action_dim=block)

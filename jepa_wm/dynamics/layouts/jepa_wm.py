@@ -38,8 +38,8 @@ def convert(state: State, told: Told) -> Parts:
     """
     own, felt = part(state, "predictor"), part(state, "proprio_encoder")
     latent_dim, block = own["predictor_embed.weight"].shape[1], own["action_encoder.weight"].shape[1]
-    given, size = told.encoder or ENCODERS.get(latent_dim), told.size or SIZES.get(latent_dim, 224)
-    frozen = expecting(encoder(given, latent_dim), size)
+    given = told.encoder or ENCODERS.get(latent_dim)
+    frozen = expecting(encoder(given, latent_dim), told, SIZES.get(latent_dim, 224))
     frames = states(felt, PatchFrames())
     return Parts(frozen, frames, predictor(own, told.of_robots(block).steps(block)[0], side(frozen), told.heads or 16))
 

@@ -44,13 +44,14 @@ def convert(state: State, told: Told) -> Parts:
     """LeWM's parts with these weights.
 
     Raises:
-        UserError: if names or shapes do not fit.
+        UserError: if names or shapes do not fit, or what is said does not.
     """
-    config = told.config.get("predictor", {})
+    told.refuse_encoder()
+    config = told.says("predictor")
     block = state["action_encoder.patch_embed.weight"].shape[1]
     heads, dropout = told.heads or config.get("heads", 16), config.get("dropout", 0.1)
     dynamics = predictor(state, told.steps(block)[0], heads, dropout)
-    return Parts(encoder(state, told.config.get("encoder", {}), told.size), PooledFrames(), dynamics)
+    return Parts(encoder(state, told.says("encoder"), told.size), PooledFrames(), dynamics)
 
 
 def encoder(state: State, config: dict[str, Any], size: int | None = None) -> ViT:

@@ -53,11 +53,13 @@ def convert(state: State, told: Told) -> Parts:
     """V-JEPA 2-AC's parts with these weights.
 
     Raises:
-        UserError: if names or shapes do not fit, or actions are not of the size that is said.
+        UserError: if names or shapes do not fit, or what is said does not.
     """
-    own = part(state, "encoder")
-    given = convert_encoder(own, told.config.get("encoder", {}), "the encoder")[0] if own else told.encoder
-    encoder = expecting(given or ENCODER, told.size or SIZE)
+    own, given = part(state, "encoder"), told.encoder or ENCODER
+    if own:
+        told.refuse_encoder()
+        given = convert_encoder(own, told.says("encoder"), "the encoder")[0]
+    encoder = expecting(given, told, SIZE)
     dynamics = predictor(part(state, "predictor"), side(encoder), told.heads or 16)
     if told.action_dim not in (None, dynamics.action_dim):
         raise UserError(f"its actions have {dynamics.action_dim} numbers; got an action_dim of {told.action_dim}")
@@ -85,12 +87,21 @@ def predictor(state: State, grid: tuple[int, int], heads: int = 16) -> VJepa2ACD
     return filled(found, "V-JEPA 2-AC", made)
 
 
-def expecting(given: Encoder | str, size: int) -> Encoder:
-    """The frozen encoder, for the middle of pictures in this size."""
+def expecting(given: Encoder | str, told: Told, size: int) -> Encoder:
+    """The frozen encoder, for the middle of pictures in the size that is told, or else in this one.
+
+    Raises:
+        UserError: if a size is told, and the encoder keeps its own.
+    """
     encoder = load_encoder(given) if isinstance(given, str) else given
     if isinstance(encoder, ViT):
         old = encoder.preprocessing
-        encoder.expect(Preprocessing(size, 1.0, "bilinear", old.mean, old.std))  # type: ignore[arg-type]
+        encoder.expect(Preprocessing(told.size or size, 1.0, "bilinear", old.mean, old.std))  # type: ignore[arg-type]
+    elif told.size:
+        raise UserError(
+            f"its encoder is a {type(encoder).__name__}, which keeps its size of pictures; got size={told.size}, "
+            "expected none: leave it out"
+        )
     return encoder
 
 

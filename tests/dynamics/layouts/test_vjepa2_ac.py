@@ -11,6 +11,7 @@ from torch import Tensor
 
 from jepa_wm.dynamics import VJepa2ACDynamics, rollout
 from jepa_wm.dynamics.layouts.vjepa2_ac import predictor
+from jepa_wm.encoders.timm_encoder import TimmEncoder
 from jepa_wm.errors import UserError
 from jepa_wm.released import load_world_model
 from tests.golden.formula import fill, matches, pixels, tensor
@@ -76,6 +77,8 @@ def test_a_checkpoint_is_a_world_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"encoder": {"num_attention_heads": 4}}')
     with pytest.raises(UserError, match=r"ac\.pt: its actions have 7 numbers; got an action_dim of 3"):
         load_world_model(tmp_path / "ac.pt", action_dim=3, heads=2, size=48)
+    with pytest.raises(UserError, match=r"ac\.pt: it has an encoder of its own; got encoder=hf:some/other"):
+        load_world_model(tmp_path / "ac.pt", heads=2, size=48, encoder="hf:some/other")
     world = load_world_model(tmp_path / "ac.pt", action_dim=7, heads=2, size=48)
     image = pixels("vjepa2.image", (2, 3, 48, 48))
     pose = latents()[:, 0, 36, :7].float()
@@ -104,3 +107,14 @@ def test_weights_of_another_model_are_refused() -> None:
         predictor(STATE | {"more": torch.zeros(1)}, (6, 6), 2)
     with pytest.raises(UserError, match=r"missing blocks\.1\.rise\.weight"):
         predictor({name: value for name, value in STATE.items() if "1.mlp.fc1.weight" not in name}, (6, 6), 2)
+
+
+def test_an_encoder_that_keeps_its_size_is_told_no_other(tmp_path: Path) -> None:
+    torch.save({"predictor": STATE}, tmp_path / "ac.pt")
+    encoder = TimmEncoder("test_vit")
+    with pytest.raises(
+        UserError, match=r"ac\.pt: its encoder is a TimmEncoder, which keeps .* got size=48, expected none"
+    ):
+        load_world_model(tmp_path / "ac.pt", heads=2, size=48, encoder=encoder)
+    found = load_world_model(tmp_path / "ac.pt", heads=2, encoder=encoder).dynamics
+    assert isinstance(found, VJepa2ACDynamics) and found.grid == (10, 10)
