@@ -1,15 +1,17 @@
 """Does an ensemble know when it does not know? `python -m benchmarks.uncertainty`, after `benchmarks.drift`.
 
-The ensemble of `configs/dynamics/ensemble.yaml` is trained for each seed in both worlds of `benchmarks.drift`, and
-imagines held-out episodes of the worlds that it was trained in, and of worlds whose factors have values that no
-training episode had. AUROC of the worst tenth of the errors, over all steps and within each: how often such an error
-has the greater uncertainty of the two. Beside it, what needs no ensemble: how many steps ahead, and how far the
-imagined latent has moved. Writes a section of docs/results.md; the last line is JSON.
+The ensemble of `configs/dynamics/ensemble.yaml` is trained for each seed in both worlds of `benchmarks.drift`, on
+episodes in which looks vary. Its expected error is calibrated on the validation episodes, over twenty steps, and held
+against the errors in test episodes of the same kind, and of worlds whose factors have values that no training episode
+had. AUROC of the worst tenth of the errors, over all steps and within each: how often such an error is the greater
+expected of two. Beside it, what the expected error is made of, and how many steps ahead it is. Writes a section of
+docs/results.md; the last line is JSON.
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,8 +20,9 @@ from torchmetrics.functional.classification import binary_auroc
 from benchmarks.drift import EPISODES, HORIZON, SEEN, SKIP, UNCERTAIN, WORLDS, collect, train
 from benchmarks.tables import RESULTS, machine, markdown, replace_section
 from jepa_wm.data import EpisodeShards
+from jepa_wm.dynamics.calibration import Calibration
 from jepa_wm.world_model import WorldModel
-from probes.drift import Stray, read_film, stray
+from probes.drift import read_film, stray
 
 WORST = 0.1
 ASKED = 0.8
@@ -30,12 +33,20 @@ def worst(errors: Tensor) -> Tensor:
     return errors > torch.quantile(errors.flatten(), 1 - WORST)
 
 
-def scores(found: Stray) -> dict[str, Tensor]:
-    """What may tell of errors (E, K), by name."""
+class Told(NamedTuple):
+    """Of imagined latents: signs of their errors (E, K, 2), and their errors (E, K)."""
+
+    signs: Tensor
+    errors: Tensor
+
+
+def told(model: WorldModel, shards: Path, split: str) -> Told:
+    """Imagine held-out episodes, with a calibration that answers with the spread alone."""
+    model.calibration = Calibration()
+    found = stray(model, read_film(EpisodeShards(str(shards), split), SKIP, SEEN + HORIZON, EPISODES), SEEN)
     assert found.uncertainty is not None
-    steps = torch.arange(1.0, found.real.shape[1] + 1).expand(len(found.real), -1)
-    moved = (found.imagined - found.still).square().sum(dim=(-2, -1)).sqrt()
-    return {"uncertainty": found.uncertainty, "steps ahead": steps, "distance moved": moved}
+    moved, errors = ((found.imagined - other).square().mean(dim=(-2, -1)).sqrt() for other in (found.still, found.real))
+    return Told(torch.stack([found.uncertainty, moved], dim=-1), errors)
 
 
 def auroc(score: Tensor, errors: Tensor) -> tuple[float, float]:
@@ -46,16 +57,18 @@ def auroc(score: Tensor, errors: Tensor) -> tuple[float, float]:
     return float(binary_auroc(score.flatten(), worst(errors).flatten())), float(torch.stack(each).mean())
 
 
-def row(model: WorldModel, shards: Path) -> dict[str, float]:
-    """AUROC of each score, and the expected error over the one there was."""
-    film = read_film(EpisodeShards(str(shards), "test"), SKIP, SEEN + HORIZON, EPISODES)
-    found = stray(model, film, SEEN)
-    errors = (found.imagined - found.real).square().mean(dim=(-2, -1)).sqrt()
+def row(known: Told, test: Told) -> dict[str, float]:
+    """AUROC of the expected error, calibrated on `known`, and of what it is made of; and how large it is."""
+    made = Calibration()
+    made.fit(*known)
+    expected = made(test.signs)
+    spread, moved = test.signs.unbind(dim=-1)
+    steps = torch.arange(1.0, HORIZON + 1).expand_as(spread)
     figures = {}
-    for name, score in scores(found).items():
-        figures[name], figures[f"{name}, within a step"] = auroc(score, errors)
-    assert found.uncertainty is not None
-    figures["expected error / error"] = float((found.uncertainty.square().mean() / errors.square().mean()).sqrt())
+    scores = {"expected error": expected, "spread alone": spread, "distance moved": moved, "steps ahead": steps}
+    for name, score in scores.items():
+        figures[name], figures[f"{name}, within a step"] = auroc(score, test.errors)
+    figures["expected / made"] = float((expected.square().mean() / test.errors.square().mean()).sqrt())
     return figures
 
 
@@ -71,9 +84,10 @@ def main() -> None:
             WorldModel.from_pretrained(train(arguments.out, world, "varied", UNCERTAIN, seed))
             for seed in arguments.seeds
         ]
+        known = [told(model, collect(arguments.out, world, "varied"), "val") for model in models]
         for kind in ("varied", "shifted"):
             shards = collect(arguments.out, world, kind)
-            each = [row(model, shards) for model in models]
+            each = [row(own, told(model, shards, "test")) for own, model in zip(known, models, strict=True)]
             name = f"{world}, {'factors as trained' if kind == 'varied' else 'held-out factors'}"
             values = {key: torch.tensor([one[key] for one in each]) for key in each[0]}
             means[name] = {key: round(float(value.mean()), 3) for key, value in values.items()}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from jepa_wm.checkpoint import load_module, save_modules
 from jepa_wm.contracts import Dynamics, Encoder, Plan, Planner
 from jepa_wm.dynamics.bounds import ActionBounds
-from jepa_wm.dynamics.calibration import Calibration, spread_of
+from jepa_wm.dynamics.calibration import Calibration, signs_of
 from jepa_wm.dynamics.cost import action_cost
 from jepa_wm.dynamics.heads import Head
 from jepa_wm.dynamics.rollout import rollouts
@@ -132,10 +132,14 @@ class WorldModel(nn.Module):
                 f"{len(actions)} sequences of actions for {len(pixels)} observations; expected one block fewer than "
                 "frames, and a whole number of sequences for each"
             )
-        members = rollouts(self.dynamics, self.encode(pixels, state), known, actions).float()
+        seen = self.encode(pixels, state)
+        members = rollouts(self.dynamics, seen, known, actions).float()
         latents = members.mean(dim=0)
         readouts = {name: head(latents) for name, head in self.heads.items()}
-        uncertainty = self.calibration(spread_of(members)) if len(members) > 1 else None
+        uncertainty = None
+        if len(members) > 1:
+            last = seen[:, -1].repeat_interleave(len(actions) // len(seen), dim=0)
+            uncertainty = self.calibration(signs_of(members, last))
         return Imagined(latents, uncertainty, readouts)
 
     @torch.no_grad()

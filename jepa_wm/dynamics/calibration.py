@@ -1,60 +1,75 @@
-"""From how far an ensemble's members are apart to how far off they are."""
+"""From how far an ensemble's members are apart, and how far they have gone, to how far off they are."""
 
 import torch
 from torch import Tensor, nn
 
 from jepa_wm.errors import UserError
 
-TINY = 1e-12
+TINY = 1e-6
 LEAST = 20
+RIDGE = 1e-6
 
 
 class Calibration(nn.Module):
-    """A power law from disagreement to expected error, fitted on held-out episodes and saved with the model.
+    """A power law from signs of an error to the one to be expected, fitted on held-out episodes, saved with the model.
 
     Members that learned from the same batches agree more than they are right, and by how much differs between models;
-    their order is what tells, and a power law keeps it.
+    where much moves there is more to be wrong about. Until it is fitted, the spread is what is expected.
     """
 
     scale: Tensor
-    power: Tensor
+    powers: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("power", torch.ones(()))
+        self.register_buffer("powers", torch.tensor([1.0, 0.0]))
 
-    def fit(self, spread: Tensor, error: Tensor) -> None:
-        """Fit the power on logarithms, and the scale so that the mean square of what is expected is that of the error.
+    def fit(self, signs: Tensor, error: Tensor) -> None:
+        """Fit the powers on logarithms, and the scale so that the mean square of what is expected is that of the error.
 
         Args:
-            spread: root mean square of the members about their mean, of any shape.
-            error: root mean square error of their mean, of the same shape.
+            signs: of imagined latents, (..., 2), see `signs_of`.
+            error: their root mean square error (...).
 
         Raises:
-            UserError: if there are too few, they are not numbers, or the spread is the same everywhere.
+            UserError: if there are too few, one is no number, or the spread is the same everywhere.
         """
-        spread, error = spread.double().flatten(), error.double().flatten()
-        if not (torch.isfinite(spread).all() and torch.isfinite(error).all()):
+        signs, error = signs.double().flatten(0, -2), error.double().flatten()
+        if not torch.isfinite(signs).all() or not torch.isfinite(error).all():
             raise UserError(
                 "Calibration: got NaN or infinity in imagined latents; expected numbers: did training diverge?"
             )
-        x, y = (values.clamp(min=TINY).log() for values in (spread, error))
-        if len(x) < LEAST or x.std() == 0:
+        x, y = (values.clamp(min=TINY).log() for values in (signs, error))
+        if len(x) < LEAST or x[:, 0].std() == 0:
             raise UserError(
-                f"Calibration: got {len(x)} imagined latents with a spread of {x.exp().mean():.2g} in all; expected "
-                f"{LEAST} or more, and members that differ here more than there"
+                f"Calibration: got {len(x)} imagined latents with a spread of {signs[:, 0].mean():.2g} in all; "
+                f"expected {LEAST} or more, and members that differ here more than there"
             )
-        # Less disagreement never stands for more error.
-        power = ((x - x.mean()) * (y - y.mean())).mean().clamp(min=0) / x.var(correction=0)
-        self.power.copy_(power)
-        self.scale.copy_((error.square().mean() / spread.pow(2 * power).mean()).sqrt())
+        x, y = x - x.mean(dim=0), y - y.mean()
+        # The ridge is for a sign that never varies. Less disagreement or motion never stands for more error.
+        powers = torch.linalg.solve(x.T @ x + RIDGE * len(x) * torch.eye(2).to(x), x.T @ y).clamp(min=0)
+        self.powers.copy_(powers)
+        self.scale.copy_((error.square().mean() / _law(signs, powers).square().mean()).sqrt())
 
-    def forward(self, spread: Tensor) -> Tensor:
-        """Spread, of any shape -> the root mean square error that is to be expected."""
-        return self.scale * spread.pow(self.power)
+    def forward(self, signs: Tensor) -> Tensor:
+        """Signs (..., 2) -> the root mean square error (...) that is to be expected."""
+        return self.scale * _law(signs, self.powers)
 
 
-def spread_of(members: Tensor) -> Tensor:
-    """How far members' latents (M, B, K, N, D) are apart (B, K): the root mean square about their mean."""
-    return members.var(dim=0).mean(dim=(-2, -1)).sqrt()
+def signs_of(members: Tensor, seen: Tensor) -> Tensor:
+    """What tells of the error of imagined latents.
+
+    Args:
+        members: what each of M members imagines, (M, B, K, N, D).
+        seen: the latents of the last frame that was seen, (B, N, D).
+
+    Returns:
+        How far the members are apart, and how far their mean is from what was seen: root mean squares, (B, K, 2).
+    """
+    moved = (members.mean(dim=0) - seen[:, None]).square().mean(dim=(-2, -1)).sqrt()
+    return torch.stack([members.var(dim=0).mean(dim=(-2, -1)).sqrt(), moved], dim=-1)
+
+
+def _law(signs: Tensor, powers: Tensor) -> Tensor:
+    return signs.clamp(min=TINY).pow(powers).prod(dim=-1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from jepa_wm.contracts import Batch, Dynamics, LatentTerm, Objective
 from jepa_wm.dynamics.bounds import ActionBounds
-from jepa_wm.dynamics.calibration import Calibration, spread_of
+from jepa_wm.dynamics.calibration import Calibration, signs_of
 from jepa_wm.dynamics.ensemble import Ensemble
 from jepa_wm.dynamics.rollout import rollouts
 from jepa_wm.encoders.frames import Frames, PooledFrames
@@ -128,7 +128,7 @@ class Forecasting(Objective):
             latents = self.frames(self.encoder, batch["pixels"], batch.get("state"))
             members = self._imagined(latents, self._actions(batch, latents))
             error = (members.mean(dim=0) - latents[:, self.rollout.seen :]).square().mean(dim=(-2, -1)).sqrt()
-            found.append((spread_of(members), error))
+            found.append((signs_of(members, latents[:, self.rollout.seen - 1]), error))
         if not found:
             raise UserError("Forecasting.calibrate: got no held-out clips; expected a batch or more")
         self.calibration.fit(*(torch.cat(values) for values in zip(*found, strict=True)))

@@ -5,7 +5,7 @@ import torch
 
 from jepa_wm.contracts import Batch
 from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk, rollout, rollouts
-from jepa_wm.dynamics.calibration import spread_of
+from jepa_wm.dynamics.calibration import signs_of
 from jepa_wm.dynamics.heads import ValueHead
 from jepa_wm.encoders import GridPool, PooledFrames, ViT
 from jepa_wm.errors import UserError
@@ -154,14 +154,15 @@ def test_calibration_expects_the_error_that_the_rollouts_of_held_out_clips_have(
             parameter.add_(0.3 * torch.randn_like(parameter))
     made, batches = Forecasting(encoder.eval(), members).eval(), [batch(seed) for seed in range(8)]
     made.calibrate(iter(batches))
-    power, scale = made.calibration.power, made.calibration.scale
+    powers, scale = made.calibration.powers, made.calibration.scale
     errors, expected = [], []
     with torch.no_grad():
         for data in batches:
             z, actions = PooledFrames()(encoder, data["pixels"]), data["actions"]
             imagined = rollouts(members, z[:, :1], actions[:, :0], actions)
             errors.append((imagined.mean(dim=0) - z[:, 1:]).square().mean(dim=(-2, -1)))
-            expected.append((scale * spread_of(imagined) ** power).square())
+            apart, moved = signs_of(imagined, z[:, 0]).unbind(dim=-1)
+            expected.append((scale * apart ** powers[0] * moved ** powers[1]).square())
     torch.testing.assert_close(torch.cat(expected).mean(), torch.cat(errors).mean(), rtol=1e-4, atol=0)
     assert made.exported()["calibration"] is made.calibration
     alone = Forecasting(encoder, lively())

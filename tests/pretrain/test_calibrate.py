@@ -28,11 +28,11 @@ def test_the_clips_are_held_out_and_the_model_is_the_trained_one(
     data = fit(made, tmp_path, Calibrate())
     found = made.objectives["forecast"].calibration
     assert isinstance(found, Calibration) and found.scale != 1
-    scale, power = found.scale.item(), found.power.item()
+    first = [found.scale.item(), *found.powers.tolist()]
     assert data.loaders["val"] is data.trainer.val_dataloaders  # type: ignore[attr-defined]
     made.eval()
     made.objectives["forecast"].calibrate(list(data.val_dataloader())[:8])  # type: ignore[attr-defined]
-    assert (found.scale.item(), found.power.item()) == pytest.approx((scale, power), rel=1e-4)
+    assert [found.scale.item(), *found.powers.tolist()] == pytest.approx(first, rel=1e-4)
 
 
 def test_what_cannot_be_calibrated_is_warned_of_and_does_not_end_the_run(
