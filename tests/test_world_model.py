@@ -146,6 +146,25 @@ def test_an_ensemble_says_how_far_its_members_are_apart_and_a_single_predictor_d
     assert real().imagine(seen, torch.rand(2, 3, 10)).uncertainty is None
 
 
+def test_the_error_to_be_expected_grows_with_the_way_from_the_last_frame_that_was_seen() -> None:
+    torch.manual_seed(0)
+    encoder = ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2)).eval()
+    ensemble = Ensemble(TransformerDynamics(6, trunk=Trunk(12, 1, 2)), 3).eval()
+    with torch.no_grad():
+        for parameter in ensemble.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    model = WorldModel(encoder, ensemble)
+    model.calibration.powers.copy_(torch.tensor([0.0, 1.0]))
+    model.calibration.scale.fill_(2.0)
+    seen, actions = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8), torch.rand(6, 3, 10)
+    context = torch.rand(2, 1, 10)
+    found, latents = model.imagine(seen, actions, context), model.encode(seen).detach()
+    assert found.uncertainty is not None
+    for row in range(6):  # three candidates of each observation, adjacent
+        way = (found.latents[row] - latents[row // 3, -1]).square().mean(dim=(-2, -1)).sqrt()
+        torch.testing.assert_close(found.uncertainty[row], 2 * way)
+
+
 def test_what_is_no_action_of_the_world_is_refused_or_clipped() -> None:
     model, seen = real(), torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
     model.bounds.prepare(
