@@ -51,16 +51,19 @@ def train_step(precision: str) -> Callable[[], None]:
 
 
 def rollout_step(precision: str) -> Callable[[], None]:
-    """A function that encodes a frame and rolls out the candidates, by a cached transformer of LeWM's size."""
+    """A function that encodes a frame and rolls out the candidates, by a cached transformer of LeWM's size.
+
+    As `WorldModel.plan` does, the frame is encoded in float32: to bring the weights to bfloat16 for it takes longer.
+    """
     encoder = vit("tiny", 16, positions=Learned((1, 4, 4)), prefix=1, pooling=ProjectedPool()).eval()
     made = TransformerDynamics(192, trunk=Trunk(192, 6, 16, 64, 2048, 0.1), window=3).eval()
     pixels = torch.randint(0, 256, (1, 3, SIZE, SIZE), dtype=torch.uint8)
 
     @torch.no_grad()
     def step() -> None:
+        seen, actions = encoder.pooled(pixels)[:, None, None], torch.rand(CANDIDATES, HORIZON, 10)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            actions = torch.rand(CANDIDATES, HORIZON, 10)
-            rollout(made, encoder.pooled(pixels)[:, None, None], actions[:1, :0], actions)
+            rollout(made, seen, actions[:1, :0], actions)
 
     return step
 

@@ -178,9 +178,10 @@ class WorldModel(nn.Module):
         mean = (low + high).div(2).expand(len(pixels), horizon, -1) if mean is None else mean.to(self.device)
         std = (high - low).div(2).expand_as(mean)
         generator = torch.Generator().manual_seed(seed)
+        latents = self._latents(Observation(pixels, state))
+        cost = action_cost(self.dynamics, latents[:, None], self.goal_cost(goal, pixels.shape[0], final))
+        # The search alone: for a frame or two, to bring an encoder's weights to bfloat16 takes longer than it saves.
         with mixed(self.device.type):
-            latents = self._latents(Observation(pixels, state))
-            cost = action_cost(self.dynamics, latents[:, None], self.goal_cost(goal, pixels.shape[0], final))
             return (planner or CEM()).plan(cost, mean, std, low, high, generator)
 
     def goal_cost(self, goal: Goal, environments: int, final: float = 1.0) -> LatentCost:
