@@ -41,13 +41,14 @@ class SIGReg(nn.Module):
         """Samples x (V, n, D) -> the mean over V of each set's statistic; `step` seeds the directions."""
         with torch.autocast(x.device.type, enabled=False):
             x = at_least_float32(x)
+            t, weights = self.t.to(x), self.weights.to(x)
             projected = x @ F.normalize(self.directions(x.shape[-1], step).to(x), dim=0)
-            angles = projected[..., None] * self.t
+            angles = projected[..., None] * t
             cosine = distributed.all_reduce_mean(angles.cos().mean(dim=1))
             sine = distributed.all_reduce_mean(angles.sin().mean(dim=1))
-            error = (cosine - torch.exp(-self.t.square() / 2)).square() + sine.square()
+            error = (cosine - torch.exp(-t.square() / 2)).square() + sine.square()
             samples = x.shape[1] * distributed.world_size()
-            return samples * (error @ self.weights).mean()
+            return samples * (error @ weights).mean()
 
     def directions(self, width: int, step: int) -> Tensor:
         """The directions of a step (width, slices), of any length: the same on all ranks."""
