@@ -85,8 +85,9 @@ class ClipDataModule(L.LightningDataModule):
         return self._loader("val", shuffle=False, full=distributed.world_size() > 1)
 
     def report(self) -> dict[str, Any]:
-        """What a run's manifest says of its data: by folder its hash, the samples drawn, too short, and broken."""
-        hashes = {source: {"data_hash": manifest.get("data_hash")} for source, manifest in self.manifests.items()}
+        """What a run's manifest says of its data: by folder its hash and world, and how many samples."""
+        told = ("data_hash", "environment")
+        hashes = {source: {name: made.get(name) for name in told} for source, made in self.manifests.items()}
         for split, loader in self.loaders.items():
             sources = loader.samples.sources
             for source, own, drawn, broken in zip(hashes.values(), sources, loader.drawn, loader.broken, strict=True):

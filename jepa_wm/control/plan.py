@@ -56,13 +56,13 @@ def plan(
         goals: folder of an earlier run, whose goal sets are played again instead of new ones.
 
     Raises:
-        UserError: if a folder is missing, unfinished or of another stage, or a number is out of range.
+        UserError: if a folder is missing, unfinished or of another stage, the model is of another world, or a number
+            is out of range.
     """
     config = dict(locals())
     config["search"] = {**vars(search), "planner": {"class": type(search.planner).__name__, **vars(search.planner)}}
-    settings = read_manifest(data, "collect")["config"]
+    settings = _world(model, data)
     kinds, counts = kinds_of(settings["environment"]), {"image": episodes, "text": text_episodes}
-    read_manifest(model, "forecast")
     if min(episodes, steps) < 1 or min(text_episodes, films) < 0:
         raise UserError(
             f"plan: got episodes {episodes}, text_episodes {text_episodes}, steps {steps}, films {films}; "
@@ -100,6 +100,18 @@ def plan(
     for row in rows:
         low, high = row["ci95"]
         print(f"{row['goal']:6} {row['policy']:7} {row['success']:6.1%}  [{low:.1%}, {high:.1%}] of {row['episodes']}")
+
+
+def _world(model: str, data: str) -> dict[str, Any]:
+    """The settings of a collection, if it is of a world that the model was trained in."""
+    settings: dict[str, Any] = read_manifest(data, "collect")["config"]
+    trained = {source.get("environment") for source in read_manifest(model, "forecast").get("data", {}).values()}
+    if trained - {None} and settings["environment"] not in trained:
+        raise UserError(
+            f"plan: {model} was trained in {', '.join(sorted(trained - {None}))}; got {data}, which is of "
+            f"{settings['environment']}: plan in the world that the model knows"
+        )
+    return settings
 
 
 def _scripted(world: VectorWorld, goals: GoalSet, steps: int, seed: int) -> list[dict[str, Any]]:

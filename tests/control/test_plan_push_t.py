@@ -89,6 +89,16 @@ def test_starts_that_satisfy_their_goal_are_left_out_and_counted(data: str) -> N
         replace(goals, goal=near).open(8)
 
 
+def test_a_model_of_another_world_is_refused_before_anything_is_written(data: str, run: str, tmp_path: Path) -> None:
+    other = tmp_path / "forecast"
+    shutil.copytree(run, other)
+    write_manifest(other, "forecast", data={"shards": {"data_hash": "a", "environment": "jepa_wm/TwoRooms-v0"}})
+    search = Search(CEM(samples=8, elites=2, iterations=1), horizon=2)
+    with pytest.raises(UserError, match=r"trained in jepa_wm/TwoRooms-v0; got .*shards, which is of jepa_wm/PushT-v0"):
+        plan(str(other), data, str(tmp_path / "plan"), search, 1, 0)
+    assert not (tmp_path / "plan").exists()
+
+
 def test_more_starts_than_there_are_and_short_episodes_are_refused(data: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"of 40 starts do not satisfy .* expected 41"):
         RecordedGoals.draw(data, 41, 0)

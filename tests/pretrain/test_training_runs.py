@@ -113,6 +113,7 @@ def test_a_mixture_is_drawn_by_weight_and_counted(recipes: dict[str, Path], shar
     counts = [data[str(folder)]["train_samples"] for folder in (shards, other)]
     assert sum(counts) == 8 and counts[0] > counts[1]
     assert data[str(shards)]["data_hash"] == data[str(other)]["data_hash"] == read_manifest(shards)["data_hash"]
+    assert data[str(shards)]["environment"] == "jepa_wm/TwoRooms-v0"
     assert not data[str(shards)]["train_broken"]
     assert f"data/{shards}/samples" in metrics(run)[3]
 
