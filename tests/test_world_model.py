@@ -128,17 +128,22 @@ def test_a_folder_without_dynamics_is_no_world_model(tmp_path: Path) -> None:
         WorldModel.from_pretrained(tmp_path)
 
 
-def test_an_ensemble_says_how_far_its_members_are_apart_and_a_single_predictor_does_not() -> None:
+def ensemble() -> WorldModel:
+    """A world model of three predictors that differ."""
     torch.manual_seed(0)
     encoder = ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2)).eval()
-    ensemble = Ensemble(TransformerDynamics(6, trunk=Trunk(12, 1, 2)), 3).eval()
+    members = Ensemble(TransformerDynamics(6, trunk=Trunk(12, 1, 2)), 3).eval()
     with torch.no_grad():
-        for parameter in ensemble.parameters():
+        for parameter in members.parameters():
             parameter.add_(torch.randn_like(parameter))
+    return WorldModel(encoder, members)
+
+
+def test_an_ensemble_says_how_far_its_members_are_apart_and_a_single_predictor_does_not() -> None:
+    model = ensemble()
     seen, actions = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.rand(4, 3, 10)
-    found = WorldModel(encoder, ensemble).imagine(seen, actions)
-    latents = WorldModel(encoder, ensemble).encode(seen[:, None])
-    members = rollouts(ensemble, latents, actions[:2, :0], actions).detach()
+    found, latents = model.imagine(seen, actions), model.encode(seen[:, None])
+    members = rollouts(model.dynamics, latents, actions[:2, :0], actions).detach()
     torch.testing.assert_close(found.latents, members.mean(dim=0))
     apart = (members - members.mean(dim=0)).square().sum(dim=0) / 2
     assert found.uncertainty is not None
@@ -147,13 +152,7 @@ def test_an_ensemble_says_how_far_its_members_are_apart_and_a_single_predictor_d
 
 
 def test_the_error_to_be_expected_grows_with_the_way_from_the_last_frame_that_was_seen() -> None:
-    torch.manual_seed(0)
-    encoder = ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2)).eval()
-    ensemble = Ensemble(TransformerDynamics(6, trunk=Trunk(12, 1, 2)), 3).eval()
-    with torch.no_grad():
-        for parameter in ensemble.parameters():
-            parameter.add_(torch.randn_like(parameter))
-    model = WorldModel(encoder, ensemble)
+    model = ensemble()
     model.calibration.powers.copy_(torch.tensor([0.0, 1.0]))
     model.calibration.scale.fill_(2.0)
     seen, actions = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8), torch.rand(6, 3, 10)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -83,6 +83,17 @@ def matches(stored: Mapping[str, Any], x: Tensor, tolerance: float = 1e-9) -> bo
         and abs(found["sum"] - stored["sum"]) <= error * math.sqrt(x.numel())
         and abs(found["probe"] - stored["probe"]) <= error * math.sqrt(x.numel())
     )
+
+
+def step_matches(
+    golden: Mapping[str, Any], loss: Tensor, model: nn.Module, names: Mapping[str, str], tolerance: float = 1e-9
+) -> bool:
+    """Whether a loss and its gradients are the stored ones; `names` leads from the published parameters to ours."""
+    loss.backward()
+    if abs(loss.item() - golden["loss"]) > tolerance * abs(golden["loss"]):
+        return False
+    found = {theirs: model.get_parameter(ours).grad for theirs, ours in names.items()}
+    return all(x is not None and matches(golden["gradients"][name], x, tolerance) for name, x in found.items())
 
 
 def rounded(x: Tensor | float) -> float:

@@ -22,7 +22,7 @@ from torch import nn
 
 from jepa_wm.contracts import Dynamics, Encoder
 from jepa_wm.encoders.frames import Frames
-from jepa_wm.encoders.layouts import title
+from jepa_wm.encoders.layouts import the_one, title
 from jepa_wm.encoders.renaming import check_fit
 from jepa_wm.encoders.weights import State
 from jepa_wm.errors import UserError
@@ -139,16 +139,10 @@ def convert(state: State, told: Told, where: str) -> tuple[Parts, str]:
         UserError: if no layout recognises it, several do, or the tensors do not fit the one that does.
     """
     found = [layout for layout in layouts() if layout.recognises(state)]
-    if len(found) != 1:
-        names = ", ".join(f"{name} {tuple(value.shape)}" for name, value in list(state.items())[:4])
-        known = ", ".join(title(layout) for layout in found or layouts())
-        raise UserError(
-            f"{where} holds weights that {'several layouts' if found else 'no layout'} of {known} "
-            f"recognise{'' if found else 's'}: {names or 'no tensors at all'} …"
-        )
+    layout = the_one(found, layouts(), f"{where} holds weights that", state)
     try:
-        return found[0].convert(state, told), title(found[0])
+        return layout.convert(state, told), title(layout)
     except KeyError as error:
-        raise UserError(f"{where}: {error} is missing, which the {title(found[0])} layout has") from None
+        raise UserError(f"{where}: {error} is missing, which the {title(layout)} layout has") from None
     except UserError as error:
         raise UserError(f"{where}: {error}") from error

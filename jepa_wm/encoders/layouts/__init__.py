@@ -28,6 +28,22 @@ def title(layout: ModuleType) -> str:
     return str(layout.__doc__).partition(":")[0]
 
 
+def the_one(found: list[ModuleType], known: list[ModuleType], what: str, state: State, hint: str = "") -> ModuleType:
+    """The layout that recognises a state, of those known.
+
+    Raises:
+        UserError: if none does, or several; it begins with `what`, names some tensors, and ends with `hint`.
+    """
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(f"{name} {tuple(value.shape)}" for name, value in list(state.items())[:4])
+    titles = ", ".join(title(layout) for layout in found or known)
+    raise UserError(
+        f"{what} {'several layouts' if found else 'no layout'} of {titles} recognise{'' if found else 's'}: "
+        f"{names or 'no tensors at all'} …{hint}"
+    )
+
+
 def convert(state: State, config: dict[str, Any], where: str) -> tuple[ViT, str]:
     """A published state as our `ViT`, in eval mode, and what its layout is called.
 
@@ -41,16 +57,10 @@ def convert(state: State, config: dict[str, Any], where: str) -> tuple[ViT, str]
     """
     state = unwrapped(state)
     found = [layout for layout in layouts() if layout.recognises(state, config)]
-    if len(found) != 1:
-        kind = f"a model of the type '{config['model_type']}'" if "model_type" in config else "weights"
-        names = ", ".join(f"{name} {tuple(value.shape)}" for name, value in list(state.items())[:4])
-        known = ", ".join(title(layout) for layout in found or layouts())
-        raise UserError(
-            f"{where} holds {kind} that {'several layouts' if found else 'no layout'} of {known} recognise"
-            f"{'' if found else 's'}: {names} …; weights of a timm or open_clip model are read as "
-            f"'timm:NAME@FILE' or 'open_clip:NAME@FILE'"
-        )
+    kind = f"a model of the type '{config['model_type']}'" if "model_type" in config else "weights"
+    hint = "; weights of a timm or open_clip model are read as 'timm:NAME@FILE' or 'open_clip:NAME@FILE'"
+    layout = the_one(found, layouts(), f"{where} holds {kind} that", state, hint)
     try:
-        return found[0].convert(state, config), title(found[0])
+        return layout.convert(state, config), title(layout)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error

@@ -11,7 +11,7 @@ from torch import Tensor
 from jepa_wm.dynamics import rollout
 from jepa_wm.dynamics.layouts.dino_wm import predictor
 from jepa_wm.errors import UserError
-from tests.golden.formula import formula, matches, tensor
+from tests.golden.formula import formula, matches, step_matches, tensor
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "dino_wm.json").read_text())
 STATE = {name: formula(name, shape) for name, shape in GOLDEN["shapes"].items()}
@@ -31,17 +31,13 @@ def test_a_training_step_is_the_published_one() -> None:
     predicted = made(latents()[:, :3], ACTIONS[:, :3])
     assert matches(GOLDEN["predicted"], predicted)
     loss = (predicted - latents()[:, 1:]).square().mean()
-    assert loss.item() == pytest.approx(GOLDEN["loss"], rel=1e-9)
-    loss.backward()
     names = {
         "predictor.transformer.layers.1.0.to_qkv.weight": "blocks.1.qkv.weight",
         "predictor.transformer.layers.0.1.net.4.bias": "blocks.0.fall.bias",
         "predictor.transformer.layers.0.0.norm.weight": "blocks.0.attention_norm.weight",
         "action_encoder.patch_embed.bias": "actions.embed.bias",
     }
-    for theirs, ours in names.items():
-        gradient = made.get_parameter(ours).grad
-        assert gradient is not None and matches(GOLDEN["gradients"][theirs], gradient), theirs
+    assert step_matches(GOLDEN, loss, made, names)
 
 
 @torch.no_grad()
