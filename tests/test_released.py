@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from jepa_wm import WorldModel, load_world_model
+from jepa_wm.dynamics.layouts import layouts
 from jepa_wm.encoders import Preprocessing, ViT
+from jepa_wm.encoders.layouts import the_one, title
 from jepa_wm.encoders.pickled import read_tensors
 from jepa_wm.encoders.weights import read_weights
 from jepa_wm.errors import UserError
@@ -231,3 +233,16 @@ def test_tensors_are_taken_out_of_pickled_modules_and_nothing_is_run(tmp_path: P
     (tmp_path / "model.pth").write_bytes(b"PK\x03\x04 and then nothing")
     with pytest.raises(UserError, match="is not a file of weights"):
         read_tensors(tmp_path / "model.pth")
+
+
+def test_weights_that_several_layouts_recognise_are_no_ones() -> None:
+    one, other = layouts()[:2]
+    state = {"some.name": torch.zeros(3, 2)}
+    assert the_one([other], [one, other], "it holds weights that", state) is other
+    both = (
+        rf"^it holds weights that several layouts of {title(one)}, {title(other)} recognise: some.name \(3, 2\) … hint"
+    )
+    with pytest.raises(UserError, match=both):
+        the_one([one, other], layouts(), "it holds", state, " hint")
+    with pytest.raises(UserError, match=r"that no layout of .* recognises: no tensors at all …$"):
+        the_one([], layouts(), "it holds weights that", {})

@@ -109,3 +109,8 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     torch.save({"predictor": state}, tmp_path / "small.pth.tar")
     with pytest.raises(UserError, match=r"small\.pth\.tar: its predictor reads tokens of width 6; got none"):
         load_world_model(tmp_path / "small.pth.tar", heads=2)
+
+
+def test_the_published_width_has_room_for_the_state() -> None:
+    made = JepaWMDynamics(latent_dim=400, state_width=16)
+    assert (made.trunk.width, made.trunk.head_dim) == (400, 25)
