@@ -66,8 +66,9 @@ class GoalSet(ABC):
 
     def wanted(self, world: VectorWorld) -> Goal:
         """What a planner is told or shown, in the environments of these episodes."""
-        images = torch.from_numpy(world.render_states(self.goal))
-        return self.sentences or Observation(images, torch.from_numpy(self.goal))
+        if self.sentences:
+            return self.sentences
+        return Observation(torch.from_numpy(world.render_states(self.goal)), torch.from_numpy(self.goal))
 
     def reset_options(self) -> dict[str, Any]:
         """What puts an environment at these starts, goals and factors."""
