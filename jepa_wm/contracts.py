@@ -8,11 +8,14 @@ model owns their normalisation. Progress is a float in [0, 1].
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
+
+from jepa_wm.errors import UserError
 
 Batch = dict[str, Any]
 """A batch of clips: pixels uint8 (B, T, C, H, W); actions float32 (B, T-1, A), A covering the whole
@@ -193,8 +196,71 @@ Cost = Callable[[Tensor], Tensor]
 """Candidates (E, S, K, A) -> costs (E, S); lower is better."""
 
 
+class Future(NamedTuple):
+    """What S candidates of each of E environments are imagined to lead to.
+
+    Attributes:
+        latents: (E, S, K, N, D), after each action.
+        actions: (E, S, K, A), as they were planned.
+        uncertainty: the error that is to be expected of the latents (E, S, K); None of a single predictor.
+        seen: the latents of now, (E, N, D), that it sets out from; None where they do not matter.
+    """
+
+    latents: Tensor
+    actions: Tensor
+    uncertainty: Tensor | None = None
+    seen: Tensor | None = None
+
+
+FutureCost = Callable[[Future], Tensor]
+"""A future -> (E, S): a cost, lower is better; or how far it breaks a constraint, 0 where it does not."""
+
+
+@runtime_checkable
+class ConstrainedCost(Protocol):
+    """A `Cost` that can tell apart what candidates cost and what they break."""
+
+    def __call__(self, candidates: Tensor) -> Tensor:
+        """Candidates (E, S, K, A) -> costs (E, S); what breaks a constraint costs more than all that breaks none."""
+        ...
+
+    def parts(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        """Candidates -> what they lead to costs (E, S), and by how much it breaks constraints (E, S), 0 or more."""
+        ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may spend, in place of the number of its rounds; what is None has no limit.
+
+    Args:
+        evaluations: candidates that are judged in each environment.
+        seconds: of the clock, for all environments together; a round is begun if the slowest so far would end in time,
+            the first in any case.
+
+    Raises:
+        UserError: if one is 0 or less.
+    """
+
+    evaluations: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and value <= 0:
+                raise UserError(f"budget: got {name} {value}; expected more than 0, or none for no limit")
+
+
 class Plan(NamedTuple):
-    """A planner's answer: actions (E, K, A), their cost (E,), and per-iteration diagnostics."""
+    """A planner's answer.
+
+    Attributes:
+        actions: (E, K, A), within the bounds.
+        cost: of these (E,).
+        trace: the search, a row for each of I rounds: `cost` (I, E), the best so far; `seconds` and `evaluations` (I,),
+            spent by then; `nan` (I, E), costs that were no number, by then. Planners that search tell `spread` (I, E),
+            how far candidates are apart, and `elites` (I, E), the mean cost of those that the search goes on from.
+    """
 
     actions: Tensor
     cost: Tensor
@@ -205,12 +271,23 @@ class Planner(Protocol):
     """Search over action sequences; keeps no state of its own between calls."""
 
     def plan(
-        self, cost: Cost, mean: Tensor, std: Tensor, low: Tensor, high: Tensor, generator: torch.Generator
+        self,
+        cost: Cost,
+        mean: Tensor,
+        std: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: torch.Generator,
+        budget: Budget | None = None,
     ) -> Plan:
         """Search from mean (E, K, A) and std (E, K, A) within low and high (A,).
 
-        The plan is within bounds always, the best candidate is never lost, and the plan of one
-        environment is the same alone or in a batch.
+        All that is judged is within the bounds, the best candidate is never lost, a cost that is no number never wins,
+        and the plan of one environment is the same alone or in a batch. With a budget the search goes on until it is
+        spent, whatever the number of rounds that the planner was made for.
+
+        Raises:
+            UserError: if every cost of an environment is no number.
         """
         ...
 

@@ -1,42 +1,62 @@
-"""Costs of imagined futures: latents (E, S, K, N, D) -> (E, S), lower is better."""
+"""What imagined futures cost: distances to a goal, over time."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-LatentCost = Callable[[Tensor], Tensor]
+from jepa_wm.errors import UserError
+from jepa_wm.precision import at_least_float32
+
+METRICS = ("l2", "l1", "cosine")
+
+FORBIDDEN = 1e6
+"""What breaking a constraint costs, beyond anything else; more where it is broken by more."""
 
 
-def goal_distance(goal: Tensor, final: float = 1.0) -> LatentCost:
-    """Mean squared distance to `goal` (E, N, D): at the last step, plus the mean over all steps.
-
-    Args:
-        goal: the latents to reach.
-        final: weight of the last step; the mean over steps has weight 1 - `final`.
-    """
-
-    def cost(latents: Tensor) -> Tensor:
-        distance = (latents - goal[:, None, None]).square().mean(dim=(-2, -1))
-        return _over_time(distance, final)
-
-    return cost
+def rejected(costs: Tensor, violations: Tensor) -> Tensor:
+    """The costs (E, S) of what breaks no constraint; more than any of these where one is broken, or nobody knows."""
+    # A violation that is no number must not pass for none, nor a cost that is none for a breach.
+    return torch.where((violations <= 0) | costs.isnan(), costs, FORBIDDEN * (1 + violations))
 
 
-def dissimilarity(similarity: Callable[[Tensor], Tensor], final: float = 1.0) -> LatentCost:
-    """One minus a similarity in [-1, 1], e.g. the cosine with a sentence; `final` as in goal_distance.
+@dataclass(frozen=True)
+class Distance:
+    """How far imagined latents are from a goal, step by step, and how the steps add up.
 
     Args:
-        similarity: latents (E, S, K, N, D) -> (E, S, K).
-        final: weight of the last step.
+        metric: "l2", the mean square of the difference, "l1", its mean absolute value, or "cosine", one minus the
+            cosine of all of a frame's numbers.
+        final: weight of the last step; the mean over all steps has the rest.
+        discount: in that mean, the weight of a step over that of the one before.
+
+    Raises:
+        UserError: if the metric is unknown, or a number is out of range.
     """
 
-    def cost(latents: Tensor) -> Tensor:
-        return _over_time(1.0 - similarity(latents), final)
+    metric: Literal["l2", "l1", "cosine"] = "l2"
+    final: float = 0.5
+    discount: float = 1.0
 
-    return cost
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS or not 0 <= self.final <= 1 or self.discount <= 0:
+            raise UserError(
+                f"distance: got metric '{self.metric}', final {self.final}, discount {self.discount}; expected one of "
+                f"{', '.join(METRICS)}, 0 to 1, and more than 0"
+            )
 
+    def between(self, latents: Tensor, goal: Tensor) -> Tensor:
+        """Latents (E, S, K, N, D) and goals (E, N, D) or (1, N, D) -> distances (E, S, K)."""
+        goal = goal[:, None, None]
+        if self.metric == "cosine":
+            return 1 - F.cosine_similarity(latents.flatten(-2), goal.flatten(-2), dim=-1)
+        away = latents - goal
+        return (away.square() if self.metric == "l2" else away.abs()).mean(dim=(-2, -1))
 
-def _over_time(distance: Tensor, final: float) -> Tensor:
-    """Distances (E, S, K) -> (E, S)."""
-    return torch.lerp(distance.mean(dim=-1), distance[..., -1], final)
+    def over_time(self, distances: Tensor) -> Tensor:
+        """Distances (E, S, K) -> costs (E, S)."""
+        distances = at_least_float32(distances)
+        weights = self.discount ** torch.arange(distances.shape[-1], device=distances.device)
+        return torch.lerp((distances * (weights / weights.sum())).sum(dim=-1), distances[..., -1], self.final)

@@ -1,0 +1,58 @@
+"""A picture of what is to be."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from torch import Tensor
+
+from jepa_wm.contracts import FutureCost
+from jepa_wm.dynamics.heads import StateHead
+from jepa_wm.errors import UserError
+from jepa_wm.goals.goal import Goal, Model
+from jepa_wm.observations import Observation
+from jepa_wm.planning.costs import Distance
+
+
+@dataclass(frozen=True)
+class Image(Goal):
+    """Latents like those of a picture.
+
+    Args:
+        seen: what is to be seen, and the state to be felt where the model reads it, of each environment or of all.
+        distance: how far latents are from it; the search's own if none is given.
+        weight: see `Goal`.
+    """
+
+    seen: Observation
+    distance: Distance | None = None
+    weight: float = 1.0
+
+    def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
+        latents, by = self.place(model, environments), self.distance or distance
+        return lambda future: by.over_time(by.between(future.latents, latents))
+
+    def place(self, model: Model, environments: int) -> Tensor:
+        if model.frames.state_dim and self.seen.state is None:
+            raise UserError(
+                f"plan: the goal is an image alone, but this model reads the state, {model.frames.state_dim} "
+                "numbers, beside it; give both, as Observation(pixels, state)"
+            )
+        latents = model.latents_of(self.seen)
+        if len(latents) not in (1, environments):
+            raise UserError(f"plan: got {len(latents)} goal images; expected 1 or {environments}, one an environment")
+        return latents
+
+    def of(self, environments: Tensor) -> Self:
+        return replace(self, seen=self.seen.of(environments))
+
+    def check(self, seen: Observation) -> None:
+        wanted, there = (tuple(each.pixels.shape[-3:]) for each in (self.seen, seen))
+        if wanted != there:
+            raise UserError(
+                f"plan: got a goal image {wanted}; expected {there}, as what is seen (channels, height, width): render "
+                "or resize it"
+            )
+
+    def where(self, model: Model, head: str) -> Tensor | None:
+        reader = dict(model.heads.items()).get(head)
+        return reader(model.latents_of(self.seen)) if isinstance(reader, StateHead) else None

@@ -1,0 +1,44 @@
+"""Latents that are to be."""
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from jepa_wm.contracts import FutureCost
+from jepa_wm.errors import UserError
+from jepa_wm.goals.goal import Goal, Model
+from jepa_wm.observations import check_each
+from jepa_wm.planning.costs import Distance
+
+
+@dataclass(frozen=True)
+class Latents(Goal):
+    """Latents like those given: a place that was imagined or remembered, of which there is no picture.
+
+    Args:
+        latents: (E, N, D), or (1, N, D) for all environments.
+        distance: how far latents are from them; the search's own if none is given.
+        weight: see `Goal`.
+    """
+
+    latents: Tensor
+    distance: Distance | None = None
+    weight: float = 1.0
+
+    def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
+        latents, by = self.place(model, environments), self.distance or distance
+        return lambda future: by.over_time(by.between(future.latents, latents.to(future.latents.device)))
+
+    def place(self, model: Model, environments: int) -> Tensor:
+        if self.latents.ndim != 3 or len(self.latents) not in (1, environments):
+            raise UserError(
+                f"plan: got {len(self.latents)} goal latents {tuple(self.latents.shape)}; expected 1 or "
+                f"{environments}, one an environment, (E, N, D)"
+            )
+        return self.latents
+
+    def of(self, environments: Tensor) -> "Latents":
+        if len(self.latents) == 1:
+            return self
+        check_each(len(self.latents), environments, "goal latents")
+        return replace(self, latents=self.latents[environments.to(self.latents.device)])

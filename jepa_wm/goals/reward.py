@@ -1,0 +1,45 @@
+"""What is to be gained."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jepa_wm.contracts import Future, FutureCost
+from jepa_wm.dynamics.heads import RewardHead, ValueHead
+from jepa_wm.goals.goal import Goal, Model
+from jepa_wm.goals.readout import head_of
+from jepa_wm.planning.costs import Distance
+
+
+@dataclass(frozen=True)
+class Reward(Goal):
+    """Minus the rewards that a head reads of what is imagined, discounted and added up.
+
+    Args:
+        head: name of the reward head.
+        value: name of a value head, whose reading of the last frame stands for what follows; if none, nothing follows.
+        discount: from one imagined frame to the next; the value head's own, where there is one.
+        weight: see `Goal`.
+
+    Source: as TD-MPC2 (arXiv 2310.16828) scores a plan, with the value of a state in place of that of an action.
+    """
+
+    head: str = "reward"
+    value: str | None = None
+    discount: float = 0.99
+    weight: float = 1.0
+
+    def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
+        reward = head_of(model, self.head, RewardHead, "Reward")
+        value = None if self.value is None else head_of(model, self.value, ValueHead, "Reward")
+
+        def lost(future: Future) -> Tensor:
+            rewards = reward(future.latents)
+            steps = torch.arange(rewards.shape[-1], device=rewards.device)
+            gained = (rewards * self.discount**steps).sum(dim=-1)
+            if value is not None:
+                gained = gained + self.discount ** len(steps) * value(future.latents[:, :, -1])
+            return -gained
+
+        return lost

@@ -1,0 +1,65 @@
+"""Words for what is to be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from jepa_wm.contracts import Future, FutureCost
+from jepa_wm.errors import UserError
+from jepa_wm.goals.goal import Goal, Model
+from jepa_wm.observations import check_each
+from jepa_wm.planning.costs import Distance
+
+TEMPERATURE = 0.07
+"""Of the shares, in units of the cosine: what the contrast of pictures and sentences begins to learn with."""
+
+
+@dataclass(frozen=True)
+class Sentence(Goal):
+    """Latents that a sentence describes, in the space of the text alignment.
+
+    Alone it costs one minus their cosine. Against others it costs minus the logarithm of its share among them, as in
+    CLIP's zero-shot classification: a place that two sentences describe alike is then worse than one that is of the
+    sentence alone, where their cosines may be the same.
+
+    Args:
+        sentences: one for all environments, or one for each.
+        against: sentences that it is to be told from, the same for all; itself does not count.
+        distance: how steps add up; the search's own if none is given.
+        weight: see `Goal`.
+    """
+
+    sentences: str | list[str]
+    against: Sequence[str] = ()
+    distance: Distance | None = None
+    weight: float = 1.0
+
+    def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
+        if model.text is None:
+            raise UserError("plan: the goal is a sentence, but this model has no text alignment; train one with it")
+        text, by = model.text, self.distance or distance
+        sentences = [self.sentences] if isinstance(self.sentences, str) else self.sentences
+        if len(sentences) not in (1, environments):
+            raise UserError(f"plan: got {len(sentences)} sentences; expected 1 or {environments}, one an environment")
+        vectors = text.text(sentences)[:, None, None]
+        if not self.against:
+            return lambda future: by.over_time(1 - text.similarity(future.latents, vectors))
+        others = text.text(list(self.against))
+        same = torch.tensor([[other == own for own in sentences] for other in self.against], device=others.device)
+
+        def cost(future: Future) -> Tensor:
+            found = [text.similarity(future.latents, vectors)]
+            for other, itself in zip(others, same, strict=True):
+                found.append(text.similarity(future.latents, other).masked_fill(itself[:, None, None], -torch.inf))
+            return by.over_time(-(torch.stack(found, dim=-1) / TEMPERATURE).log_softmax(dim=-1)[..., 0])
+
+        return cost
+
+    def of(self, environments: Tensor) -> "Sentence":
+        if isinstance(self.sentences, str) or len(self.sentences) == 1:
+            return self
+        check_each(len(self.sentences), environments, "sentences")
+        kept = [sentence for sentence, keep in zip(self.sentences, environments.tolist(), strict=True) if keep]
+        return replace(self, sentences=kept)

@@ -1,0 +1,110 @@
+"""Constraints by multipliers, around any other search."""
+
+import time
+
+import torch
+from torch import Tensor
+
+from jepa_wm.contracts import Budget, ConstrainedCost, Cost, Plan, Planner
+from jepa_wm.errors import UserError
+from jepa_wm.planning.cem import CEM
+from jepa_wm.planning.costs import rejected
+from jepa_wm.planning.incumbent import Incumbent
+
+
+class AugmentedLagrangian:
+    """Search for the least of cost + multiplier · violation + penalty / 2 · violation², again and again.
+
+    Each search starts from the answer of the one before; where that still breaks a constraint, the multiplier grows by
+    penalty · violation, and the penalty by a factor. Unlike rejection it tells a search which way leads out, and lets
+    it pass through what is forbidden on its way. The answer is the best candidate ever judged that breaks nothing, or
+    the one that breaks least. A cost that knows no constraints is searched once, by the inner planner.
+
+    Args:
+        planner: the inner search; `CEM()` if none is given.
+        rounds: searches; a budget is shared out among them.
+        penalty: of the first, in units of the cost over those of the violation squared.
+        growth: of the penalty from one round to the next.
+
+    Attributes:
+        proposes: a world model starts this planner from its proposal, as it does the inner one.
+
+    Raises:
+        UserError: if a number is out of range.
+
+    Source: Hestenes 1969, Powell 1969; Nocedal & Wright, Numerical Optimization, chapter 17. A violation is never below
+    0 here, so multipliers never fall.
+    """
+
+    def __init__(
+        self, planner: Planner | None = None, rounds: int = 4, penalty: float = 1.0, growth: float = 10.0
+    ) -> None:
+        if rounds < 1 or penalty <= 0 or growth < 1:
+            raise UserError(
+                f"AugmentedLagrangian: got rounds {rounds}, penalty {penalty}, growth {growth}; expected rounds >= 1, "
+                "penalty > 0 and growth >= 1"
+            )
+        self.planner = planner or CEM()
+        self.proposes: bool = getattr(self.planner, "proposes", False)
+        self.rounds, self.penalty, self.growth = rounds, penalty, growth
+
+    def plan(
+        self,
+        cost: Cost,
+        mean: Tensor,
+        std: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: torch.Generator,
+        budget: Budget | None = None,
+    ) -> Plan:
+        """See `Planner`."""
+        if not isinstance(cost, ConstrainedCost):
+            return self.planner.plan(cost, mean, std, low, high, generator, budget)
+        best, began = Incumbent(cost, mean, low, high, budget), time.perf_counter()
+        multiplier = torch.zeros_like(best.costs)
+        for number in range(self.rounds):
+            share = _share(best, began, self.rounds - number)
+            if share is None:
+                break
+            penalty = self.penalty * self.growth**number
+            inner = _Lagrangian(cost, best, multiplier, penalty)
+            mean = self.planner.plan(inner, mean, std, low, high, generator, share).actions
+            multiplier = multiplier + penalty * inner.violation
+            best.note(violation=inner.violation, multiplier=multiplier)
+        return best.answer()
+
+
+class _Lagrangian:
+    """One round's cost; what is judged goes to the incumbent of all rounds, by its cost under rejection.
+
+    Attributes:
+        violation: of the best candidate so far, (E,).
+    """
+
+    def __init__(self, cost: ConstrainedCost, best: Incumbent, multiplier: Tensor, penalty: float) -> None:
+        self.cost, self.best, self.multiplier, self.penalty = cost, best, multiplier[:, None], penalty
+        self.violation = torch.zeros_like(multiplier)
+        self._least = torch.full_like(multiplier, torch.inf)
+
+    def __call__(self, candidates: Tensor) -> Tensor:
+        costs, violations = self.cost.parts(candidates)
+        self.best.take(candidates, rejected(costs, violations))
+        total = costs + self.multiplier * violations + self.penalty / 2 * violations.square()
+        least, first = total.detach().nan_to_num(nan=torch.inf).min(dim=1)
+        better = least < self._least
+        found = violations.detach().gather(1, first[:, None])[:, 0]
+        self.violation = torch.where(better, found.to(self.violation), self.violation)
+        self._least = torch.where(better, least.to(self._least), self._least)
+        return total
+
+
+def _share(best: Incumbent, began: float, rounds: int) -> Budget | None:
+    """What one of the `rounds` that are left may spend; None if nothing is left."""
+    evaluations, seconds = best.budget.evaluations, best.budget.seconds
+    if evaluations is not None:
+        evaluations = -((best.evaluations - evaluations) // rounds)
+    if seconds is not None:
+        seconds = (seconds - (time.perf_counter() - began)) / rounds
+    spent = any(left is not None and left <= 0 for left in (evaluations, seconds))
+    return None if spent else Budget(evaluations, seconds)

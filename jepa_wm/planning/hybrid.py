@@ -1,0 +1,46 @@
+"""A proposal, and a short search around it."""
+
+import torch
+from torch import Tensor
+
+from jepa_wm.contracts import Budget, Cost, Plan, Planner
+from jepa_wm.errors import UserError
+from jepa_wm.planning.cem import CEM
+
+
+class Hybrid:
+    """Let another planner search near what the model's `Proposal` says. Every planner judges where it starts, so the
+    plan is never worse than the proposal.
+
+    Args:
+        planner: the search; two rounds of 32 candidates by `CEM` if none is given.
+        spread: of its first candidates around the proposal, in parts of what a search from nowhere has.
+
+    Attributes:
+        proposes: a world model starts this planner from its proposal.
+
+    Raises:
+        UserError: if `spread` is not above 0.
+
+    Source: LEAP (arXiv 2609.03294), which refines a proposal by ten steps of L-BFGS; here by any planner.
+    """
+
+    proposes = True
+
+    def __init__(self, planner: Planner | None = None, spread: float = 0.3) -> None:
+        if spread <= 0:
+            raise UserError(f"Hybrid.spread: got {spread}; expected more than 0")
+        self.planner, self.spread = planner or CEM(samples=32, elites=4, iterations=2), spread
+
+    def plan(
+        self,
+        cost: Cost,
+        mean: Tensor,
+        std: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: torch.Generator,
+        budget: Budget | None = None,
+    ) -> Plan:
+        """See `Planner`."""
+        return self.planner.plan(cost, mean, self.spread * std, low, high, generator, budget)

@@ -1,0 +1,44 @@
+"""How a world model plans: by what search, how far ahead, at what price."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from jepa_wm.contracts import Budget, Planner
+from jepa_wm.errors import UserError
+from jepa_wm.goals import Constraint, Goal
+from jepa_wm.planning.cem import CEM
+from jepa_wm.planning.costs import Distance
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to plan.
+
+    Args:
+        planner: the search.
+        horizon: planned actions K.
+        replan: planned actions that are done before the next plan, by a controller.
+        hold: a planned action is held over the model's frame skip; else each of its steps has an action of its own.
+        distance: how far imagined latents are from a goal.
+        terms: what is wanted beside the goal in every environment, such as smooth actions, each with its weight.
+        constraints: what must not happen, whatever it costs.
+        budget: what each plan may spend, in place of the planner's number of rounds.
+
+    Raises:
+        UserError: if `replan` is not within 1 … `horizon`.
+    """
+
+    planner: Planner = field(default_factory=CEM)
+    horizon: int = 8
+    replan: int = 1
+    hold: bool = True
+    distance: Distance = field(default_factory=Distance)
+    terms: Sequence[Goal] = ()
+    constraints: Sequence[Constraint] = ()
+    budget: Budget | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.replan <= self.horizon:
+            raise UserError(
+                f"search: got replan {self.replan} and horizon {self.horizon}; expected 1 <= replan <= horizon"
+            )

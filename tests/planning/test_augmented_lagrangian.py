@@ -1,0 +1,101 @@
+"""An augmented Lagrangian on problems whose answer and multiplier are known."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from jepa_wm.contracts import Budget
+from jepa_wm.errors import UserError
+from jepa_wm.planning import CEM, AugmentedLagrangian
+from jepa_wm.planning.costs import FORBIDDEN, rejected
+
+LOW, HIGH = torch.tensor([-2.0]), torch.tensor([2.0])
+FINE = CEM(samples=64, elites=8, iterations=20, min_std=1e-4)
+
+
+class AtLeast:
+    """The least x² with x at least so much in each environment."""
+
+    def __init__(self, least: Tensor) -> None:
+        self.least, self.judged = least, 0
+
+    def __call__(self, candidates: Tensor) -> Tensor:
+        return rejected(*self.parts(candidates))
+
+    def parts(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        self.judged += candidates.shape[1]
+        x = candidates[:, :, 0, 0]
+        return x.square(), (self.least[:, None] - x).clamp(min=0)
+
+
+def start(environments: int) -> tuple[Tensor, Tensor, Tensor, Tensor, torch.Generator]:
+    mean = torch.zeros(environments, 1, 1)
+    return mean, torch.ones_like(mean), LOW, HIGH, torch.Generator().manual_seed(0)
+
+
+def test_multipliers_follow_their_recursion_to_the_known_one() -> None:
+    plan = AugmentedLagrangian(FINE, rounds=4, penalty=1.0, growth=10.0).plan(AtLeast(torch.tensor([0.5])), *start(1))
+    # x² + m·v + p/2·v² with v = 1/2 - x is least at x = (p/2 + m) / (2 + p); the exact multiplier is 2 · 1/2.
+    multiplier, expected = 0.0, []
+    for penalty in (1.0, 10.0, 100.0, 1000.0):
+        violation = 0.5 - (penalty / 2 + multiplier) / (2 + penalty)
+        multiplier += penalty * violation
+        expected.append([violation, multiplier])
+    found = torch.stack([plan.trace["violation"], plan.trace["multiplier"]], dim=-1)[:, 0]
+    torch.testing.assert_close(found, torch.tensor(expected), atol=0.01, rtol=0)
+    assert expected[-1][1] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_answer_is_the_best_that_breaks_nothing() -> None:
+    cost = AtLeast(torch.tensor([0.5, -1.0, 1.5]))
+    plan = AugmentedLagrangian(FINE).plan(cost, *start(3))
+    assert (cost.parts(plan.actions[:, None])[1] == 0).all()
+    torch.testing.assert_close(plan.actions[:, 0, 0], torch.tensor([0.5, 0.0, 1.5]), atol=0.02, rtol=0)
+    torch.testing.assert_close(plan.cost, plan.actions[:, 0, 0].square())
+
+
+def test_where_nothing_keeps_the_constraint_the_least_breach_is_the_answer() -> None:
+    plan = AugmentedLagrangian(FINE).plan(AtLeast(torch.tensor([3.0])), *start(1))
+    assert plan.actions.item() == pytest.approx(2.0, abs=1e-3)
+    assert plan.cost.item() == pytest.approx(FORBIDDEN * 2, rel=1e-3)
+
+
+def test_an_environment_is_planned_the_same_alone_and_in_a_batch() -> None:
+    least = torch.tensor([0.5, -1.0, 1.5])
+    batch = AugmentedLagrangian().plan(AtLeast(least), *start(3))
+    for i in range(3):
+        alone = AugmentedLagrangian().plan(AtLeast(least[i : i + 1]), *start(1))
+        torch.testing.assert_close(alone.actions[0], batch.actions[i])
+
+
+def test_a_cost_without_constraints_is_searched_once() -> None:
+    def square(candidates: Tensor) -> Tensor:
+        return (candidates - 0.3).square().sum(dim=(2, 3))
+
+    plan, alone = AugmentedLagrangian(FINE).plan(square, *start(2)), FINE.plan(square, *start(2))
+    assert torch.equal(plan.actions, alone.actions) and plan.trace.keys() == alone.trace.keys()
+
+
+@pytest.mark.parametrize("evaluations", [1, 3, 250])
+def test_a_budget_is_shared_out_and_spent(evaluations: int) -> None:
+    cost = AtLeast(torch.tensor([0.5]))
+    plan = AugmentedLagrangian(CEM(samples=20, elites=5)).plan(cost, *start(1), Budget(evaluations=evaluations))
+    assert cost.judged == evaluations == plan.trace["evaluations"][-1]
+    assert len(plan.trace["cost"]) == min(evaluations, 4)
+
+
+def test_a_breach_that_is_no_number_never_wins() -> None:
+    costs, violations = torch.tensor([1.0, 5.0, 2.0]), torch.tensor([float("nan"), 0.0, 0.1])
+    found = rejected(costs, violations)
+    assert found[0].isnan() and found[1:].tolist() == pytest.approx([5.0, FORBIDDEN * 1.1])
+
+
+def test_a_cost_that_is_no_number_is_no_breach() -> None:
+    found = rejected(torch.tensor([float("nan"), float("nan"), 1.0]), torch.tensor([0.0, 0.5, 0.5]))
+    assert found[:2].isnan().all() and found[2].item() == pytest.approx(FORBIDDEN * 1.5)
+
+
+@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"penalty": 0.0}, {"growth": 0.5}])
+def test_what_makes_no_search_is_refused(wrong: dict) -> None:
+    with pytest.raises(UserError, match="AugmentedLagrangian: got rounds"):
+        AugmentedLagrangian(**wrong)
