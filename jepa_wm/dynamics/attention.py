@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from jepa_wm.encoders.linear import Linear
 from jepa_wm.encoders.positions import Rotation
 
+FEW = 4
+"""Tokens up to which pairs of them are multiplied faster one by one on a CPU than by a kernel of attention."""
+
 
 class Cache(NamedTuple):
     """Keys and values of the frames before, keys already rotated.
@@ -93,6 +96,18 @@ def attend(q: Tensor, cache: Cache, visible: Tensor | None) -> Tensor:
         logits = logits.masked_fill(~visible, -torch.inf)
     seen, own = logits.softmax(dim=-1).split([far_k.shape[2], near_k.shape[2]], dim=-1)
     return _apart(_mixture(_together(seen, samples), far_v), samples) + _mixture(own, near_v)
+
+
+def behind(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of the last M of L tokens, each to itself and those before: q (B, heads, M, d), k and v (…, L, d)."""
+    past = k.shape[2] - q.shape[2]
+    if q.device.type != "cpu" or k.shape[2] > FEW:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=band(past, q.shape[2], 1, k.shape[2], q.device))
+    mixed = []
+    for stop, query in enumerate((q * q.shape[-1] ** -0.5).split(1, dim=2), past + 1):
+        weights = _products(query, k[:, :, :stop]).softmax(dim=-1)
+        mixed.append(_mixture(weights.to(v.dtype), v[:, :, :stop]))
+    return torch.cat(mixed, dim=2)
 
 
 def _products(q: Tensor, k: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class PredictorBlock(nn.Module):
         self.rise, self.fall = Linear(width, trunk.hidden), Linear(trunk.hidden, width)
         self.dropout = nn.Dropout(trunk.dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(width, trunk.eps, condition is None) for _ in range(2))
-        self.modulation = None if condition is None else nn.Linear(condition, 6 * width)
+        self.modulation = None if condition is None else Linear(condition, 6 * width)
         if self.modulation is not None:
             nn.init.zeros_(self.modulation.weight)
             nn.init.zeros_(self.modulation.bias)

@@ -103,6 +103,13 @@ class Ensemble(Dynamics):
         """The latents that each member imagines (M, B, K, N, D)."""
         return self._tensor("future", state, actions, cut)
 
+    def apart(self) -> list[Dynamics]:
+        """The members as predictors of their own, with copies of their weights."""
+        made: list[Dynamics] = [build(spec(self.member)) for _ in range(self.members)]
+        for number, one in enumerate(made):
+            one.load_state_dict({name: getattr(self, _flat(name))[number] for name in one.state_dict()})
+        return made
+
     def _tensor(self, method: str, state: EnsembleState | None, *given: Any) -> Tensor:
         leaves, structure = self._each(method, state, *given)
         answer: Tensor = tree_unflatten(leaves, structure)

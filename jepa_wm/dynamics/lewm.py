@@ -1,5 +1,7 @@
 """LeWM's predictor, as it was published: for its released weights, and to be compared with."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,8 +9,9 @@ from torch import Tensor, nn
 from jepa_wm.dynamics.actions import ActionEncoder
 from jepa_wm.dynamics.checks import check_tokens, check_window
 from jepa_wm.dynamics.plain import PlainBlock
-from jepa_wm.dynamics.window import WindowDynamics
+from jepa_wm.dynamics.window import WindowDynamics, WindowState
 from jepa_wm.encoders.batch_norm import BatchNorm
+from jepa_wm.encoders.linear import Linear
 
 
 class LeWMDynamics(WindowDynamics):
@@ -53,7 +56,7 @@ class LeWMDynamics(WindowDynamics):
         self.blocks = nn.ModuleList(LeWMBlock(latent_dim, heads, head_dim, hidden, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(latent_dim)
         self.project = nn.Sequential(
-            nn.Linear(latent_dim, hidden), BatchNorm(hidden), nn.GELU(), nn.Linear(hidden, latent_dim)
+            Linear(latent_dim, hidden), BatchNorm(hidden), nn.GELU(), Linear(hidden, latent_dim)
         )
 
     def read(self, latents: Tensor, actions: Tensor) -> Tensor:
@@ -64,6 +67,30 @@ class LeWMDynamics(WindowDynamics):
             x = block(x, condition)
         return self.project(self.norm(x).flatten(0, 1)).unflatten(0, x.shape[:2])[:, :, None]
 
+    def future(self, state: WindowState, actions: Tensor, cut: bool = False) -> Tensor:
+        """The latents (B, K, N, D) after each of the actions (B, K, A).
+
+        Until the window is full each frame keeps its place in it, and is read once. The actions are known, and so is
+        how they shift and scale the blocks: that is found once, too.
+        """
+        if cut:
+            return super().future(state, actions, cut)
+        condition = F.silu(self.actions(torch.cat([state.actions, actions], dim=1)))
+        blocks: list[Any] = list(self.blocks)
+        modulations = [block.modulation(condition) for block in blocks]
+        seen = state.latents.shape[1]
+        latents = list(state.latents[:, :, 0].unbind(dim=1))
+        pasts: list[Tensor | None] = [None] * self.depth
+        for stop in range(seen, seen + actions.shape[1]):
+            first = max(stop - self.window, 0)
+            new = first if first or stop == seen else stop - 1
+            x = torch.stack(latents[new:], dim=1) + self.place[new - first : stop - first]
+            for i, block in enumerate(blocks):
+                past = None if new == first else pasts[i]
+                x, pasts[i] = block.read(x, modulations[i][:, new:stop], past, newest=i == self.depth - 1)
+            latents.append(self.project(self.norm(x[:, -1])).to(latents[0].dtype))
+        return torch.stack(latents[seen:], dim=1)[:, :, None]
+
 
 class LeWMBlock(PlainBlock):
     """A block whose branches normalise a second time, with weights, what the action has shifted and scaled."""
@@ -71,7 +98,7 @@ class LeWMBlock(PlainBlock):
     def __init__(self, width: int, heads: int, head_dim: int, hidden: int, dropout: float) -> None:
         super().__init__(width, heads, head_dim, hidden, dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-6, elementwise_affine=False) for _ in range(2))
-        self.modulation = nn.Linear(width, 6 * width)
+        self.modulation = Linear(width, 6 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
@@ -80,3 +107,22 @@ class LeWMBlock(PlainBlock):
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(F.silu(condition)).chunk(6, dim=-1)
         x = x + gate1 * self.attended(self.norms[0](x) * (1 + scale1) + shift1)
         return x + gate2 * self.mixed(self.norms[1](x) * (1 + scale2) + shift2)
+
+    def read(self, x: Tensor, modulation: Tensor, past: Tensor | None, newest: bool) -> tuple[Tensor, Tensor]:
+        """The same of new tokens x (B, T, W) behind those whose keys and values are in the past.
+
+        Args:
+            x: the new tokens.
+            modulation: of each (B, T, 6 W).
+            past: keys and values (2, B, heads, t, d); None at the start of a window.
+            newest: whether what becomes of the last token is all that is asked for.
+
+        Returns:
+            What becomes of them (B, T or 1, W), and the past with them in it.
+        """
+        shift1, scale1 = modulation.chunk(6, dim=-1)[:2]
+        attended, past = self.recalled(self.norms[0](x) * (1 + scale1) + shift1, past, newest)
+        kept = attended.shape[1]
+        x, (gate1, shift2, scale2, gate2) = x[:, -kept:], modulation[:, -kept:].chunk(6, dim=-1)[2:]
+        x = x + gate1 * attended
+        return x + gate2 * self.mixed(self.norms[1](x) * (1 + scale2) + shift2), past

@@ -77,7 +77,7 @@ class RecurrentDynamics(Dynamics):
     def _read(self, latents: Tensor, actions: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
         check_tokens(self, latents, self.tokens)
         heard = self.hear(torch.cat([latents.flatten(2), self.actions(actions)], dim=-1))
-        hidden = heard.new_zeros(len(heard), self.width) if hidden is None else hidden
+        hidden = heard.new_zeros(heard.shape[0], self.width) if hidden is None else hidden
         read = []
         for new in heard.unbind(dim=1):
             hidden = self._gated(new.chunk(3, dim=-1), self.recall(hidden).chunk(3, dim=-1), hidden)

@@ -9,6 +9,7 @@ from jepa_wm.dynamics.cached import CachedDynamics, Caches, through
 from jepa_wm.dynamics.checks import check_tokens, check_window
 from jepa_wm.dynamics.conditioning import Entrance, Kind
 from jepa_wm.dynamics.positions import TimeRope, rotation_of
+from jepa_wm.encoders.linear import Linear
 from jepa_wm.encoders.positions import Positions
 from jepa_wm.errors import UserError
 
@@ -70,7 +71,7 @@ class TransformerDynamics(CachedDynamics):
         condition = width if conditioning == "adaln" else None
         self.blocks = nn.ModuleList(PredictorBlock(trunk, window, condition) for _ in range(trunk.depth))
         self.norm = nn.LayerNorm(width, trunk.eps)
-        self.leave = nn.Linear(width, latent_dim)
+        self.leave = Linear(width, latent_dim)
         if residual:
             nn.init.zeros_(self.leave.weight)
             nn.init.zeros_(self.leave.bias)

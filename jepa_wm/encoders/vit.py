@@ -147,7 +147,7 @@ class ViT(Encoder):
         if rotation is not None:
             rotation = (rotation if keep is None else rotation.take(keep)).after(self.prefix)
         if self.prefix_tokens is not None:
-            tokens = torch.cat([self.prefix_tokens.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
+            tokens = torch.cat([self.prefix_tokens.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1)
         *found, last = self.blocks(tokens, rotation, self.levels)
         last = self.norm(last)
         levels = (norm(level[:, self.prefix :]) for norm, level in zip(self.level_norms, found, strict=True))

@@ -7,6 +7,7 @@ from jepa_wm.objectives.lejepa import LeJEPA
 from jepa_wm.objectives.masked import MaskedLatentPrediction
 from jepa_wm.objectives.masked_sigreg import MaskedSIGReg
 from jepa_wm.objectives.predictor import PredictorOptions
+from jepa_wm.objectives.proposing import Proposing
 from jepa_wm.objectives.self_distillation import GramAnchor, PrototypeOptions, SelfDistillation
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "MaskedLatentPrediction",
     "MaskedSIGReg",
     "PredictorOptions",
+    "Proposing",
     "PrototypeOptions",
     "Rollout",
     "SelfDistillation",

@@ -1,23 +1,19 @@
 """Contrastive text alignment: what do the words say?"""
 
-import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
-from open_clip.loss import ClipLoss, SigLipLoss
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from jepa_wm import distributed
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.encoders.text import TextAlignment
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.errors import UserError
 from jepa_wm.losses.sigreg import SIGReg
-
-LOSSES = ("clip", "siglip")
+from jepa_wm.objectives.contrast import Contrast
 
 
 class ContrastiveText(Objective):
@@ -37,9 +33,8 @@ class ContrastiveText(Objective):
     Raises:
         UserError: if encoder and text do not fit each other, or `loss` or `lock` is unknown.
 
-    Source: CLIP (arXiv 2103.00020) and SigLIP (arXiv 2303.15343), losses by open_clip (gathered with gradient over
-    ranks); gradient caching (arXiv 2101.06983), here by activation checkpointing of each chunk, which computes the
-    same; LiT (arXiv 2111.07991). The temperature is kept within [0, ln 100], as in open_clip.
+    Source: see `Contrast`; gradient caching (arXiv 2101.06983), here by activation checkpointing of each chunk, which
+    computes the same; LiT (arXiv 2111.07991).
     """
 
     def __init__(
@@ -57,16 +52,12 @@ class ContrastiveText(Objective):
                 f"ContrastiveText: the encoder's latent_dim is {encoder.latent_dim}, the text's is {text.latent_dim}; "
                 "expected the same"
             )
-        if loss not in LOSSES or lock not in ("image", "text", None):
-            raise UserError(
-                f"ContrastiveText: got loss '{loss}' and lock '{lock}'; expected loss 'clip' or 'siglip', and lock "
-                "'image', 'text' or none"
-            )
+        if lock not in ("image", "text", None):
+            raise UserError(f"ContrastiveText: got lock '{lock}'; expected 'image', 'text' or none")
         self.encoder, self.text, self.loss = encoder, text, loss
         self.sigreg, self.chunk, self.lock = sigreg, chunk, lock
         self.gaussianity = SIGReg()
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07) if loss == "clip" else math.log(10.0)))
-        self.logit_bias = nn.Parameter(torch.tensor(-10.0)) if loss == "siglip" else None
+        self.contrast = Contrast(loss)
         for part in self.frozen():
             part.requires_grad_(False)
 
@@ -81,21 +72,13 @@ class ContrastiveText(Objective):
         latents = torch.cat(self._in_chunks(self.encoder.pooled, pixels, self.lock == "image"))
         sentences = torch.cat(self._in_chunks(self.text.text, captions, self.lock == "text"))
         images = self.text.image(latents[:, None])
-        contrast = self._contrast(images, sentences)
+        contrast = self.contrast(images, sentences)
         hit = (images @ sentences.T).argmax(dim=1) == torch.arange(len(images), device=images.device)
         terms = {"contrast": contrast, "accuracy": hit.float().mean()}
         if self.sigreg == 0:
             return {"loss": contrast, **terms}
         terms["sigreg"] = self.gaussianity(latents[None], batch["step"])
         return {"loss": contrast + self.sigreg * terms["sigreg"], **terms}
-
-    def _contrast(self, images: Tensor, sentences: Tensor) -> Tensor:
-        rank, world = distributed.rank(), distributed.world_size()
-        scale = self.logit_scale.exp()
-        if self.loss == "siglip":
-            return SigLipLoss(rank=rank, world_size=world)(images, sentences, scale, self.logit_bias)
-        loss = ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=world)
-        return loss(images, sentences, scale)
 
     def _in_chunks(self, encode: Callable[[Any], Tensor], items: Any, locked: bool) -> list[Tensor]:
         """What `encode` makes of pixels or sentences, chunk by chunk; without gradient where it is locked."""
@@ -108,8 +91,7 @@ class ContrastiveText(Objective):
 
     def after_step(self, progress: float) -> None:
         """Keep the temperature within its bounds."""
-        with torch.no_grad():
-            self.logit_scale.clamp_(0.0, math.log(100.0))
+        self.contrast.after_step()
 
     def exported(self) -> dict[str, nn.Module]:
         """The encoder and the text alignment."""

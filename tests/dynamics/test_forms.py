@@ -46,18 +46,22 @@ def test_all_prefixes_at_once_are_the_prefixes_one_by_one() -> None:
     assert (rollout(model, seen, context, other)[:, 1:3] - at_once[:, 1:3]).abs().min(dim=-1).values.max() > 1e-4
 
 
-@torch.no_grad()
-def test_a_window_is_read_anew_at_every_step() -> None:
+@pytest.mark.parametrize("frames", [1, 2, 3, 5])
+def test_a_rollout_is_what_reading_the_window_anew_at_every_step_gives(frames: int) -> None:
     torch.manual_seed(0)
     model = lively(LeWMDynamics(8, 2, 3, depth=2, heads=2, head_dim=4, hidden=16, window=3))
-    seen, context, ahead = torch.randn(2, 2, 1, 8), torch.randn(2, 1, 6), torch.randn(2, 5, 6)
+    seen, context = torch.randn(2, frames, 1, 8), torch.randn(2, frames - 1, 6)
+    ahead = torch.randn(2, 5, 6, requires_grad=True)
     latents, actions = seen, torch.cat([context, ahead], dim=1)
-    for stop in range(2, 7):
+    for stop in range(frames, frames + 5):
         low = max(stop - 3, 0)
         latents = torch.cat([latents, model.read(latents[:, low:], actions[:, low:stop])[:, -1:]], dim=1)
-    torch.testing.assert_close(rollout(model, seen, context, ahead), latents[:, 2:])
+    found = rollout(model, seen, context, ahead)
+    torch.testing.assert_close(found, latents[:, frames:])
+    slopes = (torch.autograd.grad(imagined.sum(), ahead, retain_graph=True) for imagined in (found, latents))
+    torch.testing.assert_close(*(slope for (slope,) in slopes))
     forced = model(latents, torch.cat([actions, ahead[:, :1]], dim=1))
-    torch.testing.assert_close(forced[:, 1:6], latents[:, 2:])
+    torch.testing.assert_close(forced[:, frames - 1 : frames + 4], latents[:, frames:])
 
 
 @pytest.mark.parametrize("form", [RecurrentDynamics, MLPDynamics])

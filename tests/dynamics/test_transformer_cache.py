@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from jepa_wm.dynamics import TimeRope, TransformerDynamics, Trunk, rollout
-from jepa_wm.dynamics.attention import Cache, attend, band
+from jepa_wm.dynamics.attention import FEW, Cache, attend, band, behind
 from jepa_wm.dynamics.conditioning import KINDS, Kind
 from jepa_wm.dynamics.positions import rotation_of
 from jepa_wm.encoders.positions import Positions, Rope
@@ -124,6 +124,15 @@ def test_attention_to_a_shared_cache_is_attention_to_copies_of_it(past: int, tim
     ages = torch.arange(past, past + time)[:, None] - torch.arange(past + time)
     brute = F.scaled_dot_product_attention(q, copied[0], copied[1], attn_mask=(ages >= 0) & (ages < window))
     torch.testing.assert_close(attend(q, Cache(seen, own), visible), brute)
+
+
+@pytest.mark.parametrize("tokens", [2, FEW, FEW + 1])
+@pytest.mark.parametrize("new", [1, 2])
+def test_pairs_one_by_one_are_attention_to_what_came_before(tokens: int, new: int) -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 5, 2, tokens, 4)
+    brute = F.scaled_dot_product_attention(q, k, v, is_causal=True)[:, :, -new:]
+    torch.testing.assert_close(behind(q[:, :, -new:], k, v), brute)
 
 
 @torch.no_grad()

@@ -59,11 +59,11 @@ def test_images_with_a_caption_each_are_taken_whole() -> None:
 def test_the_temperature_is_brought_back_within_its_bounds_after_a_step(value: float, bound: float) -> None:
     objective, data = made(), batch()
     with torch.no_grad():
-        objective.logit_scale.fill_(value)
+        objective.contrast.logit_scale.fill_(value)
     objective(data)["loss"].backward()
-    assert objective.logit_scale.grad.abs() > 0  # type: ignore[union-attr]
+    assert objective.contrast.logit_scale.grad.abs() > 0  # type: ignore[union-attr]
     objective.after_step(0.5)
-    assert objective.logit_scale.item() == pytest.approx(bound)
+    assert objective.contrast.logit_scale.item() == pytest.approx(bound)
 
 
 def test_a_batch_without_captions_is_refused() -> None:
@@ -128,4 +128,4 @@ def test_parts_that_do_not_fit_are_refused_with_both_sides() -> None:
         ContrastiveText(encoder, TextAlignment(5, ClipText(8, 16, 1, 2)))
     with pytest.raises(UserError, match="got loss 'triplet'"):
         made(loss="triplet")
-    assert math.isclose(made().logit_scale.exp().item(), 1 / 0.07, rel_tol=1e-6)
+    assert math.isclose(made().contrast.logit_scale.exp().item(), 1 / 0.07, rel_tol=1e-6)

@@ -19,6 +19,7 @@ GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "con
 INPUTS = GOLDEN["inputs"]
 
 NAMES = (
+    (r"^logit_", "contrast.logit_"),
     (r"^text\.", "text.tower.tower."),
     (r"^visual\.conv1\.", "encoder.embed."),
     (r"^visual\.transformer\.resblocks\.", "encoder.blocks."),

@@ -3,6 +3,7 @@
 from jepa_wm.objectives.terms.gaussian import GaussianLatents
 from jepa_wm.objectives.terms.head import HeadTerm
 from jepa_wm.objectives.terms.inverse_dynamics import InverseDynamics
+from jepa_wm.objectives.terms.sentences import Sentences
 from jepa_wm.objectives.terms.straightening import Straightening
 from jepa_wm.objectives.terms.time_similarity import TimeSimilarity
 from jepa_wm.objectives.terms.variance_covariance import VarianceCovariance
@@ -11,6 +12,7 @@ __all__ = [
     "GaussianLatents",
     "HeadTerm",
     "InverseDynamics",
+    "Sentences",
     "Straightening",
     "TimeSimilarity",
     "VarianceCovariance",

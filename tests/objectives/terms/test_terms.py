@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_wm.checkpoint import build, spec
 from jepa_wm.contracts import Batch, LatentTerm
 from jepa_wm.dynamics.heads import StateHead, ValueHead
+from jepa_wm.encoders import ClipText, TextAlignment
 from jepa_wm.errors import UserError
 from jepa_wm.losses import SIGReg
 from jepa_wm.objectives import terms
@@ -21,6 +23,7 @@ from jepa_wm.objectives.terms import (
     GaussianLatents,
     HeadTerm,
     InverseDynamics,
+    Sentences,
     Straightening,
     TimeSimilarity,
     VarianceCovariance,
@@ -39,6 +42,7 @@ CASES: dict[str, Callable[[], LatentTerm]] = {
     "TimeSimilarity": lambda: TimeSimilarity(),
     "InverseDynamics": lambda: InverseDynamics(3, 2, 2, 3, 16),
     "Straightening": lambda: Straightening(),
+    "Sentences": lambda: Sentences(TextAlignment(3, ClipText(4, 8, 1, 2))),
     "HeadTerm": lambda: HeadTerm(StateHead(3, 2, 2, 16), "state", detach=False, imagined=True),
     "HeadTerm, detached": lambda: HeadTerm(StateHead(3, 2, 2, 16), "state", imagined=True),
 }
@@ -55,7 +59,8 @@ def given(samples: slice = slice(None)) -> tuple[Tensor, Tensor, Batch]:
     draw = torch.Generator().manual_seed(1)
     latents, imagined = torch.randn(8, 4, 2, 3, generator=draw), torch.randn(2, 8, 3, 2, 3, generator=draw)
     actions, state = torch.randn(8, 3, 6, generator=draw), torch.randn(8, 4, 2, generator=draw)
-    batch = {"actions": actions[samples], "state": state[samples], "step": 4}
+    captions = [[f"clip {clip} at {t}" for t in range(4)] for clip in range(8)][samples]
+    batch = {"actions": actions[samples], "state": state[samples], "captions": captions, "step": 6}
     return 0.6 * latents[samples], 0.6 * imagined[:, samples], batch
 
 
@@ -79,7 +84,7 @@ def test_a_readout_leaves_the_latents_alone_and_all_else_shapes_them(case: str) 
     term, (latents, imagined, batch) = made(case), given()
     term(latents.requires_grad_(), imagined.requires_grad_(), batch).backward()
     assert (latents.grad is not None) == (case != "HeadTerm, detached")
-    assert (imagined.grad is not None) == (case == "HeadTerm")
+    assert (imagined.grad is not None) == (case in ("HeadTerm", "Sentences"))
     assert all(parameter.grad is not None for parameter in term.parameters())
 
 
@@ -90,7 +95,7 @@ def sets(latents: Tensor) -> list[Tensor]:
 
 def test_gaussian_latents_are_measured_frame_by_frame() -> None:
     latents = given()[0]
-    frames = [SIGReg(8)(latents[:, t].flatten(1)[None], 4) for t in range(4)]
+    frames = [SIGReg(8)(latents[:, t].flatten(1)[None], 6) for t in range(4)]
     torch.testing.assert_close(made("GaussianLatents")(*given()), torch.stack(frames).mean())
 
 
@@ -147,6 +152,23 @@ def test_actions_of_another_width_are_refused() -> None:
         made("InverseDynamics")(given()[0], None, {"actions": torch.zeros(8, 3, 4)})
     with pytest.raises(UserError, match="action has 3 numbers; action_dim is 2"):
         made("InverseDynamics").prepare({"action_mean": [0.0] * 3, "action_std": [1.0] * 3})
+
+
+def test_a_caption_is_held_against_what_was_seen_and_what_every_predictor_imagines() -> None:
+    term, (latents, imagined, batch) = made("Sentences"), given()
+    assert isinstance(term, Sentences)
+    # At step 6 of clips of four frames it is the turn of frame 2, the second that is imagined.
+    sentences = term.text.text([captions[2] for captions in batch["captions"]])
+    losses = []
+    for view in (latents[:, 2], imagined[0, :, 1], imagined[1, :, 1]):
+        logits = term.text.image(view) @ sentences.T / 0.07
+        losses.append((F.cross_entropy(logits, torch.arange(8)) + F.cross_entropy(logits.T, torch.arange(8))) / 2)
+    torch.testing.assert_close(term(latents, imagined, batch), losses[0] + (losses[1] + losses[2]) / 2)
+    torch.testing.assert_close(term(latents, None, batch), losses[0])
+    first = term(latents, imagined, batch | {"step": 4})
+    torch.testing.assert_close(first, term(latents, None, batch | {"step": 4}))
+    with pytest.raises(UserError, match="no captions"):
+        term(latents, imagined, {"step": 0})
 
 
 def test_a_head_learns_from_each_rollout_behind_the_frame_it_set_out_from() -> None:
