@@ -22,6 +22,11 @@ VERBS = {
     "check": ("pretrain.cli:check", "say what is likely to be wrong with a config of pretrain or forecast"),
     "forecast": ("pretrain.cli:main", "train an action-conditioned latent predictor on an encoder"),
     "plan": ("jepa_wm.control.plan:plan", "plan towards image goals and sentences, and count the successes"),
+    "compare": (
+        "jepa_wm.control.compare:compare",
+        "hold the planners of several runs against each other, on the same goals",
+    ),
+    "export": ("jepa_wm.export:export", "write a world model as programs that run where nothing but PyTorch is"),
     "probe": ("probes.run:probe", "measure what the latents know, over training steps"),
     "report": ("probes.report:report", "write report.html and summary.json from the runs of the other verbs"),
     "demo": ("jepa_wm.demo:demo", "all of the above, one after the other"),
@@ -54,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         run_verb(verb, rest)
-    except (UserError, argparse.ArgumentError, ValueError) as error:
+    except (UserError, argparse.ArgumentError, ValueError, OSError) as error:
         mistake = mendable(error)
         if mistake is None:
             raise
@@ -162,10 +167,23 @@ def _hint(verb: str, argv: list[str], error: Exception) -> str:
     where = f" (with the config {configs})" if configs else ""
     if "arguments are required: source" in str(error):
         return f"{where}; give --source"
-    if wanted := re.search(r"Expected a dot import path string: (\w+)", str(error)):
-        return where + nearest(wanted[1], import_module("jepa_wm.data.importers").__all__)
+    if wanted := re.search(r'key "([\w.]+)".*Expected a dot import path string: (\w+)', str(error), re.S):
+        return where + _nearest_class(wanted[2], wanted[1])
     name = unknown(error)
     return where + (nearest(name, list(_known_names(verb))) if name else "")
+
+
+def _nearest_class(name: str, option: str) -> str:
+    """The class that is nearest to a wrong name, as the option wants to be told it."""
+    if option.rpartition(".")[2] != "planner":
+        return nearest(name, import_module("jepa_wm.data.importers").__all__)
+    # Planners are a protocol: nothing tells which modules hold them.
+    return nearest(f"jepa_wm.planning.{name}", [f"jepa_wm.planning.{each}" for each in _planners()])
+
+
+def _planners() -> list[str]:
+    module = import_module("jepa_wm.planning")
+    return [name for name in module.__all__ if hasattr(getattr(module, name), "plan")]
 
 
 def _known_names(verb: str) -> Iterator[str]:

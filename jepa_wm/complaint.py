@@ -21,12 +21,18 @@ UNKNOWN = re.compile(r"(?:Option|Group) '([\w.]+)' .*?accept(?:ed| option '([\w.
 """How it says that it does not know an option, of a group or of none."""
 
 
+PLACES = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
+"""What the system says of a place where nothing can be read or written."""
+
+
 def mendable(error: BaseException) -> Exception | None:
     """What the user can mend of an error: it, or what jsonargparse has wrapped in it; None if it is a bug."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError | argparse.ArgumentError):
             return cause
+        if isinstance(cause, PLACES) and cause.filename is not None:
+            return UserError(f"{cause.filename}: {cause.strerror}; expected another place, or leave to use this one")
         cause = cause.__cause__
     return argparse.ArgumentError(None, str(error)) if str(error).startswith(UNION) else None
 

@@ -16,13 +16,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`, a file or a folder, that takes its place on success.
 
     On an exception the temporary is removed and `path` is left as it was.
+
+    Raises:
+        UserError: if a file would take the place of a folder, or a folder that of a file.
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     _remove(aside)
     try:
         yield aside
+        if path.exists() and path.is_dir() != aside.is_dir():
+            kinds = ("folder", "file") if path.is_dir() else ("file", "folder")
+            raise UserError(f"{path} is a {kinds[0]}; expected the name of a {kinds[1]}, or one that is not taken")
         if path.is_dir():
             _remove(path)
         os.replace(aside, path)

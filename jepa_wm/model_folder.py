@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from jepa_wm.checkpoint import find_part
+from jepa_wm.checkpoint import find_part, load_module
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
@@ -47,13 +47,42 @@ def model_folder(source: str | Path) -> Path:
     Raises:
         UserError: if there is none, another version made it, or a part is missing.
     """
-    if not Path(source).exists() and str(source).count("/") == 1 and not str(source).startswith("."):
+    if not Path(source).exists() and str(source).count("/") == 1 and not str(source).startswith((".", "/")):
         folder = fetched(str(source))
     else:
         folder = find_part(source, "encoder").parent
     if (folder / NAME).is_file():
         _check(read_json(folder / NAME), folder)
     return folder
+
+
+def load_parts(source: str | Path) -> nn.ModuleDict:
+    """All parts of the world model in a run folder, a saved folder, or on the hub, by name.
+
+    Args:
+        source: a folder, or "owner/name" of a model on the hub.
+
+    Raises:
+        UserError: if the folder lacks encoder or dynamics, or a part is broken or of another version of the format.
+    """
+    folder = model_folder(source)
+    # A part of which one file is lost is broken, and not a part that was never there.
+    found = {path.parent for name in ("config.json", "model.safetensors") for path in folder.glob(f"*/{name}")}
+    parts = nn.ModuleDict({path.name: load_module(path) for path in sorted(found)})
+    if missing := {"encoder", "dynamics"} - set(parts):
+        raise UserError(f"{folder} holds no '{min(missing)}'; it holds {sorted(parts)}")
+    return parts
+
+
+def check_free(folder: str | Path) -> None:
+    """Refuse a folder that a saved model would delete the contents of: one with other things than such a model.
+
+    Raises:
+        UserError: if it is one.
+    """
+    path = Path(folder)
+    if path.is_dir() and any(path.iterdir()) and not (path / NAME).is_file():
+        raise UserError(f"{path} holds other things than a saved model; expected a folder that is new, empty or saved")
 
 
 def _check(made: Any, folder: Path) -> None:
@@ -72,11 +101,11 @@ def fetched(name: str) -> Path:
         UserError: if it does not give it.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(f"'{name}' is no folder here, and the hub does not give it: {error}") from error
 
 

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from jepa_wm.errors import UserError
+
 
 class Observation(NamedTuple):
     """What is seen and felt, of E environments or of one.
@@ -17,15 +19,16 @@ class Observation(NamedTuple):
     state: Tensor | None = None
 
     def of(self, environments: Tensor) -> "Observation":
-        """Those of some environments, bool (E,); what there is one of is for all."""
+        """Those of some environments, bool (E,); what there is one of is for all.
+
+        Raises:
+            UserError: if these are of another number of environments.
+        """
         if self.pixels.ndim == 3 or len(self.pixels) == 1:
             return self
+        check_each(len(self.pixels), environments, "images")
         state = self.state if self.state is None or self.state.ndim == 1 else self.state[environments]
         return Observation(self.pixels[environments], state)
-
-
-Goal = Tensor | Observation | str | list[str]
-"""Images (E, C, H, W) or one (C, H, W), alone or with their states, a sentence, or a sentence for each environment."""
 
 
 class Imagined(NamedTuple):
@@ -41,3 +44,13 @@ class Imagined(NamedTuple):
     latents: Tensor
     uncertainty: Tensor | None
     readouts: dict[str, Tensor]
+
+
+def check_each(count: int, environments: Tensor, of: str) -> None:
+    """Refuse so many of something where some of it is asked for by environment, bool (E,).
+
+    Raises:
+        UserError: if there is not one for each of the E.
+    """
+    if count != len(environments):
+        raise UserError(f"plan: got {count} {of}; expected 1 or {len(environments)}, one an environment")

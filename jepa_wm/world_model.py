@@ -1,26 +1,31 @@
 """A world model: encoder, dynamics and what reads latents, saved, loaded, imagined and planned with as one."""
 
+import inspect
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from jepa_wm.checkpoint import load_module, save_modules
-from jepa_wm.contracts import Dynamics, Encoder, Plan, Planner
+from jepa_wm.checkpoint import save_modules
+from jepa_wm.contracts import Dynamics, Encoder, Future, Plan
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.calibration import Calibration, signs_of
-from jepa_wm.dynamics.cost import action_cost
+from jepa_wm.dynamics.cost import ActionCost, ConstrainedActionCost
 from jepa_wm.dynamics.heads import Head
+from jepa_wm.dynamics.proposal import Proposal, propose
 from jepa_wm.dynamics.rollout import rollouts
 from jepa_wm.encoders.frames import Frames, PooledFrames
+from jepa_wm.encoders.linear import packed
 from jepa_wm.encoders.text import TextAlignment
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
-from jepa_wm.model_folder import model_folder, write_card
-from jepa_wm.observations import Goal, Imagined, Observation
-from jepa_wm.planning.cem import CEM
-from jepa_wm.planning.costs import LatentCost, dissimilarity, goal_distance
+from jepa_wm.goals import Goal, GoalLike, Sum, as_goal
+from jepa_wm.model_folder import check_free, load_parts, write_card
+from jepa_wm.observations import Imagined, Observation
+from jepa_wm.planning.amortised import Amortised
 from jepa_wm.precision import mixed
+from jepa_wm.search import Search
 
 
 class WorldModel(nn.Module):
@@ -34,6 +39,7 @@ class WorldModel(nn.Module):
         bounds: of the environment's actions; [-1, 1] if none are given.
         heads: what reads latents, by name.
         calibration: from an ensemble's disagreement to its error; none is as if they were equal.
+        proposal: what actions lead from a latent to another; without it, plans begin nowhere.
     """
 
     def __init__(
@@ -45,12 +51,13 @@ class WorldModel(nn.Module):
         bounds: ActionBounds | None = None,
         heads: dict[str, nn.Module] | None = None,
         calibration: Calibration | None = None,
+        proposal: Proposal | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.dynamics, self.text, self.frames = encoder, dynamics, text, frames or PooledFrames()
         self.bounds = bounds or ActionBounds(dynamics.action_dim, dynamics.frame_skip)
         self.heads = nn.ModuleDict(heads or {})
-        self.calibration = calibration or Calibration()
+        self.calibration, self.proposal = calibration or Calibration(), proposal
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> "WorldModel":
@@ -62,18 +69,18 @@ class WorldModel(nn.Module):
         Raises:
             UserError: if the folder lacks a part, a part is broken, or another version of the format made it.
         """
-        folder = model_folder(source)
-        # A part of which one file is lost is broken, and not a part that was never there.
-        found = {path.parent for name in ("config.json", "model.safetensors") for path in folder.glob(f"*/{name}")}
-        parts = {path.name: load_module(path) for path in sorted(found)}
-        if missing := {"encoder", "dynamics"} - parts.keys():
-            raise UserError(f"{folder} holds no '{min(missing)}'; it holds {sorted(parts)}")
-        own = {name: parts.get(name) for name in ("encoder", "dynamics", "text", "frames", "bounds", "calibration")}
+        parts = dict(load_parts(source).named_children())
+        own = {name: parts.get(name) for name in inspect.signature(cls).parameters if name != "heads"}
         heads = {name: part for name, part in parts.items() if isinstance(part, Head)}
         return cls(**own, heads=heads).eval()  # type: ignore[arg-type]
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save everything needed to act into `folder`: safetensors, JSON, and a model card for the hub."""
+        """Save everything needed to act into `folder`: safetensors, JSON, and a model card for the hub.
+
+        Raises:
+            UserError: if the folder holds anything but a model that was saved before, which is replaced as a whole.
+        """
+        check_free(folder)
         parts = {name: part for name, part in self.named_children() if name != "heads"}
         parts |= dict(self.heads.named_children())
         with atomic_path(folder) as aside:
@@ -142,74 +149,97 @@ class WorldModel(nn.Module):
             uncertainty = self.calibration(signs_of(members, last))
         return Imagined(latents, uncertainty, readouts)
 
+    # Planners that go down turn gradients on, which nobody can within inference mode.
+    @torch.inference_mode(False)
     @torch.no_grad()
     def plan(
         self,
         pixels: Tensor,
-        goal: Goal,
-        planner: Planner | None = None,
-        horizon: int = 8,
+        goal: GoalLike,
+        search: Search | None = None,
         mean: Tensor | None = None,
-        final: float = 1.0,
         seed: int = 0,
         state: Tensor | None = None,
     ) -> Plan:
-        """Plan from what is seen to a goal; each planned action is held for `frame_skip` steps.
+        """Plan from what is seen to a goal.
 
         Args:
             pixels: what is seen, uint8 (E, C, H, W) or (C, H, W).
-            goal: what to reach, see Goal.
-            planner: the search; CEM with its defaults if none is given.
-            horizon: planned actions K.
-            mean: where the search starts, (E, K, A); the middle of the bounds if none is given.
-            final: weight of the last imagined latent in the cost, the mean over time has the rest.
+            goal: what to reach: an image, a sentence, or any `jepa_wm.goals.Goal`.
+            search: how to plan; as `Search` says by itself if none is given.
+            mean: where the search starts, (E, K, A); the middle of the bounds if none is given. `Amortised` and
+                `Hybrid` start from the model's proposal, whatever is given.
             seed: seeds the search.
             state: of what is seen, (E, P) or (P,), where the model reads it.
 
         Returns:
-            A Plan with actions (E, K, A) within the bounds.
+            A Plan with actions (E, K, A) within the bounds, each to be held for `frame_skip` steps; or
+            (E, K, frame_skip * A) where the search does not hold them.
 
         Raises:
-            UserError: if the goal's shape does not fit, it lacks the state that the model reads, or it is a sentence
-                and the model has no text.
+            UserError: if the goal or `mean` does not fit the model or what is seen, or a proposal is wanted and the
+                model has none.
         """
-        pixels = pixels if pixels.ndim == 4 else pixels[None]
-        low, high = self.bounds.low, self.bounds.high
-        mean = (low + high).div(2).expand(len(pixels), horizon, -1) if mean is None else mean.to(self.device)
-        std = (high - low).div(2).expand_as(mean)
-        generator = torch.Generator().manual_seed(seed)
-        latents = self._latents(Observation(pixels, state))
-        cost = action_cost(self.dynamics, latents[:, None], self.goal_cost(goal, pixels.shape[0], final))
+        search, goal, seen = search or Search(), as_goal(goal), Observation(pixels, state)
+        Sum([goal, *search.terms]).check(seen)
+        latents = self.latents_of(seen)
+        low, high = (bound.repeat(self.widening(search)) for bound in (self.bounds.low, self.bounds.high))
+        shape = (len(latents), search.horizon, len(low))
+        mean = (low + high).div(2).expand(shape) if mean is None else mean.to(low)
+        if mean.shape != shape:
+            raise UserError(f"plan: got a mean {tuple(mean.shape)} to start from; expected {shape}")
+        std = (high - low).div(2).expand(shape)
+        if getattr(search.planner, "proposes", False):
+            mean = self.propose(latents, goal, search).to(mean)
+        cost = self.action_cost(latents, goal, search)
         # The search alone: for a frame or two, to bring an encoder's weights to bfloat16 takes longer than it saves.
+        # And to pack the dynamics' weights pays in a search, not for one candidate.
+        once = isinstance(search.planner, Amortised)
+        with mixed(self.device.type), nullcontext() if once else packed():
+            generator = torch.Generator().manual_seed(seed)
+            return search.planner.plan(cost, mean, std, low, high, generator, search.budget)
+
+    def action_cost(self, latents: Tensor, goal: GoalLike, search: Search) -> ActionCost:
+        """What actions cost from latents (E, N, D) on, as `search` says: what its planner searches for the least of."""
+        wanted = Sum([as_goal(goal), *search.terms]).seen_from(latents)
+        cost, seen = wanted.cost(self, len(latents), search.distance), latents[:, None]
+        broken = [constraint.violation(self, wanted) for constraint in search.constraints]
+        if not broken:
+            return ActionCost(self.dynamics, seen, cost, self.calibration)
+
+        def violation(future: Future) -> Tensor:
+            return torch.stack([each(future) for each in broken]).sum(dim=0)
+
+        return ConstrainedActionCost(self.dynamics, seen, cost, violation, self.calibration)
+
+    def propose(self, latents: Tensor, goal: Goal, search: Search) -> Tensor:
+        """Actions (E, K, A) from latents (E, N, D) to a goal, without a search.
+
+        Raises:
+            UserError: if the model has no part `proposal`, or the goal is no latents.
+        """
+        if self.proposal is None:
+            raise UserError(
+                f"plan: {type(search.planner).__name__} starts from what the model proposes, but this one has no part "
+                "`proposal`; train one, as configs/two_rooms/amortise.yaml does"
+            )
+        wanted = goal.seen_from(latents).place(self, len(latents))
         with mixed(self.device.type):
-            return (planner or CEM()).plan(cost, mean, std, low, high, generator)
+            return propose(self.proposal, self.dynamics, latents, wanted, search.horizon, search.hold)
 
-    def goal_cost(self, goal: Goal, environments: int, final: float = 1.0) -> LatentCost:
-        """The cost of imagined latents (E, S, K, N, D) for a goal; see `plan`."""
-        if isinstance(goal, Tensor | Observation):
-            wanted = goal if isinstance(goal, Observation) else Observation(goal)
-            if self.frames.state_dim and wanted.state is None:
-                raise UserError(
-                    f"plan: the goal is an image alone, but this model reads the state, {self.frames.state_dim} "
-                    "numbers, beside it; give both, as Observation(pixels, state)"
-                )
-            latents = self._latents(wanted)
-            if len(latents) not in (1, environments):
-                raise UserError(
-                    f"plan: got {len(latents)} goal images; expected 1 or {environments}, one an environment"
-                )
-            return goal_distance(latents, final)
-        if self.text is None:
-            raise UserError("plan: the goal is a sentence, but this model has no text alignment; train one with it")
-        text = self.text
-        sentences = [goal] if isinstance(goal, str) else goal
-        if len(sentences) not in (1, environments):
-            raise UserError(f"plan: got {len(sentences)} sentences; expected 1 or {environments}, one an environment")
-        vectors = text.text(sentences)[:, None, None]
-        return dissimilarity(lambda latents: text.similarity(latents, vectors), final)
+    def widening(self, search: Search) -> int:
+        """How many of the environment's actions are in one planned action."""
+        return 1 if search.hold else self.dynamics.frame_skip
 
-    def _latents(self, seen: Observation) -> Tensor:
-        """The latents (E, N, D) of one frame of each environment."""
+    def latents_of(self, seen: Observation) -> Tensor:
+        """The latents (E, N, D) of one frame of each environment.
+
+        Raises:
+            UserError: if these are no images, or there are not as many states.
+        """
+        if seen.pixels.dtype != torch.uint8 or seen.pixels.ndim not in (3, 4) or seen.pixels.shape[-3] != 3:
+            got = f"{seen.pixels.dtype} {tuple(seen.pixels.shape)}"
+            raise UserError(f"plan: got an image {got}; expected torch.uint8 (E, 3, H, W) or (3, H, W)")
         pixels = seen.pixels if seen.pixels.ndim == 4 else seen.pixels[None]
         if seen.state is None:
             return self.encode(pixels[:, None])[:, 0]

@@ -109,6 +109,15 @@ class TestBadInput:
         assert "--epsiodes" in line and line.endswith("did you mean 'episodes'?")
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_planner_is_named_with_its_module(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        line = complaint(capsys, "plan", f"--out={tmp_path / 'a'}", "--search.planner=ICM")
+        assert line.endswith("did you mean 'jepa_wm.planning.ICEM'?")
+
+    def test_a_place_where_nothing_can_be_written(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        line = complaint(capsys, *small(tmp_path / "file" / "a"))
+        assert f"{tmp_path / 'file'}" in line and "expected another place" in line
+
     def test_an_unknown_config_key(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         line = complaint(capsys, *small(tmp_path / "a"), config(tmp_path, "epsiodes: 4\n"))
         assert "'epsiodes'" in line and "mine.yaml" in line and line.endswith("did you mean 'episodes'?")

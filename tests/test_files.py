@@ -30,6 +30,17 @@ class TestFiles:
         assert target.read_text() == "old"
         assert list(tmp_path.iterdir()) == [target]
 
+    def test_no_file_takes_the_place_of_a_folder_nor_a_folder_that_of_a_file(self, tmp_path: Path) -> None:
+        run, file = tmp_path / "run", tmp_path / "file"
+        write_json(run / "kept.json", 1)
+        with pytest.raises(UserError, match="run is a folder; expected the name of a file"):
+            write_json(run, 2)
+        write_json(file, 3)
+        with pytest.raises(UserError, match="file is a file; expected the name of a folder"), atomic_path(file) as new:
+            new.mkdir()
+        assert read_json(run / "kept.json") == 1 and read_json(file) == 3
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "run"]
+
     def test_a_folder_is_replaced_whole(self, tmp_path: Path) -> None:
         target = tmp_path / "run"
         target.mkdir()

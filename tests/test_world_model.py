@@ -1,6 +1,9 @@
 """A world whose latents are positions: plans towards images, what is refused, and saving."""
 
+import itertools
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,13 +12,21 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
-from jepa_wm.contracts import Dynamics
-from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk, rollout, rollouts
+from jepa_wm.contracts import Dynamics, Future, Planner
+from jepa_wm.dynamics import Ensemble, LeWMDynamics, TransformerDynamics, Trunk, rollout, rollouts
+from jepa_wm.dynamics.proposal import Proposal, propose
 from jepa_wm.encoders import ClipText, GridPool, PatchFrames, StateFrames, TextAlignment, ViT
 from jepa_wm.encoders.frames import Frames
+from jepa_wm.encoders.linear import packed
 from jepa_wm.errors import UserError
+from jepa_wm.goals import StepsToGo
 from jepa_wm.observations import Observation
-from jepa_wm.planning import CEM
+from jepa_wm.planning import CEM, LBFGS, Amortised, AugmentedLagrangian, Hybrid
+from jepa_wm.planning.costs import Distance
+from jepa_wm.planning.incumbent import Incumbent
+from jepa_wm.planning.slopes import slopes
+from jepa_wm.precision import mixed
+from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
 UNIT = {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0]}
@@ -70,7 +81,7 @@ def world() -> WorldModel:
 
 def test_the_plan_leads_from_each_start_to_its_goal(world: WorldModel) -> None:
     start, goal = [(0.2, 0.9), (1.0, 1.0)], [(1.5, 0.4), (1.0, 0.2)]
-    plan = world.plan(images(*start), images(*goal), CEM(iterations=15), horizon=4)
+    plan = world.plan(images(*start), images(*goal), Search(CEM(iterations=15), horizon=4))
     blocks = plan.actions.repeat(1, 1, 5)
     arrived = world.imagine(images(*start), blocks).latents[:, -1, 0]
     assert (arrived - torch.tensor(goal)).abs().max() < 0.06
@@ -79,15 +90,17 @@ def test_the_plan_leads_from_each_start_to_its_goal(world: WorldModel) -> None:
 
 def test_slices_of_environments_make_the_same_plan(world: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
     start, goal = images((0.2, 0.9), (1.0, 1.0), (0.5, 0.1)), images((1.5, 0.4), (1.0, 0.2), (0.9, 0.9))
-    whole = world.plan(start, goal, CEM(samples=64, elites=8), horizon=3)
+    whole = world.plan(start, goal, Search(CEM(samples=64, elites=8), horizon=3))
     monkeypatch.setattr("jepa_wm.dynamics.cost.ROWS", 128)
-    torch.testing.assert_close(world.plan(start, goal, CEM(samples=64, elites=8), horizon=3).actions, whole.actions)
+    torch.testing.assert_close(
+        world.plan(start, goal, Search(CEM(samples=64, elites=8), horizon=3)).actions, whole.actions
+    )
 
 
 def test_one_goal_serves_all_environments_and_a_wrong_number_is_refused(world: WorldModel) -> None:
     seen = images((0.2, 0.9), (1.0, 1.0), (2.0, 0.1))
-    shared = world.plan(seen, images((0.5, 0.5))[0], horizon=2)
-    torch.testing.assert_close(shared.actions, world.plan(seen, images(*[(0.5, 0.5)] * 3), horizon=2).actions)
+    shared = world.plan(seen, images((0.5, 0.5))[0], Search(horizon=2))
+    torch.testing.assert_close(shared.actions, world.plan(seen, images(*[(0.5, 0.5)] * 3), Search(horizon=2)).actions)
     with pytest.raises(UserError, match="got 2 goal images; expected 1 or 3"):
         world.plan(seen, images((0.5, 0.5), (0.1, 0.1)))
     with pytest.raises(UserError, match="no text alignment"):
@@ -105,11 +118,11 @@ def real() -> WorldModel:
 
 def test_a_sentence_is_a_goal_and_the_saved_model_plans_the_same(tmp_path: Path) -> None:
     model, seen = real(), torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    plan = model.plan(seen, ["the left room", "the right room"], CEM(32, 4, 3), horizon=3)
+    plan = model.plan(seen, ["the left room", "the right room"], Search(CEM(32, 4, 3), horizon=3))
     assert (plan.trace["cost"][-1] <= plan.trace["cost"][0]).all() and (plan.cost <= 2).all()
     model.save_pretrained(tmp_path / "model")
     again = WorldModel.from_pretrained(tmp_path).plan(
-        seen, ["the left room", "the right room"], CEM(32, 4, 3), horizon=3
+        seen, ["the left room", "the right room"], Search(CEM(32, 4, 3), horizon=3)
     )
     torch.testing.assert_close(again.actions, plan.actions)
     with pytest.raises(UserError, match="got 3 sentences; expected 1 or 2"):
@@ -198,7 +211,7 @@ def test_plans_stay_within_the_bounds_of_the_world() -> None:
     model.bounds.prepare(
         {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0], "action_bounds": ([2.0, -0.1], [3.0, 0.1])}
     )
-    actions = model.plan(seen, seen.flip(0), CEM(32, 4, 3), horizon=3).actions
+    actions = model.plan(seen, seen.flip(0), Search(CEM(32, 4, 3), horizon=3)).actions
     assert actions[..., 0].min() >= 2 and actions[..., 0].max() <= 3 and actions[..., 1].abs().max() <= 0.1
 
 
@@ -281,6 +294,17 @@ def test_a_folder_is_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").touch()
+    with pytest.raises(UserError, match="run holds other things than a saved model"):
+        real().save_pretrained(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["manifest.json"]
+    for _ in range(2):
+        real().save_pretrained(tmp_path / "saved")
+    assert (tmp_path / "saved" / "world_model.json").is_file()
+
+
 def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real().save_pretrained(tmp_path / "saved")
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name: {"somebody/rooms": tmp_path / "saved"}[name])
@@ -292,6 +316,12 @@ def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(UserError, match="is no folder here, and the hub does not give it: no connection"):
         WorldModel.from_pretrained("somebody/else")
+
+
+@pytest.mark.parametrize("name", ["/nowhere", "runs/-no name-"])
+def test_what_can_be_no_name_on_the_hub_is_no_folder_either(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name}'? is no"):
+        WorldModel.from_pretrained(name)
 
 
 def test_a_state_that_is_not_a_number_is_refused_and_the_card_says_that_there_is_one(tmp_path: Path) -> None:
@@ -323,10 +353,10 @@ def test_a_plan_leads_from_the_state_that_is_felt_to_that_of_the_goal() -> None:
     world = WorldModel(Where(), Walk(), frames=Felt())  # type: ignore[arg-type]
     seen = images((0.0, 0.0), (0.0, 0.0))
     start, goal = torch.tensor([(0.2, 0.9), (1.0, 1.0)]), torch.tensor([(1.5, 0.4), (1.0, 0.2)])
-    plan = world.plan(seen, Observation(seen, goal), CEM(iterations=15), horizon=4, state=start)
+    plan = world.plan(seen, Observation(seen, goal), Search(CEM(iterations=15), horizon=4), state=start)
     arrived = world.imagine(seen, plan.actions.repeat(1, 1, 5), state=start).latents[:, -1, 0]
     assert (arrived - goal).abs().max() < 0.06
-    shared = world.plan(seen[0], Observation(seen[0], goal[0]), CEM(iterations=15), horizon=4, state=start[0])
+    shared = world.plan(seen[0], Observation(seen[0], goal[0]), Search(CEM(iterations=15), horizon=4), state=start[0])
     torch.testing.assert_close(shared.actions, plan.actions[:1])
 
 
@@ -336,13 +366,116 @@ def test_a_goal_without_the_state_that_the_model_reads_is_refused() -> None:
     model = WorldModel(encoder, dynamics, frames=StateFrames(PatchFrames(), 3))
     seen, state = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.rand(2, 3)
     with pytest.raises(UserError, match=r"reads the state, 3 numbers, beside it; give both, as Observation"):
-        model.plan(seen, seen, CEM(4, 2, 1), horizon=2, state=state)
+        model.plan(seen, seen, Search(CEM(4, 2, 1), horizon=2), state=state)
     with pytest.raises(UserError, match="got a state of none; expected 3"):
-        model.plan(seen, Observation(seen, state), CEM(4, 2, 1), horizon=2)
+        model.plan(seen, Observation(seen, state), Search(CEM(4, 2, 1), horizon=2))
     with pytest.raises(UserError, match="got 2 images with 1 states; expected one state for each"):
-        model.plan(seen, Observation(seen, state[:1]), CEM(4, 2, 1), horizon=2, state=state)
+        model.plan(seen, Observation(seen, state[:1]), Search(CEM(4, 2, 1), horizon=2), state=state)
     costs = [
-        model.plan(seen[:1], Observation(seen[:1], felt[None]), CEM(4, 2, 1), horizon=2, state=state[:1]).cost
+        model.plan(seen[:1], Observation(seen[:1], felt[None]), Search(CEM(4, 2, 1), horizon=2), state=state[:1]).cost
         for felt in (state[0], state[0] + 5)
     ]
     assert costs[1] > costs[0]
+
+
+def proposing() -> WorldModel:
+    """A world model with a proposal that moves something."""
+    model = real()
+    model.proposal = Proposal(6, action_dim=2, frame_skip=5, longest=4, width=16)
+    for parameter in model.proposal.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_proposal_is_saved_with_the_model_and_is_the_plan(hold: bool, tmp_path: Path) -> None:
+    model, seen = proposing(), torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    search = Search(Amortised(), horizon=3, hold=hold)
+    plan = model.plan(seen[:2], seen[2], search, mean=None if hold else torch.full((2, 3, 10), 0.3))
+    now, goal = model.encode(seen[:2, None])[:, 0], model.encode(seen[2:, None])[:, 0]
+    with mixed("cpu"), torch.no_grad():
+        expected = propose(model.proposal, model.dynamics, now, goal, 3, hold)  # type: ignore[arg-type]
+    torch.testing.assert_close(plan.actions, expected.float())
+    assert plan.actions.abs().max() <= 1 and plan.actions.std() > 0.01
+    near = model.plan(seen[:2], seen[2], Search(Hybrid(CEM(32, 4, 3)), horizon=3, hold=hold))
+    assert (near.cost <= plan.cost + 0.02 * plan.cost.abs()).all()  # one in bfloat16 as the other, up to rounding
+    model.save_pretrained(tmp_path / "model")
+    again = WorldModel.from_pretrained(tmp_path)
+    torch.testing.assert_close(
+        again.plan(seen[:2], seen[2], search).actions, model.plan(seen[:2], seen[2], search).actions
+    )
+
+
+def test_a_lagrangian_around_what_proposes_starts_from_the_proposal() -> None:
+    model, seen = proposing(), torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    alone = model.plan(seen[:2], seen[2], Search(Amortised(), horizon=3))
+    around = Search(AugmentedLagrangian(Amortised(), rounds=1), horizon=3)
+    torch.testing.assert_close(model.plan(seen[:2], seen[2], around).actions, alone.actions)
+    assert not AugmentedLagrangian(CEM()).proposes
+
+
+@pytest.mark.parametrize(("planner", "packs"), [(Amortised(), 0), (CEM(4, 2, 1), 1)])
+def test_weights_are_packed_for_a_search_and_not_for_one_candidate(
+    planner: Planner, packs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    @contextmanager
+    def told() -> Iterator[None]:
+        calls.append(1)
+        yield
+
+    monkeypatch.setattr("jepa_wm.world_model.packed", told)
+    model, seen = proposing(), torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    model.plan(seen[:2], seen[2], Search(planner, horizon=2))
+    assert len(calls) == packs
+
+
+@pytest.mark.parametrize("kind", [CEM, LBFGS])
+def test_inference_mode_makes_no_other_plan(kind: type) -> None:
+    model, search = real(), Search(CEM(8, 2, 2) if kind is CEM else LBFGS(3, 4), horizon=2)
+    seen = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    wanted = model.plan(seen[:2], seen[2], search)
+    with torch.inference_mode():
+        found = model.plan(seen[:2].clone(), seen[2].clone(), search)
+    assert torch.equal(found.actions, wanted.actions) and torch.equal(found.cost, wanted.cost)
+
+
+def test_slopes_through_a_packed_model_in_bfloat16_are_those_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    dynamics = LeWMDynamics(6, depth=2, heads=2, head_dim=8, hidden=32)
+    for parameter in dynamics.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    model = WorldModel(ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2)), dynamics).eval()
+    seen = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    tried = torch.rand(2, 3, 4, 2) - 0.5
+    with torch.no_grad():
+        cost = model.action_cost(model.latents_of(Observation(seen)), seen.flip(0), Search(horizon=4))
+        with mixed("cpu"), packed():
+            cost(tried)
+            _, found = slopes(Incumbent(cost, tried[:, 0], -torch.ones(2), torch.ones(2)), tried, 3)
+        steps = 0.01 * torch.eye(8).view(8, 4, 2)
+        wanted = torch.stack([(cost(tried + step) - cost(tried - step)) / 0.02 for step in steps], dim=-1)
+    assert (found.flatten(2) - wanted).norm() < 0.05 * wanted.norm()
+    assert wanted.abs().max() > 1e-3
+
+
+def test_the_learned_distance_is_the_blocks_to_go() -> None:
+    model, seen = proposing(), torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    goal, future = StepsToGo(Observation(seen[:2])), torch.randn(2, 5, 4, 1, 6)
+    found = goal.cost(model, 2, Distance(final=0.5))(Future(future, torch.zeros(2, 5, 4, 2)))
+    wanted = model.encode(seen[:2, None])
+    for e, s in itertools.product(range(2), range(5)):
+        blocks = torch.stack([model.proposal.blocks(latent, wanted[e, 0]) for latent in future[e, s]])  # type: ignore
+        torch.testing.assert_close(found[e, s], 0.5 * blocks[-1] + 0.5 * blocks.mean())
+    assert torch.equal(goal.of(torch.tensor([False, True])).seen.pixels, seen[1:2])
+
+
+def test_what_cannot_be_proposed_is_refused(world: WorldModel) -> None:
+    seen = images((0.2, 0.9))
+    with pytest.raises(UserError, match="Hybrid starts from what the model proposes"):
+        world.plan(seen, seen, Search(Hybrid()))
+    with pytest.raises(UserError, match="this model has no part `proposal`"):
+        world.plan(seen, StepsToGo(Observation(seen)))
+    with pytest.raises(UserError, match="a Sentence is none"):
+        proposing().plan(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "the left room", Search(Amortised()))

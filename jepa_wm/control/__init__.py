@@ -1,5 +1,5 @@
 """Where model, planner and environment meet."""
 
-from jepa_wm.control.controller import Controller, Search
+from jepa_wm.control.controller import Controller
 
-__all__ = ["Controller", "Search"]
+__all__ = ["Controller"]

@@ -1,104 +1,160 @@
 """A policy that plans: receding horizon in latent space."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from jepa_wm.contracts import Planner
+from jepa_wm.contracts import Plan
+from jepa_wm.control.sight import Sight
+from jepa_wm.control.spaces import Actions, Environment
 from jepa_wm.errors import UserError
-from jepa_wm.observations import Goal, Observation
+from jepa_wm.goals import Goal, GoalLike
+from jepa_wm.observations import Observation
+from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
-
-
-@dataclass(frozen=True)
-class Search:
-    """How a controller plans.
-
-    Args:
-        planner: the search.
-        horizon: planned actions K.
-        replan: planned actions that are done before the next plan.
-        final: weight of the last imagined latent in the cost; the mean over time has the rest.
-
-    Raises:
-        UserError: if `replan` is not within 1 … `horizon`.
-    """
-
-    planner: Planner
-    horizon: int = 8
-    replan: int = 1
-    final: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.replan <= self.horizon:
-            raise UserError(
-                f"search: got replan {self.replan} and horizon {self.horizon}; expected 1 <= replan <= horizon"
-            )
 
 
 class Controller:
     """Plan, act on the first planned actions, plan again from what is seen then.
 
-    All environments are planned as one batch. A planned action is held for the model's frame skip.
-    The next search starts from the last plan, shifted by what has been done of it.
+    All environments whose plans are due are planned as one batch. The next search starts from the last plan, shifted by
+    what has been done of it, with the middle of the bounds behind it; the first of an episode from the middle.
+
+    Attributes:
+        plans: searches so far.
+        plan: what the last search found, its trace among it; None before the first.
+        planned: the environments that it was for, bool (E,).
+        block: which block of its plan each environment is at, (E,).
 
     Args:
         model: the world model.
-        goal: what to reach, an image, with its state where the model reads it, or a sentence for each environment, see
-            `jepa_wm.observations.Goal`.
+        goal: what to reach: an image, a sentence, or any `jepa_wm.goals.Goal`; `controller.goal = …` sets another.
         search: how to plan.
         seed: seeds the searches.
+        env: the gymnasium environment, single or vectorised, whose actions are wanted; vectors if none is given.
+        size: side of the pictures that the model was trained on, to which what is seen, and goals that are pictures,
+            are fitted; if none is given, they stay as they are. See `Sight`.
+
+    Raises:
+        UserError: if the environment's actions are others than the model's.
     """
 
-    def __init__(self, model: WorldModel, goal: Goal, search: Search, seed: int = 0) -> None:
-        self.model, self.goal, self.search, self.seed = model, goal, search, seed
-        self.steps = 0
-        self.plans = 0
-        self._actions: Tensor | None = None
+    planned: np.ndarray
+    block: np.ndarray
+    _age: np.ndarray
+    _ending: np.ndarray
 
-    def act(self, pixels: np.ndarray, active: np.ndarray | None = None, state: np.ndarray | None = None) -> np.ndarray:
-        """What is seen, uint8 (E, C, H, W), to actions (E, A).
+    def __init__(
+        self,
+        model: WorldModel,
+        goal: GoalLike | np.ndarray,
+        search: Search | None = None,
+        seed: int = 0,
+        env: Environment | None = None,
+        size: int | None = None,
+    ) -> None:
+        self.model, self.search, self.seed = model, search or Search(), seed
+        self.sight = Sight(model, size)
+        self.actions = None if env is None else Actions(env, model.bounds)
+        self.goal = goal
+        self.plans = 0
+        self.plan: Plan | None = None
+        bounds, dynamics = model.bounds, model.dynamics
+        self._middle = (bounds.low + bounds.high).div(2).cpu().repeat(model.widening(self.search))
+        self._cycle = dynamics.frame_skip * self.search.replan
+        self._start(0)
+
+    @property
+    def goal(self) -> Goal:
+        """What to reach; pictures are fitted."""
+        return self._goal
+
+    @goal.setter
+    def goal(self, wanted: GoalLike | np.ndarray) -> None:
+        """Set another; it counts from the next plan on."""
+        self._goal = self.sight.goal(wanted)
+
+    @property
+    def blocks(self) -> Tensor:
+        """The plan that each environment is at, as blocks of actions (E, K, frame_skip * A)."""
+        return self._plans.repeat(1, 1, self.model.dynamics.frame_skip // self.model.widening(self.search))
+
+    def act(self, observation: Any, active: np.ndarray | None = None, state: Any = None) -> np.ndarray:
+        """What is seen to what is done: one action for one environment, E for E.
 
         Args:
-            pixels: a frame of each environment.
+            observation: as the environment gives it, a dictionary with "pixels" and perhaps "state"; or pictures, such
+                as `env.render()` gives, uint8 with channels first or last. Of one environment, or of E.
             active: bool (E,), environments to plan for; the others get zeros. All if none is given.
-            state: of each environment, float32 (E, P), where the model reads it.
+            state: float32 (P,) or (E, P), where the model reads it and the observation does not hold it.
+
+        Raises:
+            UserError: if there are no pictures in it, or not as many of something as there are environments.
         """
-        if active is None:
-            active = np.ones(len(pixels), dtype=bool)
-        block = self.steps // self.model.dynamics.frame_skip % self.search.replan
-        if self.steps % (self.model.dynamics.frame_skip * self.search.replan) == 0:
-            seen = Observation(torch.from_numpy(pixels), None if state is None else torch.from_numpy(state))
-            self._plan(seen.of(torch.from_numpy(active)), torch.from_numpy(active))
-        assert self._actions is not None
-        self.steps += 1
-        return (self._actions[:, block] * torch.from_numpy(active)[:, None]).numpy()
+        seen, single = self.sight.see(observation, state)
+        if len(seen.pixels) != len(self._age):
+            self._start(len(seen.pixels))
+        active = self._mask("active", True if active is None else active)
+        self.planned = active & ~self._ending & (self._age % self._cycle == 0)
+        if self.planned.any():
+            self._search(seen, torch.from_numpy(self.planned))
+        self.block, step = np.divmod(self._age % self._cycle, self.model.dynamics.frame_skip)
+        done = self._plans[torch.arange(len(self._age)), torch.from_numpy(self.block)]
+        steps = done.unflatten(-1, (-1, self.model.dynamics.action_dim)).numpy()
+        vectors = steps[np.arange(len(steps)), step % steps.shape[1]] * active[:, None]
+        self._age = self._age + active
+        self._forget(self._ending)
+        actions = vectors if self.actions is None else self.actions.of(vectors)
+        return np.asarray(actions[0] if single else actions)
 
-    def _plan(self, seen: Observation, active: Tensor) -> None:
-        done = self.search.replan
-        if self._actions is None:
-            self._actions = torch.zeros(len(active), self.search.horizon, self.model.dynamics.action_dim)
-        shifted = torch.cat([self._actions[:, done:], torch.zeros_like(self._actions[:, :done])], dim=1)
-        self._actions = shifted
-        if not active.any():
+    def reset(self, ended: Any = None) -> None:
+        """Begin anew: plan at once, from what is seen next, without a start from the last plan.
+
+        Call it after each step with `terminated | truncated`. Where environments take a step to begin anew, which
+        gymnasium's do by default, it holds from the observation on that follows this step, if `env` was given.
+
+        Args:
+            ended: bool (E,), or one for all, environments whose episode has ended; all at once if none is given.
+
+        Raises:
+            UserError: if it is not as long as there were observations.
+        """
+        if not len(self._age):
             return
-        plan = self.model.plan(
-            seen.pixels,
-            self._goal_of(active),
-            self.search.planner,
-            mean=shifted[active],
-            final=self.search.final,
-            seed=self.seed + self.plans,
-            state=seen.state,
-        )
-        self._actions[active] = plan.actions.cpu()
-        self.plans += 1
+        mask = self._mask("ended", True if ended is None else ended)
+        if ended is not None and self.actions is not None and self.actions.begins_late:
+            self._ending = self._ending | mask
+        else:
+            self._forget(mask)
 
-    def _goal_of(self, active: Tensor) -> Goal:
-        if isinstance(self.goal, Tensor | Observation):
-            return (self.goal if isinstance(self.goal, Observation) else Observation(self.goal)).of(active)
-        if isinstance(self.goal, str):
-            return self.goal
-        return [sentence for sentence, keep in zip(self.goal, active.tolist(), strict=True) if keep]
+    def _start(self, environments: int) -> None:
+        self._plans = self._middle.repeat(environments, self.search.horizon, 1)
+        self._age = np.zeros(environments, dtype=int)
+        self._ending = np.zeros(environments, dtype=bool)
+        self.planned = self._ending
+        self.block = self._age
+
+    def _mask(self, name: str, told: Any) -> np.ndarray:
+        """What is told of environments, one for all or one for each, as bool (E,)."""
+        mask, shape = np.asarray(told, dtype=bool), self._age.shape
+        if mask.shape not in ((), shape):
+            raise UserError(f"controller: got {name} {mask.shape}; expected {shape}, one for each environment")
+        return np.broadcast_to(mask, shape)
+
+    def _forget(self, mask: np.ndarray) -> None:
+        self._plans[torch.from_numpy(mask.copy())] = self._middle
+        self._age = np.where(mask, 0, self._age)
+        self._ending = self._ending & ~mask
+
+    def _search(self, seen: Observation, due: Tensor) -> None:
+        done = self.search.replan
+        rest = self._middle.expand(int(due.sum()), done, -1)
+        mean = torch.cat([self._plans[due][:, done:], rest], dim=1)
+        now = seen.of(due)
+        self.plan = self.model.plan(
+            now.pixels, self.goal.of(due), self.search, mean=mean, seed=self.seed + self.plans, state=now.state
+        )
+        self._plans[due] = self.plan.actions.cpu()
+        self.plans += 1

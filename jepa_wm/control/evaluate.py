@@ -1,7 +1,8 @@
 """Play a goal set with a policy, and count."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import gymnasium
 import numpy as np
@@ -10,7 +11,6 @@ from tqdm import tqdm
 
 from jepa_wm.control.goals import GoalSet
 from jepa_wm.envs.world import VectorWorld
-from jepa_wm.statistics import wilson
 
 Act = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Pixels (E, C, H, W), which environments are unsolved (E,), and states (E, P) -> actions (E, A)."""
@@ -19,12 +19,14 @@ Act = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 class Outcome(NamedTuple):
     """What happened in E episodes.
 
-    `states` (E, T+1, P); `reached` (E, T), whether the goal was met after each step; `frames` of the
-    first episodes, uint8 (F, T+1, C, H, W).
+    `states` (E, T+1, P); `reached` (E, T), whether the goal was seen to be met after each step; `seconds` (E,), the
+    time that the policy took, what it took for several at once in equal parts; `frames` of the first episodes, uint8
+    (F, T+1, C, H, W).
     """
 
     states: np.ndarray
     reached: np.ndarray
+    seconds: np.ndarray
     frames: np.ndarray
 
     @property
@@ -37,19 +39,19 @@ class Outcome(NamedTuple):
         """Whether it was met at the last step, (E,)."""
         return self.reached[:, -1]
 
+    @property
+    def first(self) -> np.ndarray:
+        """The step, from 1, at which it was first met, (E,); 0 where it never was."""
+        return np.where(self.ever, self.reached.argmax(axis=1) + 1, 0)
+
     def solved(self, ends: bool) -> np.ndarray:
         """Whether the goal counts as met, (E,): at any step where that ends the episode, else at the last one."""
         return self.ever if ends else self.last
 
-    def row(self, solved: np.ndarray) -> dict[str, Any]:
-        """Success rate over `solved` (E,), with its Wilson interval."""
-        count, episodes = int(solved.sum()), len(solved)
-        return {
-            "success": count / episodes,
-            "success_last": float(self.last.mean()),
-            "ci95": list(wilson(count, episodes)),
-            "episodes": episodes,
-        }
+
+def joined(outcomes: Sequence[Outcome]) -> Outcome:
+    """What happened in the episodes of several, one after the other."""
+    return Outcome(*(np.concatenate(parts) for parts in zip(*outcomes, strict=True)))
 
 
 def make_world(goals: GoalSet, size: int) -> VectorWorld:
@@ -67,7 +69,16 @@ def make_world(goals: GoalSet, size: int) -> VectorWorld:
     return world
 
 
-def play(world: VectorWorld, goals: GoalSet, act: Act, steps: int, stop: bool, label: str, films: int = 0) -> Outcome:
+def play(
+    world: VectorWorld,
+    goals: GoalSet,
+    act: Act,
+    steps: int,
+    stop: bool,
+    label: str,
+    films: int = 0,
+    check: int = 1,
+) -> Outcome:
     """Play `steps` steps from the starts of a goal set.
 
     Args:
@@ -78,19 +89,22 @@ def play(world: VectorWorld, goals: GoalSet, act: Act, steps: int, stop: bool, l
         stop: an episode ends when its goal is met; else it plays on to the budget.
         label: name of the progress bar.
         films: episodes whose frames are kept.
+        check: steps from one look at whether goals are met to the next; the last step is always looked at.
     """
     observation, _ = world.reset(seed=0, options=goals.reset_options())
     states, frames, reached = [world.state.copy()], [observation["pixels"][:films].copy()], []
-    solved = np.zeros(len(goals.state), dtype=bool)
-    for _ in tqdm(range(steps), desc=label, leave=False):
+    solved, seconds = np.zeros(len(goals.state), dtype=bool), np.zeros(len(goals.state))
+    for step in tqdm(range(1, steps + 1), desc=label, leave=False):
         active = ~solved if stop else np.ones_like(solved)
         if active.any():
+            start = time.perf_counter()
             actions = act(observation["pixels"], active, observation["state"]) * active[:, None]
+            seconds += active * (time.perf_counter() - start) / active.sum()
             observation, *_ = world.step(actions.astype(np.float32))
         states.append(world.state.copy())
         frames.append(observation["pixels"][:films].copy())
-        met = goals.reached(world.state)
+        met = goals.reached(world.state) & (step % check == 0 or step == steps)
         # What is over stays as it ended, even where the world moves on by itself.
         reached.append(met | solved if stop else met)
         solved |= reached[-1]
-    return Outcome(np.stack(states, axis=1), np.stack(reached, axis=1), np.stack(frames, axis=1))
+    return Outcome(np.stack(states, axis=1), np.stack(reached, axis=1), seconds, np.stack(frames, axis=1))

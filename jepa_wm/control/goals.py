@@ -1,24 +1,49 @@
 """Goal sets: starts and goals drawn by a seed, saved so that others can rerun them."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 
-from jepa_wm.envs import PUSH_T, TWO_ROOMS
+from jepa_wm.control.changed_factors import change_factors
 from jepa_wm.envs.policies import Policy
 from jepa_wm.envs.world import VectorWorld
 from jepa_wm.errors import UserError
-from jepa_wm.files import read_json
-from jepa_wm.observations import Goal, Observation
+from jepa_wm.goals import Goal, Image
+from jepa_wm.observations import Observation
 
-KINDS = {TWO_ROOMS: "jepa_wm.control.two_rooms_goals", PUSH_T: "jepa_wm.control.push_t_goals"}
-"""Where the kinds of goals of an environment are, as `KINDS`; imported on use, since they are children of this."""
+
+@dataclass(frozen=True)
+class Task:
+    """Which starts and goals are drawn.
+
+    Args:
+        ahead: a goal is what a held-out episode came to so many steps after the start; None draws goals as the
+            environment does.
+        least_steps: steps that a goal takes the scripted expert at least, in the two rooms.
+        factors: factors of variation by name, as an environment takes them, in place of those of the shards.
+
+    Raises:
+        UserError: if a number is out of range.
+    """
+
+    ahead: int | None = None
+    least_steps: int = 0
+    factors: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.ahead is not None and self.ahead < 1) or self.least_steps < 0:
+            raise UserError(
+                f"task: got ahead {self.ahead}, least_steps {self.least_steps}; expected at least 1, or none, and 0"
+            )
+
+
+DRAWN = Task()
 
 
 @dataclass(frozen=True)
@@ -34,7 +59,8 @@ class GoalSet(ABC):
         state: where the episodes start, (E, P).
         goal: states (E, P) that are to be reached, and shown.
         factors: factors of variation (E, …), by name.
-        excluded: starts that were drawn, satisfied their goal already, and were left out.
+        excluded: starts that were drawn and left out: they satisfied their goal already, or could not be under the
+            factors that were asked for.
     """
 
     environment: ClassVar[str]
@@ -48,8 +74,12 @@ class GoalSet(ABC):
 
     @classmethod
     @abstractmethod
-    def draw(cls, data: str, episodes: int, seed: int) -> Self:
-        """Draw goals as they belong to a folder of shards."""
+    def draw(cls, data: str, episodes: int, seed: int, task: Task = DRAWN) -> Self:
+        """Draw goals as they belong to a folder of shards.
+
+        Raises:
+            UserError: if the task asks for more than there is.
+        """
 
     @abstractmethod
     def reached(self, states: np.ndarray) -> np.ndarray:
@@ -60,35 +90,59 @@ class GoalSet(ABC):
         """Floors and ceilings by name, each to be played once."""
 
     @property
+    def sources(self) -> np.ndarray:
+        """What the episodes come from (E,): those that share a source are not independent."""
+        return np.arange(len(self.state))
+
+    @property
     def sentences(self) -> list[str] | None:
         """What a planner is told, for each episode; None where it is shown an image."""
         return None
 
     def wanted(self, world: VectorWorld) -> Goal:
         """What a planner is told or shown, in the environments of these episodes."""
-        if self.sentences:
-            return self.sentences
-        return Observation(torch.from_numpy(world.render_states(self.goal)), torch.from_numpy(self.goal))
+        return Image(Observation(torch.from_numpy(world.render_states(self.goal)), torch.from_numpy(self.goal)))
 
     def reset_options(self) -> dict[str, Any]:
         """What puts an environment at these starts, goals and factors."""
         return {"state": self.state, "goal": self.goal, "factors": self.factors}
 
-    def open(self, episodes: int) -> Self:
-        """The first `episodes` that do not satisfy their goals at the start.
+    def take(self, index: np.ndarray) -> Self:
+        """The episodes at `index` (an index array or a mask)."""
+        arrays = {name: value[index] for name, value in self._arrays().items()}
+        return replace(self, **arrays, factors={name: value[index] for name, value in self.factors.items()})
+
+    def open(self, episodes: int, factors: Mapping[str, Any] | None = None, seed: int = 0) -> Self:
+        """The first `episodes` that do not satisfy their goals at the start, with other factors if some are given.
 
         Raises:
-            UserError: if there are fewer.
+            UserError: if there are fewer, or a factor is unknown.
         """
-        kept = np.flatnonzero(~self.reached(self.state))[:episodes]
+        unsolved = np.flatnonzero(~self.reached(self.state))
+        kept, values = unsolved[:episodes], None
+        if factors:
+            kept, values = change_factors(self.environment, self.reset_options(), factors, unsolved, episodes, seed)
         if len(kept) < episodes:
+            can = " and can be with the factors asked for" if factors else ""
             raise UserError(
-                f"plan: {len(kept)} of {len(self.state)} starts do not satisfy their goals already; expected "
+                f"plan: {len(kept)} of {len(self.state)} starts do not satisfy their goals already{can}; expected "
                 f"{episodes}; lower episodes, or collect more"
             )
-        arrays = {name: value[kept] for name, value in self._arrays().items()}
-        factors = {name: value[kept] for name, value in self.factors.items()}
-        return replace(self, **arrays, factors=factors, excluded=int(kept[-1] + 1 - len(kept)))
+        chosen = self.take(kept)
+        excluded = self.excluded + int(kept[-1] + 1 - len(kept))
+        return replace(chosen, factors=values or chosen.factors, excluded=excluded)
+
+    @property
+    def identity(self) -> str:
+        """A name for the set: that of another is the same only if all of it is."""
+        return _digest({name: value for name, value in self.to_json().items() if name != "excluded"})
+
+    @property
+    def identities(self) -> list[str]:
+        """A name for start and goal of each episode, whatever its factors are."""
+        told: Sequence[str | None] = self.sentences or [None] * len(self.state)
+        each = zip(self.state.tolist(), self.goal.tolist(), told, strict=True)
+        return [_digest([self.environment, *values]) for values in each]
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
@@ -107,6 +161,21 @@ class GoalSet(ABC):
         factors = {name: np.asarray(value) for name, value in values["factors"].items()}
         return cls(**arrays, factors=factors, excluded=values["excluded"])
 
+    def check(self) -> None:
+        """Refuse what no goal set is, as a file by somebody else may hold it.
+
+        Raises:
+            ValueError: if something has no row for each episode, or states are no numbers.
+        """
+        shape, goal = self.state.shape, self.goal.shape
+        if len(shape) != 2 or shape != goal or not np.isfinite([self.state, self.goal]).all():
+            raise ValueError(f"got states {shape} and goals {goal}; expected (E, P) finite numbers in both")
+        for name, value in {**self._arrays(), **self.factors}.items():
+            if np.shape(value)[:1] != shape[:1]:
+                raise ValueError(f"got {name} {np.shape(value)}; expected a row for each of {shape[0]} episodes")
+        if not isinstance(self.excluded, int):
+            raise ValueError(f"got excluded {self.excluded!r}; expected how many")
+
     def _arrays(self) -> dict[str, np.ndarray]:
         return {name: getattr(self, name) for name in self._names()}
 
@@ -116,34 +185,8 @@ class GoalSet(ABC):
         return [field.name for field in fields(cls) if field.name not in ("factors", "excluded")]
 
 
-def kinds_of(environment: str) -> dict[str, type[GoalSet]]:
-    """The kinds of goals of an environment, by name.
-
-    Raises:
-        UserError: if nothing is known of its goals.
-    """
-    if environment not in KINDS:
-        raise UserError(f"plan: the goals of {environment} are not known; expected one of {', '.join(KINDS)}")
-    kinds: tuple[type[GoalSet], ...] = import_module(KINDS[environment]).KINDS
-    return {kind.kind: kind for kind in kinds}
-
-
-def read_goals(folder: str, kind: type[GoalSet]) -> GoalSet:
-    """The goal set that an earlier run of `plan` left in its folder.
-
-    Raises:
-        UserError: if it did not, or of another environment.
-    """
-    path = Path(folder) / f"goals-{kind.kind}.json"
-    if not path.is_file():
-        raise UserError(f"plan: {path} is missing; expected a folder that an earlier run of plan wrote")
-    values = read_json(path)
-    try:
-        if values["environment"] != kind.environment:
-            raise UserError(f"plan: {path} is of {values['environment']}; expected {kind.environment}")
-        return kind.from_json(values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"plan: {path} is no goal set ({error!r}); run plan again without goals") from None
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _array(values: Any) -> np.ndarray:

@@ -1,22 +1,25 @@
 """`jepa-wm plan`: plan towards image goals and sentences, and count the successes."""
 
-import json
-import time
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from jepa_wm.control.controller import Controller, Search
-from jepa_wm.control.evaluate import Outcome, make_world, play
+from jepa_wm.checkpoint import spec
+from jepa_wm.control.controller import Controller
+from jepa_wm.control.evaluate import make_world
 from jepa_wm.control.films import write_film
-from jepa_wm.control.goals import GoalSet, kinds_of, read_goals
-from jepa_wm.envs.policies import Policy
-from jepa_wm.envs.world import VectorWorld
+from jepa_wm.control.goal_kinds import draw_goals, kinds_of, read_goals
+from jepa_wm.control.goals import DRAWN, Task
+from jepa_wm.control.match import MakeController, Match, Planned
+from jepa_wm.control.results import EPISODES, RESULTS, Row, write_rows
 from jepa_wm.errors import UserError
-from jepa_wm.files import atomic_path, write_json
+from jepa_wm.files import write_json
 from jepa_wm.manifest import is_complete, read_manifest, stage_run
+from jepa_wm.planning import CEM, Amortised
+from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
 HELD_OUT = 1_000_003
@@ -34,14 +37,18 @@ def plan(
     seed: int = 0,
     films: int = 6,
     goals: str | None = None,
+    task: Task = DRAWN,
+    check: int = 1,
+    stop: bool = True,
+    parallel: int | None = None,
 ) -> None:
     """Plan towards image goals and sentences in held-out episodes, and count the successes.
 
-    An image goal is met when the environment calls it a success after any step, and the episode ends.
-    In the two rooms it is a place in the other one; a sentence is met when the disc is in the region it
-    names after the last step. In Push-T starts and goals are 25 steps apart in episodes of the split
-    "test". Starts that satisfy their goal are left out and counted. Scripted policies, or the recorded
-    actions, play the same goals.
+    An image goal is met when the environment calls it a success after any step, and the episode ends. It is
+    drawn as the environment draws goals, in the two rooms a place in the other one, or was recorded so many
+    steps after the start in an episode of the split "test". A sentence is met when the disc is in the region
+    it names after the last step. Starts that satisfy their goal are left out and counted. Scripted policies,
+    or the recorded actions, play the same goals. docs/protocols.md has the protocols of others.
 
     Args:
         model: run folder of a world model, as `jepa-wm forecast` writes it.
@@ -53,53 +60,65 @@ def plan(
         steps: environment steps in an episode at most.
         seed: seeds goal sets and searches.
         films: episodes of each kind that are filmed.
-        goals: folder of an earlier run, whose goal sets are played again instead of new ones.
+        goals: folder of an earlier run, the first of whose goals are played again instead of new ones.
+        task: which starts and goals; of an earlier run's goals it changes the factors alone.
+        check: steps from one look at whether an image goal is met to the next; the last step is always looked at.
+        stop: whether an episode ends when its image goal is met; else it plays on, and the last step tells more.
+        parallel: episodes that are planned at once, to bound the memory; all by default.
 
     Raises:
-        UserError: if a folder is missing, unfinished or of another stage, the model is of another world, or a number
-            is out of range.
+        UserError: if a folder is missing, unfinished or of another stage, the model is of another world, there are
+            fewer goals than episodes, or a number is out of range.
     """
     config = dict(locals())
-    config["search"] = {**vars(search), "planner": {"class": type(search.planner).__name__, **vars(search.planner)}}
-    settings = _world(model, data)
-    kinds, counts = kinds_of(settings["environment"]), {"image": episodes, "text": text_episodes}
-    if min(episodes, steps) < 1 or min(text_episodes, films) < 0:
-        raise UserError(
-            f"plan: got episodes {episodes}, text_episodes {text_episodes}, steps {steps}, films {films}; "
-            "expected at least 1, 0, 1 and 0"
-        )
-    if text_episodes and "text" not in kinds:
-        raise UserError(
-            f"plan: {settings['environment']} knows no sentences as goals; got text_episodes {text_episodes}, expected "
-            "0, as in configs/push_t/plan.yaml"
-        )
+    config |= {"search": spec(search), "task": dataclasses.asdict(task)}
+    settings, counts = _world(model, data), {"image": episodes, "text": text_episodes}
+    _check(settings["environment"], counts, [episodes, steps, check, 1 if parallel is None else parallel], films, seed)
     folder = Path(out)
     if is_complete(folder):
         read_manifest(folder, "plan")
         print(f"{out} is complete already")
         return
     world_model = WorldModel.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
-    rows: list[dict[str, Any]] = []
-    index: list[dict[str, Any]] = []
+    rows: list[Row] = []
+    episode_rows: list[Row] = []
+    index: list[Row] = []
     with stage_run(folder, "plan", config):
-        for name, kind in kinds.items():
-            if not counts[name]:
-                continue
-            found = read_goals(goals, kind) if goals else kind.draw(data, counts[name], seed + HELD_OUT)
-            write_json(folder / f"goals-{name}.json", found.to_json())
-            world = make_world(found, settings["size"])
-            rows += _scripted(world, found, steps, seed)
-            row, outcome = _planned(
-                Controller(world_model, found.wanted(world), search, seed), world, found, steps, films
-            )
-            rows.append(row)
-            index += _film(folder / "films", found, world, outcome)
+        matches = {}
+        for kind in (kind for kind in kinds_of(settings["environment"]) if counts[kind]):
+            if goals:
+                found = read_goals(goals, settings["environment"], kind)
+                found = found.open(counts[kind], task.factors, seed + HELD_OUT)
+            else:
+                found = draw_goals(settings["environment"], kind, data, counts[kind], seed + HELD_OUT, task)
+            matches[kind] = Match(found, settings["size"], steps, check, stop, parallel)
+            _try(matches[kind], world_model, search)
+        for kind, match in matches.items():
+            write_json(folder / f"goals-{kind}.json", match.goals.to_json())
+            played = _played(match, _controllers(world_model, search, seed, kind), seed, films)
+            rows += [row for row, *_ in played]
+            episode_rows += [row for _, each, _ in played for row in each]
+            index += _film(folder / "films", match, played[-1][-1])
         write_json(folder / "films" / "index.json", index)
-        with atomic_path(folder / "results.jsonl") as aside:
-            aside.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(folder / EPISODES, episode_rows)
+        write_rows(folder / RESULTS, rows)
     for row in rows:
         low, high = row["ci95"]
         print(f"{row['goal']:6} {row['policy']:7} {row['success']:6.1%}  [{low:.1%}, {high:.1%}] of {row['episodes']}")
+
+
+def _check(environment: str, counts: Mapping[str, int], positive: list[int], films: int, seed: int) -> None:
+    kinds = kinds_of(environment)
+    if min(positive) < 1 or min(counts["text"], films, seed) < 0:
+        raise UserError(
+            f"plan: got episodes, steps, check and parallel {positive}, text_episodes {counts['text']}, films {films}, "
+            f"seed {seed}; expected at least 1 of the first four, and 0 of the others"
+        )
+    if counts["text"] and "text" not in kinds:
+        raise UserError(
+            f"plan: {environment} knows no sentences as goals; got text_episodes {counts['text']}, expected "
+            "0, as in configs/push_t/plan.yaml"
+        )
 
 
 def _world(model: str, data: str) -> dict[str, Any]:
@@ -114,43 +133,57 @@ def _world(model: str, data: str) -> dict[str, Any]:
     return settings
 
 
-def _scripted(world: VectorWorld, goals: GoalSet, steps: int, seed: int) -> list[dict[str, Any]]:
-    """Rows of the floors and ceilings."""
-    rows = []
-    for name, policy in goals.policies(seed).items():
+def _controllers(model: WorldModel, search: Search, seed: int, kind: str) -> dict[str, MakeController]:
+    """Who plays by what the model knows, by name; the last is the run's own, which is filmed and compared.
 
-        def act(pixels: np.ndarray, active: np.ndarray, state: np.ndarray, policy: Policy = policy) -> np.ndarray:
-            return policy(state, goals.goal, world.factor_values)
+    What the model proposes, without a search, is behaviour cloning; its goals are latents, and so images.
+    """
+    searches = {type(search.planner).__name__.lower(): search}
+    if model.proposal is not None and kind == "image" and not isinstance(search.planner, Amortised):
+        searches = {"cloned": dataclasses.replace(search, planner=Amortised()), **searches}
 
-        outcome = play(world, goals, act, steps, goals.ends, f"{goals.kind} goals, {name}")
-        rows.append(_row(name, goals, outcome))
-    return rows
-
-
-def _planned(
-    controller: Controller, world: VectorWorld, goals: GoalSet, steps: int, films: int
-) -> tuple[dict[str, Any], Outcome]:
-    start = time.perf_counter()
-    outcome = play(world, goals, controller.act, steps, goals.ends, f"{goals.kind} goals, planned", films)
-    seconds = (time.perf_counter() - start) / max(controller.plans, 1)
-    name = type(controller.search.planner).__name__.lower()
-    return {**_row(name, goals, outcome), "seconds_per_plan": seconds}, outcome
+    return {name: _maker(model, own, seed) for name, own in searches.items()}
 
 
-def _row(policy: str, goals: GoalSet, outcome: Outcome) -> dict[str, Any]:
-    solved = outcome.solved(goals.ends)
-    return {"goal": goals.kind, "policy": policy, **outcome.row(solved), "excluded": goals.excluded}
+def _maker(model: WorldModel, search: Search, seed: int) -> MakeController:
+    return lambda goals, world: Controller(model, goals.wanted(world), search, seed, world)
 
 
-def _film(folder: Path, goals: GoalSet, world: VectorWorld, outcome: Outcome) -> list[dict[str, Any]]:
+def _try(match: Match, model: WorldModel, search: Search) -> None:
+    """Refuse what cannot be planned for before anything is played or written: one step is, of a single candidate."""
+    planner = Amortised() if getattr(search.planner, "proposes", False) else CEM(1, 1, 1)
+    maker = _maker(model, dataclasses.replace(search, planner=planner, budget=None), 0)
+    dataclasses.replace(match, steps=1).planned("a first step", maker, 0)
+
+
+def _played(
+    match: Match, makers: Mapping[str, MakeController], seed: int, films: int
+) -> list[tuple[Row, list[Row], Planned]]:
+    """What every policy reached: floors and ceilings, then those that plan."""
+    played = []
+    for name, policy in match.goals.policies(seed).items():
+        outcome = match.scripted(name, policy)
+        played.append((*match.rows(name, outcome), Planned(outcome)))
+    for name, make in makers.items():
+        planned = match.planned(name, make, films)
+        row, episodes = match.rows(name, planned.outcome)
+        played.append(({**row, "seconds_per_plan": planned.seconds_per_plan}, episodes, planned))
+    return played
+
+
+def _film(folder: Path, match: Match, planned: Planned) -> list[Row]:
     folder.mkdir(parents=True, exist_ok=True)
-    pictures, sentences, solved = world.render_states(goals.goal), goals.sentences, outcome.solved(goals.ends)
+    goals, sentences, outcome = match.goals, match.goals.sentences, planned.outcome
+    # Only what is filmed is drawn.
+    filmed = range(len(outcome.frames))
+    pictures = make_world(goals, match.size).render_states(goals.goal) if filmed and not sentences else None
     index = []
-    for number, frames in enumerate(outcome.frames):
-        name = f"{goals.kind}-{number:02d}.webp"
+    for number, solved in zip(filmed, outcome.solved(goals.ends).tolist(), strict=False):
+        name, frames = f"{goals.kind}-{number:02d}.webp", outcome.frames[number]
         # Where a goal ends its episode, the frames after it stand still.
-        length = int(outcome.reached[number].argmax()) + 2 if goals.ends and solved[number] else len(frames)
-        write_film(folder / name, frames[:length], None if sentences else pictures[number])
+        length = int(outcome.first[number]) + 1 if match.stopped and solved else len(frames)
+        imagined = planned.imagined[number][:length] if planned.imagined else None
+        write_film(folder / name, frames[:length], None if pictures is None else pictures[number], imagined)
         sentence = sentences[number] if sentences else None
-        index.append({"file": name, "goal": goals.kind, "sentence": sentence, "success": bool(solved[number])})
+        index.append({"file": name, "goal": goals.kind, "sentence": sentence, "success": solved})
     return index

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from jepa_wm.data.episodes import Episode
 from jepa_wm.errors import UserError
+from jepa_wm.interop.worlds import PREFIX, make
 
 ACTIONS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -37,7 +38,7 @@ class RandomPlayer:
             raise UserError(f"size is {size}; expected at least 1")
         self.environment, self.size, self.steps = environment, size, steps
         try:
-            self.world = gymnasium.make(environment, render_mode="rgb_array")
+            self.world = _made(environment)
         # Environments raise what they like where a package is missing or a renderer finds no display.
         except Exception as error:
             raise UserError(f"environment '{environment}' cannot be made: {error}") from error
@@ -96,6 +97,12 @@ class RandomPlayer:
         if _is_picture(observation) or not spaces.flatdim(space):
             return np.zeros(0, np.float32)
         return np.asarray(spaces.flatten(space, observation), np.float32).ravel()
+
+
+def _made(environment: str) -> gymnasium.Env[Any, Any]:
+    if not environment.startswith(PREFIX):
+        return gymnasium.make(environment, render_mode="rgb_array")
+    return make(environment)
 
 
 def _is_picture(value: Any) -> bool:

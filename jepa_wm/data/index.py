@@ -46,6 +46,21 @@ class Index(NamedTuple):
         columns = zip(self.extensions, offsets, sizes, strict=True)
         return {extension: (offset, size) for extension, offset, size in columns if offset >= 0}
 
+    def most_whole(self, count: int) -> "Index":
+        """The same with `count` samples at most: those without a problem, with the most members, and the first.
+
+        A header's checksum is a sum of bytes. One that damage left valid names a sample that never was, and may cut
+        another into pieces; what is too much are these pieces, and not the samples at the end.
+        """
+        if len(self.keys) <= count:
+            return self
+        members = (self.offsets >= 0).sum(axis=1).tolist()
+        ranked = sorted(range(len(members)), key=lambda number: (number in self.problems, -members[number], number))
+        kept = sorted(ranked[:count])
+        problems = {new: self.problems[old] for new, old in enumerate(kept) if old in self.problems}
+        rows = (self.offsets[kept], self.sizes[kept], self.frames[kept])
+        return Index(self.keys[kept], self.extensions, *rows, problems)
+
 
 def load_index(shard: Path, beside: Path | None = None) -> Index:
     """The index of a shard: from `<shard>.index.npz` if that is up to date, else from the tar.

@@ -44,6 +44,7 @@ class Shards:
 
     def __init__(self, source: str | Path | Sequence[str], split: str = "train", cache: Cache | None = None) -> None:
         self.source, self.split, self.cache = source, split, cache or Cache()
+        self.counts: list[int] = []
         self._indices: dict[int, Index] = {}
         self._files: dict[int, int] = {}
         self.manifest: dict[str, Any] | None = None
@@ -116,7 +117,9 @@ class Shards:
     def index(self, shard: int) -> Index:
         """Where the samples of a shard lie."""
         if shard not in self._indices:
-            self._indices[shard] = self._retried(shard, lambda path: load_index(path, self._index_beside(shard)))
+            found: Index = self._retried(shard, lambda path: load_index(path, self._index_beside(shard)))
+            # Without a manifest there is nothing that says how many there should be.
+            self._indices[shard] = found.most_whole(self.counts[shard]) if self.counts else found
         return self._indices[shard]
 
     def _index_beside(self, shard: int) -> Path | None:

@@ -14,11 +14,12 @@ import yaml
 pytest.importorskip("pymunk", reason="Push-T needs pymunk: pip install 'jepa_wm[pusht]'")
 
 from jepa_wm.checkpoint import save_modules
-from jepa_wm.control import Search
 from jepa_wm.control.collect import collect
 from jepa_wm.control.evaluate import make_world, play
+from jepa_wm.control.goals import Task
 from jepa_wm.control.plan import plan
-from jepa_wm.control.push_t_goals import AHEAD, RecordedGoals, _starts
+from jepa_wm.control.push_t_goals import RecordedPushT
+from jepa_wm.control.recorded_goals import _starts
 from jepa_wm.data import EpisodeShards
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import PatchFrames, StateFrames, ViT
@@ -26,9 +27,12 @@ from jepa_wm.envs import PUSH_T
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import write_manifest
 from jepa_wm.planning import CEM
+from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
+AHEAD = 25
 STEPS = 32
+TASK = Task(AHEAD)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,10 @@ def close(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
 
 
 def test_goals_are_states_of_held_out_episodes_that_are_not_reached_yet(data: str) -> None:
-    goals, episodes = RecordedGoals.draw(data, 12, 3), {episode.id: episode for episode in EpisodeShards(data, "test")}
+    goals, episodes = (
+        RecordedPushT.draw(data, 12, 3, TASK),
+        {episode.id: episode for episode in EpisodeShards(data, "test")},
+    )
     for i, (name, time) in enumerate(zip(goals.episode.tolist(), goals.time.tolist(), strict=True)):
         episode = episodes[name]
         np.testing.assert_array_equal(goals.state[i], episode.state[time])
@@ -70,11 +77,15 @@ def test_goals_are_states_of_held_out_episodes_that_are_not_reached_yet(data: st
         assert goals.factors["block_scale"][i] == episode.factors["block_scale"]
     assert not close(goals.state, goals.goal).any()
     assert len(set(zip(goals.episode.tolist(), goals.time.tolist(), strict=True))) == 12
-    assert RecordedGoals.draw(data, 12, 3).to_json() == goals.to_json() != RecordedGoals.draw(data, 12, 4).to_json()
+    assert (
+        RecordedPushT.draw(data, 12, 3, TASK).to_json()
+        == goals.to_json()
+        != RecordedPushT.draw(data, 12, 4, TASK).to_json()
+    )
 
 
 def test_starts_that_satisfy_their_goal_are_left_out_and_counted(data: str) -> None:
-    goals, away = RecordedGoals.draw(data, 12, 0), np.zeros((12, 8), np.float32)
+    goals, away = RecordedPushT.draw(data, 12, 0, TASK), np.zeros((12, 8), np.float32)
     assert goals.excluded == 0
     # Pusher and block are 12 and 15 px off, 19.2 px as one vector; then 13 and 16, which is 20.6.
     away[::2, 0], away[::2, 3] = 12 / 512, 15 / 512
@@ -101,20 +112,20 @@ def test_a_model_of_another_world_is_refused_before_anything_is_written(data: st
 
 def test_more_starts_than_there_are_and_short_episodes_are_refused(data: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"of 40 starts do not satisfy .* expected 41"):
-        RecordedGoals.draw(data, 41, 0)
+        RecordedPushT.draw(data, 41, 0, TASK)
     collect(str(tmp_path / "short"), 3, AHEAD - 1, 16, PUSH_T, codec="png")
     with pytest.raises(UserError, match="no episode of more than 24 steps"):
-        RecordedGoals.draw(str(tmp_path / "short"), 1, 0)
+        RecordedPushT.draw(str(tmp_path / "short"), 1, 0, TASK)
 
 
 def test_every_episode_has_a_start_before_one_has_two() -> None:
-    order = _starts([27, 25, 26, 29], np.random.default_rng(0))
+    order = _starts([27, 25, 26, 29], 25, np.random.default_rng(0))
     assert sorted(order) == [(0, 0), (0, 1), (2, 0), (3, 0), (3, 1), (3, 2), (3, 3)]
     assert {episode for episode, _ in order[:3]} == {0, 2, 3} and {episode for episode, _ in order[3:5]} == {0, 3}
 
 
 def test_the_recorded_actions_reach_every_goal_when_they_did(data: str) -> None:
-    goals = RecordedGoals.from_json(json.loads(json.dumps(RecordedGoals.draw(data, 8, 1).to_json())))
+    goals = RecordedPushT.from_json(json.loads(json.dumps(RecordedPushT.draw(data, 8, 1, TASK).to_json())))
     world = make_world(goals, 16)
     replay = goals.policies(0)["replay"]
     moves: list[np.ndarray] = []
@@ -130,7 +141,7 @@ def test_the_recorded_actions_reach_every_goal_when_they_did(data: str) -> None:
 
 
 def test_an_episode_that_ended_stays_solved_though_the_pusher_slides_on(data: str) -> None:
-    drawn = RecordedGoals.draw(data, 6, 2)
+    drawn = RecordedPushT.draw(data, 6, 2, TASK)
     state, right = drawn.state.copy(), np.array([[1, 0]], np.float32)
     state[:, 6:], state[:, :2], state[:, 2:4] = 0, (0.15, 0.1), (0.7, 0.7)
     # Two steps to the right lead 137/1000 of the side away, within reach of the goal, and on they slide to 159.
@@ -152,13 +163,13 @@ def test_broken_episodes_are_left_out(data: str, tmp_path: Path) -> None:
     at = content.index(name) + 512
     shard.write_bytes(content[:at] + b"nonsense" + content[at + 8 :])
     with pytest.warns(UserWarning, match="test-000001"):
-        goals = RecordedGoals.draw(str(folder), 12, 3)
+        goals = RecordedPushT.draw(str(folder), 12, 3, TASK)
     assert set(goals.episode.tolist()) == {f"test-00000{i}" for i in (0, 2, 3, 4)}
 
 
 def test_the_verb_plans_and_plays_floors_and_ceiling(run: str, data: str, tmp_path: Path) -> None:
     search = Search(CEM(8, 2, 1), horizon=2)
-    plan(run, data, str(tmp_path / "a"), search, 6, 0, AHEAD, films=1)
+    plan(run, data, str(tmp_path / "a"), search, 6, 0, AHEAD, films=1, task=TASK)
     rows = {row["policy"]: row for row in map(json.loads, (tmp_path / "a" / "results.jsonl").read_text().splitlines())}
     assert list(rows) == ["noop", "random", "replay", "cem"]
     assert rows["replay"]["success"] == 1 and rows["replay"]["episodes"] == 6

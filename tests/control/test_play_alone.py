@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from jepa_wm.contracts import Cost, Plan
-from jepa_wm.control import Controller, Search
+from jepa_wm.contracts import Budget, Cost, Plan
+from jepa_wm.control import Controller
 from jepa_wm.control.evaluate import make_world, play
 from jepa_wm.control.films import SCALE, write_film
 from jepa_wm.control.goals import GoalSet
@@ -20,6 +20,7 @@ from jepa_wm.envs.language import REGIONS, region_of
 from jepa_wm.envs.policies import NoisyExpert
 from jepa_wm.envs.vector import TwoRoomsVectorEnv
 from jepa_wm.observations import Observation
+from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
 FACTORS = {"door_position": "sample", "agent_size": "sample"}
@@ -89,7 +90,14 @@ class Listener:
         self.costs = torch.empty(0)
 
     def plan(
-        self, cost: Cost, mean: Tensor, std: Tensor, low: Tensor, high: Tensor, generator: torch.Generator
+        self,
+        cost: Cost,
+        mean: Tensor,
+        std: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: torch.Generator,
+        budget: Budget | None = None,
     ) -> Plan:
         self.costs = cost(torch.zeros_like(mean)[:, None])[:, 0]
         return Plan(torch.zeros_like(mean), self.costs, {})
@@ -144,11 +152,14 @@ def test_a_film_holds_every_frame_beside_the_goal(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     frames = random.integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
     goal = random.integers(0, 256, (3, 8, 8), dtype=np.uint8)
-    for name, beside in (("image", goal), ("text", None)):
-        write_film(tmp_path / f"{name}.webp", frames, beside)
+    imagined = random.integers(0, 256, frames.shape, dtype=np.uint8)
+    for name, beside, expected in (("image", goal, None), ("text", None, None), ("imagined", goal, imagined)):
+        write_film(tmp_path / f"{name}.webp", frames, beside, expected)
         with Image.open(tmp_path / f"{name}.webp") as film:
             shown = [np.asarray(page.convert("RGB")) for page in ImageSequence.Iterator(film)]
         small = np.stack(shown)[:, SCALE // 2 :: SCALE, SCALE // 2 :: SCALE].transpose(0, 3, 1, 2)
         np.testing.assert_array_equal(small[..., :8], frames)
+        if expected is not None:
+            np.testing.assert_array_equal(small[..., 11:19], expected)
         if beside is not None:
             np.testing.assert_array_equal(small[..., -8:], np.broadcast_to(goal, frames.shape))

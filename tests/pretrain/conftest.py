@@ -48,6 +48,8 @@ def recipes(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         else:
             sizes = {"latent_dim": 6, "trunk": {"width": 12, "depth": 1, "heads": 2}}
             objectives["forecast"]["init_args"]["dynamics"]["init_args"] |= sizes
+            state = objectives["forecast"]["init_args"]["terms"]["state"]["init_args"]["head"]
+            state["init_args"] |= {"latent_dim": 6, "width": 8}
         (folder / f"{stage}.yaml").write_text(yaml.safe_dump(config))
     return {stage: folder / f"{stage}.yaml" for stage in ("pretrain", "forecast")}
 

@@ -8,13 +8,14 @@ import torch
 
 pytest.importorskip("pymunk", reason="Push-T needs pymunk: pip install 'jepa_wm[pusht]'")
 
-from jepa_wm.control import Search
 from jepa_wm.control.collect import collect
+from jepa_wm.control.goals import Task
 from jepa_wm.control.plan import plan
 from jepa_wm.data import EpisodeShards
 from jepa_wm.encoders import load_encoder
 from jepa_wm.envs import PUSH_T
 from jepa_wm.planning import CEM
+from jepa_wm.search import Search
 from probes.features import encode_splits, read_splits
 from probes.linear import ridge_probe
 from probes.report import report
@@ -29,7 +30,7 @@ def test_the_staircase_ends_in_a_report_without_rooms(
     data = str(tmp_path / "collect")
     collect(data, 16, 27, 32, PUSH_T, {"block_color": "sample"}, held_out=0.5, seed=3)
     search = Search(CEM(8, 2, 1), horizon=2)
-    plan(str(runs["forecast"]), data, str(tmp_path / "plan"), search, 3, 0, 4, films=1)
+    plan(str(runs["forecast"]), data, str(tmp_path / "plan"), search, 3, 0, 4, films=1, task=Task(ahead=25))
     probe(data, str(runs["pretrain"]), str(runs["forecast"]), str(tmp_path / "probe"), frames=60, pixel_frames=40)
     rows = [json.loads(line) for line in (tmp_path / "probe" / "results.jsonl").read_text().splitlines()]
     value = {(row["model"], row["metric"]): row["value"] for row in rows}
@@ -45,7 +46,7 @@ def test_the_staircase_ends_in_a_report_without_rooms(
     report(str(tmp_path))
     page, table = (tmp_path / "report.html").read_text(), capsys.readouterr().out
     assert "image goals" in page and "image goals reached" in table and "replay" in table
-    for words in ("text goals", "text goal", "recall@1", "region, kNN", "disc"):
+    for words in ("text goals", "text goal", "recall@1", "region, kNN", "the disc"):
         assert words not in page and words not in table, words
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["planning"]["text"]["success"] is summary["retrieval"]["recall_at_1"] is None

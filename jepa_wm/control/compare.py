@@ -1,0 +1,152 @@
+"""`jepa-wm compare`: several planners on the same goals."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jepa_wm.control.paired import holm, paired_interval, sign_flip_test
+from jepa_wm.control.results import EPISODES, Row, read_episodes
+from jepa_wm.errors import UserError
+from jepa_wm.files import write_json
+from jepa_wm.manifest import read_manifest
+from jepa_wm.statistics import rate_interval
+
+RULES = ("steps", "check")
+"""What must be alike for two successes to mean the same."""
+
+
+def compare(runs: list[str], out: str | None = None) -> None:
+    """Compare the planners of several runs of `plan` on the same goals, episode by episode, with the first.
+
+    For each kind of goals: how often each planner reached them, with an interval; how much oftener than the first
+    run's, with the interval of the difference; and whether chance alone would part them as far. That is McNemar's
+    exact test, or its like over whole sources where episodes share one; if there are several, p-values are corrected
+    by Holm. The floors of the first run are shown beside them.
+
+    Args:
+        runs: folders that `plan` wrote, played on the same goals, as with its option `goals`.
+        out: a JSON file for the table.
+
+    Raises:
+        UserError: if there are fewer than two, one is no such folder, or they were played on other goals or by other
+            rules.
+    """
+    if len(runs) < 2:
+        raise UserError(f"compare: got runs {runs}; expected at least two folders that plan wrote")
+    played = {run: read_episodes(run) for run in runs}
+    if len({Path(run).resolve() for run in runs}) < len(runs):
+        raise UserError(f"compare: got runs {runs}; expected each folder once")
+    _same_rules(runs)
+    table = [row for kind in _same_goals(played) for row in compare_rows(kind, played)]
+    for row in table:
+        print(_line(row))
+    if out:
+        write_json(Path(out), table)
+
+
+def compare_rows(kind: str, played: dict[str, list[Row]]) -> list[dict[str, Any]]:
+    """The rows of the table for one kind of goals: the first run's floors, and every run's planner.
+
+    Args:
+        kind: of goals.
+        played: episodes of each run, as `read_episodes` gives them, on the same goals.
+    """
+    policies = {run: _by_policy(rows, kind) for run, rows in played.items()}
+    first, *others = played
+    own = {run: list(found)[-1] for run, found in policies.items()}
+    _same_episodes({run: found[own[run]] for run, found in policies.items()})
+    table = [_rated(kind, first, name, rows) for name, rows in policies[first].items()]
+    before = policies[first][own[first]]
+    compared = []
+    for run in others:
+        rows = policies[run][own[run]]
+        compared.append({**_rated(kind, run, own[run], rows), **difference(before, rows)})
+    for row, p in zip(compared, holm([row["p"] for row in compared]), strict=True):
+        row["p_holm"] = p
+    return table + compared
+
+
+def difference(before: list[Row], after: list[Row]) -> dict[str, Any]:
+    """How much oftener episodes were a success in `after` than the same ones in `before`."""
+    differences = _hits(after).astype(int) - _hits(before).astype(int)
+    sources = np.array([str(row["source"]) for row in before])
+    return {
+        "difference": float(differences.mean()),
+        "difference_ci95": list(paired_interval(differences, sources)),
+        "gained": int((differences > 0).sum()),
+        "lost": int((differences < 0).sum()),
+        "p": sign_flip_test(differences, sources),
+    }
+
+
+def _rated(kind: str, run: str, policy: str, rows: list[Row]) -> dict[str, Any]:
+    hits, sources = _hits(rows), [row["source"] for row in rows]
+    return {
+        "goal": kind,
+        "run": run,
+        "policy": policy,
+        "success": float(hits.mean()),
+        "ci95": list(rate_interval(hits, sources)),
+        "episodes": len(rows),
+        "sources": len(set(sources)),
+    }
+
+
+def _hits(rows: list[Row]) -> np.ndarray:
+    return np.array([row["success"] for row in rows], dtype=bool)
+
+
+def _by_policy(rows: list[Row], kind: str) -> dict[str, list[Row]]:
+    """The episodes of each policy on one kind of goals; the run's planner is the last."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["goal"] == kind:
+            found.setdefault(row["policy"], []).append(row)
+    return found
+
+
+def _same_rules(runs: list[str]) -> None:
+    rules = [{name: read_manifest(run, "plan")["config"][name] for name in RULES} for run in runs]
+    for run, own in zip(runs, rules, strict=True):
+        if own != rules[0]:
+            raise UserError(
+                f"compare: {run} was played by {own}, {runs[0]} by {rules[0]}; expected the same: plan with them again"
+            )
+
+
+def _same_goals(played: dict[str, list[Row]]) -> list[str]:
+    """The kinds of goals that every run played, if they are the same goals."""
+    sets = {run: {row["goal"]: row["goals"] for row in rows} for run, rows in played.items()}
+    first, expected = next(iter(sets.items()))
+    for run, found in sets.items():
+        if found != expected:
+            raise UserError(
+                f"compare: {run} was played on the goals {found}, {first} on {expected}; expected the same: plan again "
+                f"with --goals={first} and as many episodes"
+            )
+    return list(expected)
+
+
+def _same_episodes(played: dict[str, list[Row]]) -> None:
+    """Refuse runs whose episodes are not the first run's, one by one, as where a file has lost its end."""
+    names = {run: [row["episode"] for row in rows] for run, rows in played.items()}
+    first, expected = next(iter(names.items()))
+    for run, found in names.items():
+        if found != expected:
+            raise UserError(
+                f"compare: {run} has {len(found)} episodes, other ones or in another order than the {len(expected)} of "
+                f"{first}; expected the same: {Path(run) / EPISODES} is broken, plan again"
+            )
+
+
+def _line(row: dict[str, Any]) -> str:
+    low, high = row["ci95"]
+    text = f"{row['goal']:6} {row['run']} {row['policy']:7} {row['success']:6.1%}  [{low:.1%}, {high:.1%}]"
+    text += f" of {row['episodes']}"
+    if row["sources"] < row["episodes"]:
+        text += f" from {row['sources']} recorded"
+    if "p" in row:
+        low, high = row["difference_ci95"]
+        text += f"; {row['difference']:+.1%} [{low:+.1%}, {high:+.1%}], p {row['p']:.2g}, Holm {row['p_holm']:.2g}"
+    return text

@@ -1,0 +1,94 @@
+"""A goal set, played by one policy after another under the same rules."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from jepa_wm.control.controller import Controller
+from jepa_wm.control.evaluate import Act, Outcome, joined, make_world, play
+from jepa_wm.control.expected import Expected
+from jepa_wm.control.goals import GoalSet
+from jepa_wm.control.results import Row, episode_rows, policy_row
+from jepa_wm.envs.policies import Policy
+from jepa_wm.envs.world import VectorWorld
+
+MakeController = Callable[[GoalSet, VectorWorld], Controller]
+"""What plans for a goal set in its environments."""
+
+
+class Planned(NamedTuple):
+    """What happened, the seconds that a plan took, and what was imagined in each film, uint8 (T, C, H, W).
+
+    There is nothing imagined of those who do not plan, and of models without a `PixelHead`.
+    """
+
+    outcome: Outcome
+    seconds_per_plan: float = 0.0
+    imagined: Sequence[np.ndarray] = ()
+
+
+@dataclass(frozen=True)
+class Match:
+    """How a goal set is played.
+
+    Args:
+        goals: the goal set.
+        size: height and width of the frames in pixels.
+        steps: environment steps in an episode at most.
+        check: steps from one look at whether a goal is met to the next.
+        stop: whether episodes end when their goal is met, where the kind of goals lets them.
+        parallel: episodes that are planned at once; all if none is given.
+    """
+
+    goals: GoalSet
+    size: int
+    steps: int
+    check: int = 1
+    stop: bool = True
+    parallel: int | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether episodes end when their goal is met."""
+        return self.stop and self.goals.ends
+
+    def scripted(self, name: str, policy: Policy) -> Outcome:
+        """What happens when a scripted policy plays; it sees the states of all episodes."""
+        world = make_world(self.goals, self.size)
+
+        def act(pixels: np.ndarray, active: np.ndarray, state: np.ndarray) -> np.ndarray:
+            return policy(state, self.goals.goal, world.factor_values)
+
+        return self._play(world, self.goals, act, name, 0)
+
+    def planned(self, name: str, make: MakeController, films: int) -> "Planned":
+        """What happens when a controller plays, `parallel` episodes at once; of the first, films are kept.
+
+        Each batch begins with a controller of its own, so that an episode goes as it would in another batch.
+        """
+        outcomes, imagined, plans, count = [], [], 0, len(self.goals.state)
+        size = self.parallel or count
+        for start in range(0, count, size):
+            goals = self.goals.take(np.arange(start, min(start + size, count)))
+            world = make_world(goals, self.size)
+            expected = Expected(make(goals, world))
+            outcome = self._play(world, goals, expected.act, name, max(films - start, 0))
+            outcomes.append(outcome)
+            drawn = expected.pictures(outcome.frames, outcome.states)
+            imagined += [] if drawn is None else list(drawn)
+            plans += expected.controller.plans
+        outcome = joined(outcomes)
+        return Planned(outcome, float(outcome.seconds.sum()) / max(plans, 1), imagined)
+
+    def rows(self, name: str, outcome: Outcome) -> tuple[Row, list[Row]]:
+        """The row of a policy, and those of its episodes."""
+        return (
+            policy_row(name, self.goals, outcome, self.stopped),
+            episode_rows(name, self.goals, outcome, self.stopped),
+        )
+
+    def _play(self, world: VectorWorld, goals: GoalSet, act: Act, name: str, films: int) -> Outcome:
+        check = self.check if goals.ends else 1
+        return play(world, goals, act, self.steps, self.stopped, f"{goals.kind} goals, {name}", films, check)

@@ -1,0 +1,64 @@
+"""A world model's actions, which are vectors, in the action space of an environment."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from jepa_wm.dynamics.bounds import ROUNDING, ActionBounds
+from jepa_wm.errors import UserError
+
+Environment = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any]
+
+
+class Actions:
+    """The actions of an environment, or of each of several: numbers as they are, the others as one-hot vectors.
+
+    Args:
+        env: single or vectorised.
+        bounds: what the model knows.
+
+    Raises:
+        UserError: if the environment's actions are others than the model's.
+    """
+
+    def __init__(self, env: Environment, bounds: ActionBounds) -> None:
+        self.space = env.single_action_space if isinstance(env, VectorEnv) else env.action_space
+        self.begins_late = isinstance(env, VectorEnv) and env.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP
+        """Whether an environment that has ended takes a step of no effect to begin anew."""
+        low, high = bounds.low.cpu().numpy(), bounds.high.cpu().numpy()
+        if not _fits(self.space, low, high):
+            raise UserError(
+                f"controller: got an environment with actions {self.space}; expected {len(low)} numbers between "
+                f"{low.tolist()} and {high.tolist()}, or as many choices, as the model was trained on"
+            )
+
+    def of(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors (E, A) as actions of E environments; of what is chosen, the choice with the largest number."""
+        space = self.space
+        if isinstance(space, spaces.Box):
+            inside = np.clip(vectors.reshape(-1, *space.shape), space.low, space.high)
+            return np.asarray(inside, dtype=space.dtype)
+        if isinstance(space, spaces.MultiBinary):
+            return np.asarray(vectors.reshape(-1, *space.shape) > 0.5, dtype=space.dtype)
+        assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+        sizes = space.nvec.ravel() if isinstance(space, spaces.MultiDiscrete) else [vectors.shape[1]]
+        parts: list[np.ndarray] = np.split(vectors, np.cumsum(sizes)[:-1], axis=1)
+        chosen = np.stack([part.argmax(axis=1) for part in parts], axis=1)
+        return np.asarray(chosen.reshape(len(vectors), *(space.shape or ())) + space.start, dtype=space.dtype)
+
+
+def _fits(space: gymnasium.Space[Any], low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether vectors within bounds (A,) are actions of a space."""
+    if isinstance(space, spaces.Box):
+        least, most = space.low.ravel(), space.high.ravel()
+    elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        least, most = np.zeros(spaces.flatdim(space)), np.ones(spaces.flatdim(space))
+    else:
+        return False
+    if len(least) != len(low):
+        return False
+    room = ROUNDING * np.maximum(np.abs(low), np.abs(high)).clip(1)
+    return bool((low >= least - room).all() and (high <= most + room).all())

@@ -1,0 +1,328 @@
+"""A controller as a policy of any gymnasium environment: what it sees, what it does, and where episodes end."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from jepa_wm.contracts import Budget, Cost, Plan
+from jepa_wm.control import Controller
+from jepa_wm.control.expected import Expected
+from jepa_wm.control.match import Match
+from jepa_wm.control.spaces import Actions
+from jepa_wm.control.two_rooms_goals import RoomGoals
+from jepa_wm.dynamics import TransformerDynamics, Trunk
+from jepa_wm.dynamics.bounds import ActionBounds
+from jepa_wm.dynamics.heads import PixelHead
+from jepa_wm.encoders import GridPool, StateFrames, ViT
+from jepa_wm.encoders.frames import PooledFrames
+from jepa_wm.envs import TWO_ROOMS
+from jepa_wm.errors import UserError
+from jepa_wm.goals import Latents, StepsToGo
+from jepa_wm.observations import Observation
+from jepa_wm.planning import CEM
+from jepa_wm.search import Search
+from jepa_wm.world_model import WorldModel
+
+SIZE = 16
+BLACK = np.zeros((3, SIZE, SIZE), np.uint8)
+
+
+def small(low: list[float], high: list[float], skip: int = 2, head: bool = False, felt: int = 0) -> WorldModel:
+    torch.manual_seed(0)
+    encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
+    frames = StateFrames(PooledFrames(), felt, 2) if felt else PooledFrames()
+    width = frames.latent_dim(encoder)
+    dynamics = TransformerDynamics(width, (1, 1), len(low), skip, trunk=Trunk(12, 1, 2))
+    with torch.no_grad():
+        for parameter in dynamics.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    bounds = ActionBounds(len(low), skip)
+    bounds.prepare({"action_mean": low, "action_std": high, "action_bounds": (low, high)})
+    heads = {"looks": PixelHead(width, size=8, width=4)} if head else None
+    return WorldModel(encoder, dynamics, frames=frames, bounds=bounds, heads=heads).eval()
+
+
+def box(**options: bool | int) -> WorldModel:
+    return small([-1.0, -1.0], [1.0, 1.0], **options)  # type: ignore[arg-type]
+
+
+class Told:
+    """A planner that answers what it is told, and keeps where it was to start from and what standing still costs."""
+
+    def __init__(self, answer: list[float]) -> None:
+        self.answer, self.means, self.costs = torch.tensor(answer), list[Tensor](), list[Tensor]()
+        self.seeds = list[int]()
+
+    def plan(
+        self,
+        cost: Cost,
+        mean: Tensor,
+        std: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: torch.Generator,
+        budget: Budget | None = None,
+    ) -> Plan:
+        self.means.append(mean.clone())
+        self.seeds.append(generator.initial_seed())
+        self.costs.append(cost(torch.zeros_like(mean)[:, None])[:, 0])
+        return Plan(self.answer.expand_as(mean).clone(), self.costs[-1], {})
+
+
+class TestSight:
+    def test_the_same_picture_is_the_same_in_any_form(self) -> None:
+        model, random = box(), np.random.default_rng(0)
+        picture, goal = (random.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) for _ in range(2))
+
+        def cost(seen: object, goal: object = goal) -> tuple[float, tuple[int, ...]]:
+            planner = Told([0.0])
+            done = Controller(model, goal, Search(planner, 2)).act(seen)  # type: ignore[arg-type]
+            return float(planner.costs[0][0]), done.shape
+
+        first = np.moveaxis(picture, -1, 0)
+        single = cost(picture)
+        assert single[0] > 0 and single[1] == (2,)
+        assert cost({"pixels": first, "state": np.zeros(2)}) == cost(first) == single
+        assert cost(picture, torch.from_numpy(np.moveaxis(goal, -1, 0))) == single
+        for batch in (picture[None], (picture,), first[None]):
+            assert cost(batch) == (single[0], (1, 2))
+
+    def test_pictures_of_another_size_are_fitted_as_collected_ones_are(self) -> None:
+        smooth = np.linspace(0, 255, 40 * 60 * 3).reshape(40, 60, 3).astype(np.uint8)
+        fitted = np.asarray(ImageOps.fit(Image.fromarray(smooth), (SIZE, SIZE), Image.Resampling.BICUBIC))
+        controller = Controller(box(), smooth, size=SIZE)
+        seen, single = controller.sight.see(smooth)
+        assert single and seen.pixels.shape == (1, 3, SIZE, SIZE)
+        assert np.abs(seen.pixels[0].permute(1, 2, 0).numpy().astype(int) - fitted).max() <= 2
+        assert torch.equal(controller.goal.seen.pixels, seen.pixels)  # type: ignore[attr-defined]
+        controller.goal = StepsToGo(Observation(torch.from_numpy(smooth)), weight=2.0)
+        assert isinstance(controller.goal, StepsToGo) and controller.goal.weight == 2.0
+        assert torch.equal(controller.goal.seen.pixels, seen.pixels)
+
+    @pytest.mark.parametrize("seen", [np.zeros(4), {"state": np.zeros(4)}, None, np.zeros((4, 4, 3))])
+    def test_what_is_no_picture_is_refused(self, seen: object) -> None:
+        with pytest.raises(UserError, match="for what is seen; expected pictures"):
+            Controller(box(), BLACK).act(seen)
+
+    def test_a_state_is_felt_from_the_observation_or_beside_it(self) -> None:
+        model, state = box(felt=3), np.array([1.0, -2.0, 3.0])
+        goal = Observation(torch.from_numpy(BLACK), torch.zeros(3))
+        costs = []
+        for given in (({"pixels": BLACK, "state": state},), (BLACK, None, state), (BLACK[None], None, state[None])):
+            planner = Told([0.0])
+            Controller(model, goal, Search(planner, 2)).act(*given)  # type: ignore[arg-type]
+            costs.append(float(planner.costs[0][0]))
+        assert costs[0] > 0 and costs[0] == costs[1] == costs[2]
+        with pytest.raises(UserError, match="got a state of none; expected 3"):
+            Controller(model, goal, Search(Told([0.0]), 2)).act(BLACK)
+
+    @pytest.mark.parametrize(
+        "goal", [np.stack([BLACK] * 3), ["left", "right", "up"], [], Latents(torch.zeros(3, 1, 6))], ids=str
+    )
+    def test_goals_for_other_environments_are_refused(self, goal: object) -> None:
+        controller = Controller(box(), goal, Search(Told([0.0]), 2))  # type: ignore[arg-type]
+        with pytest.raises(UserError, match="expected 1 or 2, one an environment"):
+            controller.act(np.stack([BLACK, BLACK]))
+
+    def test_as_many_states_and_ends_as_environments(self) -> None:
+        goal, two = Observation(torch.from_numpy(BLACK), torch.zeros(3)), np.stack([BLACK, BLACK])
+        controller = Controller(box(felt=3), goal, Search(Told([0.5]), 2))
+        controller.reset(np.array([True, False]))
+        for state, said in (
+            (np.zeros((3, 3)), r"states \(3, 3\) for 2"),
+            (np.zeros(3), r"\(3,\) for 2"),
+            ("x", "numbers"),
+        ):
+            with pytest.raises(UserError, match=said):
+                controller.act(two, None, state)
+        assert controller.act(two, [False, True], np.zeros((2, 3))).tolist() == [[0, 0], [0.5, 0.5]]  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=r"got active \(1,\); expected \(2,\)"):
+            controller.act(two, np.array([True]), np.zeros((2, 3)))
+        with pytest.raises(UserError, match=r"got ended \(3,\); expected \(2,\)"):
+            controller.reset(np.zeros(3, dtype=bool))
+
+
+class TestActions:
+    @pytest.mark.parametrize(
+        "space",
+        [
+            spaces.Box(-1, 1, (2, 3), np.float32),
+            spaces.Discrete(4, start=-1),
+            spaces.MultiDiscrete([3, 2]),
+            spaces.MultiDiscrete([[3, 2], [2, 4]]),
+            spaces.MultiBinary(3),
+        ],
+        ids=str,
+    )
+    def test_vectors_become_the_actions_that_they_are_made_of(self, space: spaces.Space) -> None:
+        class World(gymnasium.Env):
+            action_space = space
+
+        width = spaces.flatdim(space)
+        bounds = ActionBounds(width, 1)
+        if not isinstance(space, spaces.Box):
+            bounds.low.zero_()
+        space.seed(0)
+        chosen = [space.sample() for _ in range(20)]
+        vectors = np.stack([spaces.flatten(space, action) for action in chosen]).astype(np.float32)
+        done = Actions(World(), bounds).of(vectors)
+        assert all(action in space for action in done)
+        np.testing.assert_array_equal(done, np.stack(chosen))
+        with pytest.raises(UserError, match=f"expected {width + 1} numbers between"):
+            Actions(World(), ActionBounds(width + 1, 1))
+
+    def test_actions_beyond_those_of_the_environment_are_refused(self) -> None:
+        world = gymnasium.make("Pendulum-v1")
+        Controller(small([-2.0], [2.0]), BLACK, env=world)
+        with pytest.raises(UserError, match=r"actions Box.*; expected 1 numbers between \[-3.0\] and \[2.0\]"):
+            Controller(small([-3.0], [2.0]), BLACK, env=world)
+        with pytest.raises(UserError, match=r"actions Text.*; expected"):
+            world.action_space = spaces.Text(3)  # type: ignore[assignment]
+            Controller(small([-2.0], [2.0]), BLACK, env=world)
+
+
+class TestEnvironments:
+    def test_one_environment_alone_does_what_it_does_among_others(self) -> None:
+        model, search = box(), Search(CEM(8, 2, 2), horizon=3)
+        world = gymnasium.make_vec(TWO_ROOMS, 3, vectorization_mode="vector_entry_point", size=SIZE)
+        seen, info = world.reset(seed=4)
+        together = Controller(model, info["goal_pixels"], search, env=world)
+        done = [together.act(seen) for _ in range(3)]
+        assert world.action_space.contains(done[0]) and together.plans == 2
+        assert (together.plan.trace["cost"].diff(dim=0) <= 0).all()  # type: ignore[union-attr]
+        for number in range(3):
+            single = gymnasium.make(TWO_ROOMS, size=SIZE)
+            observation, info = single.reset(seed=4 + number)
+            alone = Controller(model, info["goal_pixels"], search, env=single)
+            for before in done:
+                action = alone.act(observation)
+                assert single.action_space.contains(action)
+                np.testing.assert_allclose(action, before[number], atol=1e-3)
+
+    @pytest.mark.parametrize("vectorised", [False, True])
+    def test_discrete_actions_of_what_is_rendered(self, vectorised: bool) -> None:
+        model = small([0.0, 0.0], [1.0, 1.0])
+        options = {"render_mode": "rgb_array"}
+        world = (
+            gymnasium.make_vec("CartPole-v1", 2, **options) if vectorised else gymnasium.make("CartPole-v1", **options)
+        )
+        world.reset(seed=0)
+        goal = world.render()
+        for answer, chosen in (([0.2, 0.7], 1), ([0.7, 0.2], 0)):
+            controller = Controller(model, goal, Search(Told(answer), 2), env=world, size=SIZE)
+            action = controller.act(world.render())
+            assert world.action_space.contains(action if vectorised else action.item())
+            assert (action == chosen).all()
+            world.step(action if vectorised else action.item())
+
+
+class TestEpisodes:
+    def run(self, late: bool) -> tuple[Controller, Told]:
+        """Two environments in the middle of their plans; the first one has just ended."""
+        mode = AutoresetMode.NEXT_STEP if late else AutoresetMode.SAME_STEP
+        world = gymnasium.make_vec(
+            TWO_ROOMS, 2, vectorization_mode="vector_entry_point", size=SIZE, autoreset_mode=mode
+        )
+        planner = Told([0.5])
+        controller = Controller(box(skip=2), BLACK, Search(planner, 4, replan=2), env=world)
+        for _ in range(3):
+            controller.act(np.stack([BLACK, BLACK]))
+        controller.reset(np.array([True, False]))
+        return controller, planner
+
+    def test_what_began_anew_is_planned_at_once_from_the_middle_and_the_other_goes_on(self) -> None:
+        controller, planner = self.run(late=False)
+        seen = np.stack([BLACK + 90, BLACK])
+        controller.act(seen)
+        assert controller.planned.tolist() == [True, False] and controller.block.tolist() == [0, 1]
+        assert planner.means[1].shape == (1, 4, 2) and planner.means[1].abs().max() == 0
+        controller.act(seen)
+        assert controller.planned.tolist() == [False, True]
+        assert planner.means[2][0, :, 0].tolist() == [0.5, 0.5, 0.0, 0.0]
+        controller.reset()
+        controller.act(seen)
+        assert planner.means[3].shape == (2, 4, 2) and planner.means[3].abs().max() == 0
+
+    def test_where_an_end_takes_a_step_the_last_picture_of_an_episode_is_not_planned_from(self) -> None:
+        controller, planner = self.run(late=True)
+        controller.act(np.stack([BLACK + 200, BLACK]))
+        assert not controller.planned.any()
+        controller.act(np.stack([BLACK + 90, BLACK]))
+        assert controller.planned.all() and planner.means[1][0].abs().max() == 0
+        assert planner.means[1][1, :, 0].tolist() == [0.5, 0.5, 0.0, 0.0]
+        fresh = Told([0.5])
+        Controller(controller.model, BLACK, Search(fresh, 4, replan=2)).act(BLACK + 90)
+        assert planner.costs[1][0].item() == pytest.approx(fresh.costs[0].item(), rel=1e-2)
+        # The next plans are due together again.
+        for _ in range(4):
+            controller.act(np.stack([BLACK, BLACK]))
+        assert planner.means[2].shape == (2, 4, 2)
+
+    def test_each_search_draws_anew(self) -> None:
+        planner = Told([0.0])
+        controller = Controller(box(skip=2), BLACK, Search(planner, 2), seed=40)
+        for _ in range(5):
+            controller.act(BLACK)
+        assert planner.seeds == [40, 41, 42]
+
+    def test_a_new_goal_counts_from_the_next_plan_on(self) -> None:
+        planner = Told([0.0])
+        controller = Controller(box(), BLACK, Search(planner, 2))
+        controller.act(BLACK)
+        controller.goal = BLACK + 255
+        controller.reset()
+        controller.act(BLACK)
+        assert planner.costs[0] != planner.costs[1]
+
+
+def test_what_is_expected_is_what_the_last_plan_imagined_for_the_end_of_the_block() -> None:
+    model, random = box(head=True), np.random.default_rng(0)
+    head = model.heads["looks"]
+    frames = random.integers(0, 256, (3, 11, 3, SIZE, SIZE), dtype=np.uint8)
+    states = np.zeros((3, 11, 2), np.float32)
+    expected = Expected(Controller(model, BLACK, Search(CEM(8, 2, 1), 3, replan=2)))
+
+    def shown(latents: Tensor) -> np.ndarray:
+        told = torch.nn.functional.interpolate(head(latents), (SIZE, SIZE), mode="bilinear", antialias=True)
+        return told.mul(255).round().byte().numpy()
+
+    plans = []
+    for step in range(8):
+        expected.act(frames[:, step], np.ones(3, dtype=bool))
+        plans.append(expected.controller.plan.actions)  # type: ignore[union-attr]
+    drawn = expected.pictures(frames[:2], states)
+    assert drawn is not None and drawn.shape == (2, 11, 3, SIZE, SIZE)
+    with torch.no_grad():
+        np.testing.assert_array_equal(
+            drawn[:, 0], shown(model.latents_of(Observation(torch.from_numpy(frames[:2, 0]))))
+        )
+        for step in range(8):
+            made = step - step % 4
+            blocks = plans[made][:2].repeat(1, 1, 2)
+            imagined = model.imagine(torch.from_numpy(frames[:2, made]), blocks).latents[:, step % 4 // 2]
+            np.testing.assert_array_equal(drawn[:, step + 1], shown(imagined))
+    assert len({drawn[:, step].tobytes() for step in range(11)}) == 5
+    assert (drawn[:, 8:] == drawn[:, 8:9]).all()
+    assert expected.pictures(frames[:0], states).shape == (0, 11, 3, SIZE, SIZE)  # type: ignore[union-attr]
+    plain = Expected(Controller(box(), BLACK, Search(CEM(8, 2, 1), 3)))
+    plain.act(frames[:, 0], np.ones(3, dtype=bool))
+    assert plain.pictures(frames[:2], states) is None
+
+
+def test_films_hold_what_was_imagined_in_every_batch() -> None:
+    model, search, goals = box(head=True), Search(CEM(8, 2, 1), 3), RoomGoals.sample(4, {}, seed=0)
+    apart, together = (
+        Match(goals, SIZE, steps=5, parallel=parallel).planned(
+            "cem", lambda goals, world: Controller(model, goals.wanted(world), search), films=3
+        )
+        for parallel in (2, None)
+    )
+    assert len(apart.imagined) == len(together.imagined) == 3
+    assert apart.imagined[0].shape == apart.outcome.frames[0].shape
+    for one, other in zip(apart.imagined, together.imagined, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 4
