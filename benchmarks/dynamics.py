@@ -9,7 +9,6 @@ of the peer's seconds in float32 over ours. The last two figures need no peer. T
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,10 +16,12 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.sides import Side
 from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
 from jepa_wm.allocator import keep_freed_memory
 from jepa_wm.dynamics import LeWMDynamics, TransformerDynamics, Trunk, rollout
 from jepa_wm.encoders import Learned, ProjectedPool, vit
+from jepa_wm.encoders.linear import packed
 from jepa_wm.objectives import Forecasting, Rollout
 from jepa_wm.objectives.terms import GaussianLatents
 from jepa_wm.optim import adamw
@@ -53,7 +54,8 @@ def train_step(precision: str) -> Callable[[], None]:
 def rollout_step(precision: str) -> Callable[[], None]:
     """A function that encodes a frame and rolls out the candidates, by a cached transformer of LeWM's size.
 
-    As `WorldModel.plan` does, the frame is encoded in float32: to bring the weights to bfloat16 for it takes longer.
+    As `WorldModel.plan` does, the frame is encoded in float32: to bring the weights to bfloat16 takes longer; and
+    weights are packed once for all rollouts, as they are for all rounds of a search.
     """
     encoder = vit("tiny", 16, positions=Learned((1, 4, 4)), prefix=1, pooling=ProjectedPool()).eval()
     made = TransformerDynamics(192, trunk=Trunk(192, 6, 16, 64, 2048, 0.1), window=3).eval()
@@ -68,36 +70,17 @@ def rollout_step(precision: str) -> Callable[[], None]:
     return step
 
 
-class Side:
-    """One side in a process of its own, which does what it is asked and answers with the seconds."""
-
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.parameters = int(self._read())
-
-    def __call__(self, what: str) -> float:
-        """Seconds of one `train` or `rollout`."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(what + "\n")
-        self.process.stdin.flush()
-        return float(self._read())
-
-    def _read(self) -> str:
-        assert self.process.stdout is not None
-        # The peer's libraries print what they like.
-        return next(line for line in self.process.stdout if line.startswith("="))[1:]
-
-
 def serve(precision: str) -> None:
     """What our `Side` does."""
     torch.set_num_threads(2)
     keep_freed_memory()
     work = {"train": train_step(precision), "rollout": rollout_step(precision)}
     print("=0", flush=True)
-    for line in sys.stdin:
-        start = time.perf_counter()
-        work[line.strip()]()
-        print(f"={time.perf_counter() - start}", flush=True)
+    with packed():
+        for line in sys.stdin:
+            start = time.perf_counter()
+            work[line.strip()]()
+            print(f"={time.perf_counter() - start}", flush=True)
 
 
 def beside(peer: str) -> dict[str, dict[str, float]]:
@@ -115,10 +98,10 @@ def beside(peer: str) -> dict[str, dict[str, float]]:
         taken: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(rounds + 2):
             for name, side in sides.items():
-                taken[name].append(side(what))
+                taken[name].append(float(side(what)))
         for name, seconds in taken.items():
             found.setdefault(name, {})[what] = statistics.median(seconds[2:])
-            sides[name].process.kill()
+            sides[name].end()
     return found
 
 

@@ -10,7 +10,7 @@ from jepa_wm.files import read_json
 from jepa_wm.manifest import read_manifest
 
 STAGES = ("collect", "pretrain", "forecast", "plan", "probe")
-CONTROLS = ("random", "noop", "expert", "replay")
+CONTROLS = ("random", "noop", "expert", "replay", "cloned")
 TRAINED = ("pretrain", "forecast")
 
 Row = dict[str, Any]

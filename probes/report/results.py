@@ -12,6 +12,7 @@ CONTROLS = {
     "replay": "recorded actions",
     "random": "random",
     "noop": "no action",
+    "cloned": "behaviour cloning, without a search",
 }
 METRICS = {
     "position_r2": "position, R²",
@@ -87,9 +88,11 @@ def planning(runs: Runs) -> Markup:
     if not runs.planning:
         return section("Planning", missing("plan/results.jsonl"))
     rows = [_planning_row(row) for row in sorted(runs.planning, key=_planning_order)]
-    header = ("goal", "policy", "", "reached", "95 % interval", "at the last step", "episodes", "left out", "s / plan")
+    rates = ("reached", "95 % interval", "at any step", "at the last step")
+    header = ("goal", "policy", "", *rates, "episodes", "sources", "left out", "s / plan")
     text = [
-        "Held-out starts and goals; intervals are Wilson's.",
+        "Held-out starts and goals; intervals are Wilson's, wider where episodes share a source, a recorded episode.",
+        "Where an episode ends with its goal there is no figure for the last step.",
         *(said for goal, said in GOALS.items() if runs.planned(goal)),
         "Starts that are solved already are left out. One plan is for all episodes at once.",
     ]
@@ -103,8 +106,10 @@ def _planning_row(row: Row) -> Sequence[object]:
         bar(row["success"], row.get("ci95")),
         percent(row["success"]),
         interval(row.get("ci95"), percent),
+        percent(row.get("success_any")),
         percent(row.get("success_last")),
         count(row.get("episodes")),
+        count(row.get("sources")),
         count(row.get("excluded")),
         number(row.get("seconds_per_plan")),
     )
@@ -124,7 +129,11 @@ def films(runs: Runs) -> Markup:
     absent = [missing(f"plan/films/{path.name}") for path, _ in found if not path.is_file()]
     if not found:
         absent = [missing("plan/films/index.json")]
-    return section("Planned episodes", element("div", *shown, class_="films"), *absent)
+    text = (
+        "From left to right: what happened; what the plan in use had imagined for the end of its block of actions, "
+        "where the model draws pictures; and the goal, where it is one."
+    )
+    return section("Planned episodes", element("div", *shown, class_="films"), *absent, note(text))
 
 
 def _film(path: Any, row: Row) -> Markup:

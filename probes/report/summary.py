@@ -43,7 +43,8 @@ def summarise(runs: Runs) -> dict[str, Any]:
 
 def _planning(runs: Runs, goal: str) -> Row:
     planned = runs.planned(goal)
-    names = ("success", "success_last", "ci95", "episodes", "excluded", "seconds_per_plan")
+    rates = ("success", "success_any", "success_last", "ci95")
+    names = (*rates, "episodes", "sources", "excluded", "seconds_per_plan")
     return {
         **{name: _get(planned, name) for name in names},
         **{policy: _get(runs.policy(goal, policy), "success") for policy in CONTROLS},

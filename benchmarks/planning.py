@@ -1,0 +1,184 @@
+"""What a plan costs, beside stable-worldmodel's: `python -m benchmarks.planning --peer PEER/bin/python`.
+
+`--peer` names the Python of an environment with stable-worldmodel (`pip install 'stable-worldmodel[all]'`). A plan is
+LeWM's: CEM with 300 samples, 30 elites and 30 iterations over 5 blocks of 5 actions of 2 numbers, for one environment.
+Both sides have the same weights, the peer's random ones, and plan from the same pictures to the same goals, by turns,
+each in a process of its own; times are medians over goals, ratios the peer's seconds in float32 over ours. The
+`cem_cost_ratio` is of the plans' costs, ours over the peer's, mean over goals and the worse of our two precisions;
+one judge, the model in float32, says what both cost. The rest needs no peer. The last line is JSON.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.sides import Side
+from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
+from jepa_wm import load_world_model
+from jepa_wm.allocator import keep_freed_memory
+from jepa_wm.dynamics import LeWMDynamics
+from jepa_wm.dynamics.proposal import Proposal
+from jepa_wm.encoders import Learned, ProjectedPool, vit
+from jepa_wm.encoders.linear import packed
+from jepa_wm.observations import Observation
+from jepa_wm.planning import CEM, Amortised
+from jepa_wm.planning.costs import Distance
+from jepa_wm.precision import mixed
+from jepa_wm.search import Search
+from jepa_wm.world_model import WorldModel
+
+PEER = Path(__file__).parent / "peers" / "swm_cem.py"
+SIZE, HORIZON, ENVIRONMENTS, FAR = 64, 5, 50, 100.0
+ASKED = {
+    "cem_fp32": "at least 2",
+    "cem_bf16": "at least 6",
+    "cem_cost_ratio": "at most 1",
+    "batch50_vs_50": "at most 1",
+    "amortised_vs_cem": "at least 100",
+}
+LEWM = Search(CEM(300, 30, 30, momentum=0.0, min_std=1e-3), HORIZON, HORIZON, hold=False, distance=Distance(final=1.0))
+SMALL = Search(CEM(64, 10, 3), HORIZON, HORIZON, hold=False)
+"""What is planned fifty times over."""
+
+
+def pictures(seed: int) -> tuple[Tensor, Tensor]:
+    """What is seen and what is to be seen, uint8 (1, C, H, W): those that the peer makes of the seed."""
+    made = (torch.Generator().manual_seed(2 * seed + i) for i in range(2))
+    seen, goal = (torch.randint(0, 256, (1, 3, SIZE, SIZE), dtype=torch.uint8, generator=source) for source in made)
+    return seen, goal
+
+
+@torch.no_grad()
+def searched(model: WorldModel, seed: int, half: bool) -> Tensor:
+    """A plan (K, A) to a seed's goal, as `WorldModel.plan` makes it, but in either precision and as wide as the peer's.
+
+    The peer begins one standard deviation wide and has no bounds; ours are out of the way.
+    """
+    seen, goal = pictures(seed)
+    cost = model.action_cost(model.latents_of(Observation(seen)), goal, LEWM)
+    mean = torch.zeros(1, HORIZON, model.dynamics.frame_skip * model.dynamics.action_dim)
+    far = torch.full(mean.shape[2:], FAR)
+    with mixed("cpu") if half else nullcontext(), packed():
+        generator = torch.Generator().manual_seed(seed)
+        return LEWM.planner.plan(cost, mean, torch.ones_like(mean), -far, far, generator).actions[0]
+
+
+@torch.no_grad()
+def judged(model: WorldModel, seed: int, actions: list[list[float]]) -> float:
+    """What a plan costs, by the model in float32."""
+    seen, goal = pictures(seed)
+    cost = model.action_cost(model.latents_of(Observation(seen)), goal, LEWM)
+    return float(cost(torch.tensor(actions)[None, None]))
+
+
+def serve(precision: str, folder: str) -> None:
+    """What our `Side` does."""
+    torch.set_num_threads(2)
+    keep_freed_memory()
+    model = load_world_model(folder, size=SIZE)
+    print("=ready", flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        actions = searched(model, int(line), precision == "bf16")
+        print("=" + json.dumps([time.perf_counter() - start, actions.tolist()]), flush=True)
+
+
+def beside(peer: str, seeds: int, folder: str) -> dict[str, dict[str, float]]:
+    """Median seconds and mean final cost of each side."""
+    sides = {"peer fp32": Side([peer, str(PEER), folder])}
+    for precision in ("fp32", "bf16"):
+        command = [sys.executable, "-m", "benchmarks.planning", "--serve", precision, "--folder", folder]
+        sides[f"ours {precision}"] = Side(command)
+    judge, taken, costs = load_world_model(folder, size=SIZE), dict[str, list[float]](), dict[str, list[float]]()
+    for seed in range(seeds):
+        for name, side in sides.items():
+            seconds, actions = json.loads(side(str(seed)))
+            taken.setdefault(name, []).append(seconds)
+            costs.setdefault(name, []).append(judged(judge, seed, actions))
+    for side in sides.values():
+        side.end()
+    return {name: {"seconds": statistics.median(taken[name]), "cost": statistics.fmean(costs[name])} for name in sides}
+
+
+def lewm() -> WorldModel:
+    """LeWM with a proposal, not trained."""
+    encoder = vit("tiny", 16, positions=Learned((1, 4, 4)), prefix=1, pooling=ProjectedPool())
+    dynamics = LeWMDynamics()
+    return WorldModel(encoder, dynamics, proposal=Proposal(dynamics.latent_dim))
+
+
+def together(model: WorldModel) -> dict[str, float]:
+    """Seconds of a small plan of one environment, and of fifty at once, by turns."""
+    pixels, goal = (torch.randint(0, 256, (ENVIRONMENTS, 3, SIZE, SIZE), dtype=torch.uint8) for _ in range(2))
+    taken: dict[int, list[float]] = {1: [], ENVIRONMENTS: []}
+    for _ in range(4):
+        for count, repeats in ((1, 5), (ENVIRONMENTS, 1)):
+            work = [timed(partial(model.plan, pixels[:count], goal[:count], SMALL)) for _ in range(repeats)]
+            taken[count].append(statistics.median(work))
+    return {str(count): statistics.median(seconds[1:]) for count, seconds in taken.items()}
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds of it."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def amortised(model: WorldModel) -> float:
+    """Seconds of a plan without a search: both pictures encoded, actions proposed block by block, and judged once."""
+    search = Search(Amortised(), HORIZON, HORIZON, hold=False)
+    return statistics.median(timed(partial(model.plan, *pictures(0), search)) for _ in range(20))
+
+
+def main() -> None:
+    """Measure, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", help="Python of an environment with stable-worldmodel")
+    parser.add_argument("--seeds", type=int, default=5, help="goals that both sides plan to")
+    parser.add_argument("--serve", choices=("fp32", "bf16"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        return serve(arguments.serve, arguments.folder)
+    torch.set_num_threads(2)
+    keep_freed_memory()
+    figures: dict[str, float] = {}
+    tables = []
+    if arguments.peer:
+        with tempfile.TemporaryDirectory() as folder:
+            found = beside(arguments.peer, arguments.seeds, folder)
+        peer, single, half = found.values()
+        figures = {f"cem_{name}": peer["seconds"] / one["seconds"] for name, one in (("fp32", single), ("bf16", half))}
+        figures["cem_cost_ratio"] = max(single["cost"], half["cost"]) / peer["cost"]
+        rows = {
+            name: {"seconds a plan": f"{one['seconds']:.2f}", "final cost": f"{one['cost']:.4f}"}
+            for name, one in found.items()
+        }
+        tables.append(markdown("side", rows))
+    model = lewm().eval()
+    batch = together(model)
+    figures["batch50_vs_50"] = batch[str(ENVIRONMENTS)] / (ENVIRONMENTS * batch["1"])
+    tables.append(markdown("environments", {name: {"seconds a plan": f"{s:.2f}"} for name, s in batch.items()}))
+    search, proposed = timed(lambda: searched(model, 0, half=True)), amortised(model)
+    figures["amortised_vs_cem"] = search / proposed
+    rows = {"CEM": {"ms a plan": f"{1e3 * search:.0f}"}, "amortised": {"ms a plan": f"{1e3 * proposed:.1f}"}}
+    tables.append(markdown("planner", rows))
+    asked = {name: {"measured": f"{value:.3f}", "asked": ASKED[name]} for name, value in figures.items()}
+    replace_section(BENCHMARKS, "planning", "\n\n".join([markdown("figure", asked), *tables, machine()]))
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""How often plans succeed after how much training: `python -m benchmarks.success`, after these demos or some of them.
+
+    jepa-wm demo                                              # the two rooms
+    jepa-wm demo --preset doors --out runs/doors              # with a door anywhere
+    jepa-wm demo --preset push_t --out runs/push_t            # Push-T
+
+Reads what `plan` of these demos counted, and plays the image goals of each again with the models that training left
+behind on its way: success over minutes of training, beside the random floor. Writes a section of docs/results.md; the
+last line is JSON.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tables import RESULTS, machine, markdown, replace_section
+from jepa_wm.checkpoint import build
+from jepa_wm.control.controller import Controller
+from jepa_wm.control.goal_kinds import read_goals
+from jepa_wm.control.match import Match
+from jepa_wm.control.results import RESULTS as ROWS
+from jepa_wm.files import read_json, write_json
+from jepa_wm.manifest import read_manifest
+from jepa_wm.world_model import WorldModel
+
+DEMOS = {"two rooms": "runs/demo", "two rooms, door anywhere": "runs/doors", "Push-T": "runs/push_t"}
+PLANNED, TOPS = "cem", ("expert", "replay")
+
+
+def minutes(demo: Path) -> tuple[float, float]:
+    """Of the pretraining, and of the forecasting behind it."""
+    first, then = (read_manifest(demo / stage, stage)["seconds"] / 60 for stage in ("pretrain", "forecast"))
+    return first, then
+
+
+def rows_of(demo: Path) -> dict[str, dict[str, Any]]:
+    """The success of each kind of goal, as its demo counted it."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in map(json.loads, (demo / "plan" / ROWS).read_text().splitlines()):
+        found.setdefault(line["goal"], {})[line["policy"]] = line
+    return {goal: row_of(each, sum(minutes(demo))) for goal, each in found.items()}
+
+
+def row_of(policies: dict[str, dict[str, Any]], trained: float) -> dict[str, Any]:
+    """A table's row: what was planned, beside floors and ceiling."""
+    rates = {name: f"{row['success']:.0%}" for name, row in policies.items()}
+    return {
+        "success": told(policies[PLANNED]),
+        "random": rates["random"],
+        "no-op": rates["noop"],
+        "expert or replay": "".join(rate for name, rate in rates.items() if name in TOPS),
+        "episodes": policies[PLANNED]["episodes"],
+        "minutes of training": f"{trained:.0f}",
+    }
+
+
+def told(row: dict[str, Any]) -> str:
+    """A success with its interval."""
+    low, high = row["ci95"]
+    return f"{row['success']:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def curve(demo: Path) -> dict[str, str]:
+    """The success towards the demo's image goals over minutes of training, by the snapshots of the forecasting."""
+    folders = sorted((demo / "forecast" / "checkpoints").glob("step-*"))
+    last, (before, length) = int(folders[-1].name[5:]), minutes(demo)
+    found = {}
+    for folder in folders:
+        cache = demo / "success" / f"{folder.name}.json"
+        if not cache.is_file():
+            cache.parent.mkdir(exist_ok=True)
+            write_json(cache, played(demo, WorldModel.from_pretrained(folder)))
+        found[f"{before + length * int(folder.name[5:]) / last:.1f} min"] = told(read_json(cache))
+    return found
+
+
+def played(demo: Path, model: WorldModel) -> dict[str, Any]:
+    """The row of a model towards the demo's image goals, by the demo's search."""
+    config = read_manifest(demo / "plan", "plan")["config"]
+    search, settings = build(config["search"]), read_manifest(demo / "collect", "collect")["config"]
+    goals = read_goals(str(demo / "plan"), settings["environment"], "image")
+    match = Match(goals, settings["size"], config["steps"], config["check"], config["stop"], config["parallel"])
+    planned = match.planned(PLANNED, lambda drawn, world: Controller(model, drawn.wanted(world), search), 0)
+    return match.rows(PLANNED, planned.outcome)[0]
+
+
+def main() -> None:
+    """Read, play, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows_only", action="store_true", help="play nothing again: no success over training")
+    arguments = parser.parse_args()
+    demos = {name: Path(folder) for name, folder in DEMOS.items() if (Path(folder) / "plan" / ROWS).is_file()}
+    rows = {f"{name}, {goal}": row for name, demo in demos.items() for goal, row in rows_of(demo).items()}
+    curves = {} if arguments.rows_only else {name: curve(demo) for name, demo in demos.items()}
+    lines = [f"- {name}: {', '.join(f'{at} {rate}' for at, rate in each.items())}" for name, each in curves.items()]
+    text = ["Image goals over minutes of training, the first without any forecasting:", "", *lines, ""] if lines else []
+    replace_section(RESULTS, "success", "\n".join([markdown("goals", rows), "", *text, machine()]))
+    print(json.dumps({"rows": rows, "curves": curves}))
+
+
+if __name__ == "__main__":
+    main()
