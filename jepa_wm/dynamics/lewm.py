@@ -71,9 +71,10 @@ class LeWMDynamics(WindowDynamics):
         """The latents (B, K, N, D) after each of the actions (B, K, A).
 
         Until the window is full each frame keeps its place in it, and is read once. The actions are known, and so is
-        how they shift and scale the blocks: that is found once, too.
+        how they shift and scale the blocks: that is found once, too. Training drops out of every frame of a window, and
+        its batch norm counts them all: there nothing is kept.
         """
-        if cut:
+        if cut or self.training:
             return super().future(state, actions, cut)
         condition = F.silu(self.actions(torch.cat([state.actions, actions], dim=1)))
         blocks: list[Any] = list(self.blocks)

@@ -1,5 +1,7 @@
 """The forms of dynamics beside the cached transformer: what each computes, by brute force."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
@@ -62,6 +64,23 @@ def test_a_rollout_is_what_reading_the_window_anew_at_every_step_gives(frames: i
     torch.testing.assert_close(*(slope for (slope,) in slopes))
     forced = model(latents, torch.cat([actions, ahead[:, :1]], dim=1))
     torch.testing.assert_close(forced[:, frames - 1 : frames + 4], latents[:, frames:])
+
+
+@torch.no_grad()
+def test_a_rollout_in_training_is_what_single_steps_are() -> None:
+    torch.manual_seed(0)
+    model = lively(LeWMDynamics(8, 2, 3, depth=2, heads=2, head_dim=4, hidden=16, window=3, dropout=0.3)).train()
+    seen, context, actions = torch.randn(4, 2, 1, 8), torch.randn(4, 1, 6), torch.randn(4, 5, 6)
+    twin = deepcopy(model)
+    torch.manual_seed(1)
+    found = rollout(model, seen, context, actions)
+    torch.manual_seed(1)
+    state = twin.start(seen, context)
+    for time, action in enumerate(actions.unbind(dim=1)):
+        state = twin.step(state, action)
+        torch.testing.assert_close(found[:, time], twin.latent(state))
+    for one, other in zip(model.buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("form", [RecurrentDynamics, MLPDynamics])
