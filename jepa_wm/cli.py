@@ -80,6 +80,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _verb(argv: list[str]) -> tuple[str, list[str]]:
     """The verb, one word or two, and its arguments; a group of verbs alone asks for help."""
+    if argv[0] in VERBS and " ".join(argv[:2]) not in VERBS:
+        return argv[0], argv[1:]
     if any(verb.startswith(f"{argv[0]} ") for verb in VERBS):
         return ("--help", []) if argv[1:] in ([], ["-h"], ["--help"]) else (f"{argv[0]} {argv[1]}", argv[2:])
     return argv[0], argv[1:]

@@ -6,7 +6,7 @@ from torch import Tensor
 from jepa_wm.contracts import Score
 from jepa_wm.errors import UserError
 from jepa_wm.statistics import wilson
-from probes.knn import neighbours
+from probes.neighbours import neighbours
 
 
 def recall_at_k(queries: Tensor, gallery: Tensor, relevant: Tensor, k: int = 1) -> Score:

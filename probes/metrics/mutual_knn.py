@@ -5,7 +5,7 @@ from torch import Tensor
 
 from jepa_wm.contracts import Score
 from probes.checks import check_pair
-from probes.knn import neighbours
+from probes.neighbours import neighbours
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
 

@@ -4,7 +4,8 @@ from torch.nn import functional as F
 
 from jepa_wm.errors import UserError
 from jepa_wm.statistics import wilson
-from probes.knn import knn_classify, knn_regress, neighbours
+from probes.knn import knn_classify, knn_regress
+from probes.neighbours import neighbours
 
 
 def test_neighbours_are_brute_force():

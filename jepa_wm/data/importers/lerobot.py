@@ -138,10 +138,8 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=2)
 def _table(path: Path, without: str = " ") -> dict[str, np.ndarray]:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError("Parquet needs pyarrow: pip install 'jepa_wm[import]'") from error
+    import pyarrow.parquet
+
     try:
         file = pyarrow.parquet.ParquetFile(path)
         names = [name for name in file.schema_arrow.names if not name.startswith(without)]

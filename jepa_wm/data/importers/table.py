@@ -100,10 +100,8 @@ class _Csv:
 
 class _Parquet:
     def __init__(self, path: str) -> None:
-        try:
-            import pyarrow.parquet
-        except ImportError as error:
-            raise UserError("Parquet needs pyarrow: pip install 'jepa_wm[import]'") from error
+        import pyarrow.parquet
+
         self._path, self._broken = path, (OSError, pyarrow.ArrowException)
         try:
             self._file = pyarrow.parquet.ParquetFile(path)
