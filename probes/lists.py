@@ -12,6 +12,7 @@ from torch import Tensor
 from probes.neighbours import neighbours
 
 BLOCKS = 20
+SUBSAMPLES = 30
 DRAWS = 4096
 
 
@@ -53,30 +54,32 @@ def survivors(lists: Tensor, kept: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return left.gather(1, columns), columns
 
 
-def jackknife(value: float, n: int, of_kept: Callable[[Tensor], float]) -> tuple[float, float]:
-    """Value +- 1.96 standard errors over blocks of consecutive rows left out, within [0, 1].
+def subsample(value: float, n: int, of_kept: Callable[[Tensor], float]) -> tuple[float, float]:
+    """Value +- 1.96 standard errors over random three quarters of the rows, within [0, 1].
 
     A row that is left out is neither query nor neighbour, and the next nearest takes its place: no row is
-    there twice, as in a bootstrap, where copies would be each other's neighbours.
+    there twice, as in a bootstrap, where copies would be each other's neighbours. Rows go by blocks of
+    consecutive ones. Leaving out one block at a time, as a jackknife does, gave errors of 1.4 to 3.3 times the
+    true ones, since lists jump when a row leaves; with five of 20 it is 1.1 to 2.1 times, never less.
 
     Args:
         value: of all rows.
         n: rows; keep those of an episode together.
         of_kept: the value of kept rows, bool (n,).
     """
-    left_out = []
-    for block in torch.arange(n).tensor_split(min(BLOCKS, n)):
-        kept = torch.ones(n, dtype=torch.bool)
-        kept[block] = False
-        left_out.append(of_kept(kept))
-    values = torch.tensor(left_out, dtype=torch.float64)
-    error = 1.96 * ((len(values) - 1) * values.var(correction=0)).sqrt().item()
+    generator = torch.Generator().manual_seed(0)
+    block = torch.arange(n) * min(BLOCKS, n) // n
+    count = int(block[-1]) + 1
+    left_out = max(1, count // 4)
+    draws = [torch.randperm(count, generator=generator)[block] >= left_out for _ in range(SUBSAMPLES)]
+    spread = torch.tensor([of_kept(kept) for kept in draws], dtype=torch.float64).std().item()
+    error = 1.96 * spread * ((count - left_out) / left_out) ** 0.5
     return max(0.0, value - error), min(1.0, value + error)
 
 
-def jackknife_of_lists(compare: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor, k: int) -> tuple[float, float]:
-    """`jackknife` of a comparison of the first k of lists a and b (n, l), l above k."""
-    return jackknife(
+def subsample_lists(compare: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor, k: int) -> tuple[float, float]:
+    """`subsample` of a comparison of the first k of lists a and b (n, l), l above k."""
+    return subsample(
         compare(a[:, :k], b[:, :k]),
         len(a),
         lambda kept: compare(survivors(a, kept, k)[0], survivors(b, kept, k)[0]),

@@ -8,7 +8,7 @@ from torch import Tensor
 from jepa_wm.contracts import Score
 from jepa_wm.errors import UserError
 from probes.checks import check_pair, check_rows
-from probes.lists import jackknife, overlap, relabel, survivors
+from probes.lists import overlap, relabel, subsample, survivors
 from probes.neighbours import check_k, check_varied, drop_self, search
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
@@ -27,7 +27,7 @@ class Layer(NamedTuple):
 def cknna(x: Tensor, y: Tensor, k: int = 10) -> Score:
     """CKA of the cosines, unbiased, with all of them taken as 0 but those of neighbours that x and y share.
 
-    The null is the exact mean over permutations, the interval a jackknife over blocks of rows.
+    The null is the exact mean over permutations, the interval over subsamples of rows (`subsample`).
 
     Args:
         x, y: the same n samples, (n, dx) and (n, dy), n at least 4.
@@ -46,7 +46,7 @@ def cknna(x: Tensor, y: Tensor, k: int = 10) -> Score:
     whole = [_search(z, longer) for z in (x, y)]
     a, b = (_layer(index[:, :k], cosine[:, :k]) for index, cosine in whole)
     value = compare(a, b)
-    interval = jackknife(value, len(x), lambda kept: compare(*(_kept(*layer, kept, k) for layer in whole)))
+    interval = subsample(value, len(x), lambda kept: compare(*(_kept(*layer, kept, k) for layer in whole)))
     return Score(value, null(a, b), interval, len(x))
 
 

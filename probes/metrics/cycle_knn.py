@@ -5,7 +5,7 @@ from torch import Tensor
 
 from jepa_wm.contracts import Score
 from probes.checks import check_pair
-from probes.lists import jackknife_of_lists, long_lists, relabel
+from probes.lists import long_lists, relabel, subsample_lists
 from probes.neighbours import neighbours
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
@@ -17,7 +17,8 @@ def cycle_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
 
     It saturates: any of k ways back will do, so it is near 1 long before the lists agree. Nor is it 1 on
     identical input where a row is nobody's neighbour. The null is exact: a row that is in r lists of x is missed
-    by k random ones with probability C(n - 1 - r, k) / C(n - 1, k). The interval is a jackknife over blocks of rows.
+    by k random ones with probability C(n - 1 - r, k) / C(n - 1, k). The interval is over subsamples of rows
+    (`subsample`).
 
     Args:
         x, y: the same n samples, (n, dx) and (n, dy).
@@ -31,7 +32,7 @@ def cycle_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
     check_pair(x, y)
     of_x, of_y = long_lists(x, k), long_lists(y, k)
     value = compare(of_x[:, :k], of_y[:, :k])
-    return Score(value, _null(of_x[:, :k]), jackknife_of_lists(compare, of_x, of_y, k), len(x))
+    return Score(value, _null(of_x[:, :k]), subsample_lists(compare, of_x, of_y, k), len(x))
 
 
 def prepare(x: Tensor, k: int = 10) -> Tensor:

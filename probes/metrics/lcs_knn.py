@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jepa_wm.contracts import Score
 from probes.checks import check_pair
-from probes.lists import expected, jackknife_of_lists, long_lists, relabel
+from probes.lists import expected, long_lists, relabel, subsample_lists
 from probes.neighbours import neighbours
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
@@ -18,7 +18,7 @@ def lcs_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
     """Mean length of the longest common subsequence of the lists of k neighbours by cosine, divided by k.
 
     The null is the mean over permutations: to a row of x every list is as likely in y (`expected`). The interval
-    is a jackknife over blocks of rows.
+    is over subsamples of rows (`subsample`).
 
     Args:
         x, y: the same n samples, (n, dx) and (n, dy).
@@ -33,7 +33,7 @@ def lcs_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
     check_pair(x, y)
     of_x, of_y = long_lists(x, k), long_lists(y, k)
     value = compare(of_x[:, :k], of_y[:, :k])
-    return Score(value, _null(len(x), k), jackknife_of_lists(compare, of_x, of_y, k), len(x))
+    return Score(value, _null(len(x), k), subsample_lists(compare, of_x, of_y, k), len(x))
 
 
 def prepare(x: Tensor, k: int = 10) -> Tensor:
