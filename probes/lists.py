@@ -9,20 +9,14 @@ from math import comb
 import torch
 from torch import Tensor
 
-from probes.neighbours import neighbours
-
 BLOCKS = 20
 SUBSAMPLES = 30
 DRAWS = 4096
 
 
-def long_lists(x: Tensor, k: int) -> Tensor:
-    """Lists of twice k neighbours, or of all there are, of which k are left where others are left out.
-
-    Raises:
-        UserError: as in `neighbours`.
-    """
-    return neighbours(x, max(k, min(2 * k, len(x) - 1)))
+def longer(n: int, k: int) -> int:
+    """Twice k neighbours, or all that n rows have, so that k are left where others are left out."""
+    return max(k, min(2 * k, n - 1))
 
 
 def relabel(lists: Tensor, order: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from jepa_wm.contracts import Score
 from jepa_wm.errors import UserError
 from probes.checks import check_pair, check_rows
-from probes.lists import overlap, relabel, subsample, survivors
+from probes.lists import longer, overlap, relabel, subsample, survivors
 from probes.neighbours import check_k, check_varied, drop_self, search
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
@@ -19,8 +19,8 @@ SYMMETRIC = False
 class Layer(NamedTuple):
     """Neighbours of a layer, nearest first."""
 
-    index: Tensor  # (n, k)
-    cosine: Tensor  # (n, k)
+    lists: Tensor  # (n, k)
+    cosines: Tensor  # (n, k)
     hsic: float  # of the layer with itself
 
 
@@ -42,11 +42,11 @@ def cknna(x: Tensor, y: Tensor, k: int = 10) -> Score:
     counts only shared pairs that are mutual, and the value changes a little when x and y change places.
     """
     check_pair(x, y, least=4)
-    longer = max(k, min(2 * k, len(x) - 1))
-    whole = [_search(z, longer) for z in (x, y)]
-    a, b = (_layer(index[:, :k], cosine[:, :k]) for index, cosine in whole)
+    of_x, of_y = (_search(z, longer(len(z), k)) for z in (x, y))
+    everyone = torch.ones(len(x), dtype=torch.bool)
+    a, b = _kept(*of_x, everyone, k), _kept(*of_y, everyone, k)
     value = compare(a, b)
-    interval = subsample(value, len(x), lambda kept: compare(*(_kept(*layer, kept, k) for layer in whole)))
+    interval = subsample(value, len(x), lambda kept: compare(_kept(*of_x, kept, k), _kept(*of_y, kept, k)))
     return Score(value, null(a, b), interval, len(x))
 
 
@@ -63,7 +63,7 @@ def compare(a: Layer, b: Layer, eps: float = 0.0) -> float:
 
 def relabelled(a: Layer, b: Layer, order: Tensor) -> float:
     """The value had y been y[order], order (n,)."""
-    return compare(a, Layer(relabel(b.index, order), b.cosine[order], b.hsic))
+    return compare(a, Layer(relabel(b.lists, order), b.cosines[order], b.hsic))
 
 
 def null(a: Layer, b: Layer) -> float:
@@ -73,7 +73,7 @@ def null(a: Layer, b: Layer) -> float:
     one of seven ways (the same, turned round, one row in common in four ways, none), and a permutation takes a pair
     of one kind to any pair of that kind, each as likely.
     """
-    n = len(a.index)
+    n = len(a.lists)
     first, second = _by_kind(a, weigh_first=True), _by_kind(b, weigh_first=False)
     two, three = n * (n - 1), n * (n - 1) * (n - 2)
     number = torch.tensor([two, two, three, three, three, three, three * (n - 3)], dtype=torch.float64)
@@ -109,15 +109,15 @@ def _kept(index: Tensor, cosine: Tensor, kept: Tensor, k: int) -> Layer:
 
 def _hsic(a: Layer, b: Layer) -> float:
     """Unbiased HSIC of the two layers' cosines at the neighbours that they share."""
-    n = len(a.index)
-    shared = overlap(a.index, b.index)
-    row = torch.arange(n, device=a.index.device)[:, None].expand_as(a.index)
-    i, j, of_a = row[shared], a.index[shared], a.cosine[shared]
+    n = len(a.lists)
+    shared = overlap(a.lists, b.lists)
+    row = torch.arange(n, device=a.lists.device)[:, None].expand_as(a.lists)
+    i, j, of_a = row[shared], a.lists[shared], a.cosines[shared]
     # Sorted by (row, neighbour), the shared pairs of a and of b are the same ones in the same order.
-    other = overlap(b.index, a.index)
+    other = overlap(b.lists, a.lists)
     of_a = of_a[(i * n + j).argsort()]
-    pairs, by_pair = (row[other] * n + b.index[other]).sort()
-    of_b = b.cosine[other][by_pair]
+    pairs, by_pair = (row[other] * n + b.lists[other]).sort()
+    of_b = b.cosines[other][by_pair]
     i, j = pairs // n, pairs % n
     mutual = torch.isin(j * n + i, pairs)
     trace = (of_a * of_b)[mutual].sum()
@@ -135,14 +135,14 @@ def _unbiased(trace: Tensor, sums: Tensor, steps: Tensor, n: int) -> float:
 def _by_kind(layer: Layer, weigh_first: bool) -> Tensor:
     """Sums (7,) of one neighbourhood's cosine over pairs of them: the same, turned round, from one row, to one row,
     the second from where the first goes, the first from where the second goes, apart."""
-    n, k = layer.index.shape
-    row = torch.arange(n, device=layer.index.device)[:, None].expand_as(layer.index)
-    pair, turned_round = row * n + layer.index, layer.index * n + row
-    total = layer.cosine.sum()
-    turned = layer.cosine[torch.isin(turned_round, pair)].sum()
-    entered = torch.bincount(layer.index.flatten(), minlength=n).double()
-    to_one = (layer.cosine * entered[layer.index]).sum() - total
-    after, before = k * total - turned, layer.cosine.sum(dim=1) @ entered - turned
+    n, k = layer.lists.shape
+    row = torch.arange(n, device=layer.lists.device)[:, None].expand_as(layer.lists)
+    pair, turned_round = row * n + layer.lists, layer.lists * n + row
+    total = layer.cosines.sum()
+    turned = layer.cosines[torch.isin(turned_round, pair)].sum()
+    entered = torch.bincount(layer.lists.flatten(), minlength=n).double()
+    to_one = (layer.cosines * entered[layer.lists]).sum() - total
+    after, before = k * total - turned, layer.cosines.sum(dim=1) @ entered - turned
     one_row = [(k - 1) * total, to_one, *((after, before) if weigh_first else (before, after))]
     apart = n * k * total - total - turned - sum(one_row)
     return torch.stack([total, turned, *one_row, apart])

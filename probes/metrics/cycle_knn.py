@@ -5,7 +5,7 @@ from torch import Tensor
 
 from jepa_wm.contracts import Score
 from probes.checks import check_pair
-from probes.lists import long_lists, relabel, subsample_lists
+from probes.lists import longer, relabel, subsample_lists
 from probes.neighbours import neighbours
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
@@ -30,7 +30,7 @@ def cycle_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
     Source: platonic-rep (Huh et al., arXiv 2405.07987), `cycle_knn`, without its clipping of features.
     """
     check_pair(x, y)
-    of_x, of_y = long_lists(x, k), long_lists(y, k)
+    of_x, of_y = neighbours(x, longer(len(x), k)), neighbours(y, longer(len(y), k))
     value = compare(of_x[:, :k], of_y[:, :k])
     return Score(value, _null(of_x[:, :k]), subsample_lists(compare, of_x, of_y, k), len(x))
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jepa_wm.contracts import Score
 from probes.checks import check_pair
-from probes.lists import expected, long_lists, relabel, subsample_lists
+from probes.lists import expected, longer, relabel, subsample_lists
 from probes.neighbours import neighbours
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
@@ -31,7 +31,7 @@ def lcs_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
     not divided by k: it is k times this.
     """
     check_pair(x, y)
-    of_x, of_y = long_lists(x, k), long_lists(y, k)
+    of_x, of_y = neighbours(x, longer(len(x), k)), neighbours(y, longer(len(y), k))
     value = compare(of_x[:, :k], of_y[:, :k])
     return Score(value, _null(len(x), k), subsample_lists(compare, of_x, of_y, k), len(x))
 
