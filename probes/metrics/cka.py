@@ -5,9 +5,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 from jepa_wm.contracts import Score
-from probes import jackknife, kernels
+from probes import kernels
+from probes.centring import mean
 from probes.checks import check_pair, check_rows
-from probes.streaming import block_of, hsic, mean, plus, ratio, sums_of
+from probes.hsic import hsic, jackknifed, sums_of
 
 INVARIANCES = frozenset({"rotation", "scale", "translation", "permutation"})
 SYMMETRIC = True
@@ -42,11 +43,8 @@ def cka(x: Tensor, y: Tensor) -> Score:
     """
     check_pair(x, y, least=8)
     x, y = (part - mean(part) for part in (x.detach().double(), y.detach().double()))
-    whole = block_of(x, y)
-    # The sums of a block are made a second time, which costs less than keeping those of all blocks.
-    refits = [ratio(plus(whole, block_of(x[span], y[span]), -1)) for span in jackknife.spans(len(x))]
-    value = ratio(whole)
-    return Score(value, 0.0, jackknife.interval(value, refits), len(x))
+    value, interval = jackknifed(x, y, hsic)
+    return Score(value, 0.0, interval, len(x))
 
 
 def prepare(x: Tensor) -> Tensor | Features:
