@@ -13,9 +13,6 @@ from probes.hsic import hsic, jackknifed, sums_of
 INVARIANCES = frozenset({"rotation", "scale", "translation", "permutation"})
 SYMMETRIC = True
 
-KERNEL_ROWS = 2048
-"""Up to so many rows a layer is prepared as a matrix (n, n), which permutes in no time, above as features."""
-
 
 class Features(NamedTuple):
     """Centred rows (n, d) in float64, and their HSIC with themselves."""
@@ -55,7 +52,7 @@ def prepare(x: Tensor) -> Tensor | Features:
     """
     x = check_rows("x", x, least=8).detach().double()
     x = x - mean(x)
-    if len(x) <= KERNEL_ROWS:
+    if len(x) <= kernels.ROWS:
         return kernels.unit(kernels.u_centred(x @ x.T))
     return Features(x, hsic(sums_of(x, x)))
 
@@ -63,7 +60,7 @@ def prepare(x: Tensor) -> Tensor | Features:
 def compare(a: Tensor | Features, b: Tensor | Features) -> float:
     """CKA of two prepared layers of the same samples."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return kernels.cosine(a, b)
+        return kernels.inner(a, b)
     assert isinstance(a, Features) and isinstance(b, Features)
     scale = (a.own * b.own).clamp(min=0).sqrt()
     return (hsic(sums_of(a.rows, b.rows)) / scale).item() if scale > 0 else 0.0
