@@ -7,6 +7,7 @@ from jepa_wm.contracts import Score
 from probes.checks import check_pair
 
 INVARIANCES = frozenset({"rotation", "scale", "translation", "permutation"})
+SYMMETRIC = True
 
 BLOCKS = 20
 
