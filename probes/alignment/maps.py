@@ -8,16 +8,15 @@ from torch import Tensor
 
 from jepa_wm.errors import UserError
 from probes.alignment.calibrate import Calibrated, calibrate
-from probes.alignment.grams import Grams, gram_bytes
+from probes.alignment.grams import Grams
 from probes.alignment.intervals import interval
 from probes.alignment.named import Metric, metric_named
 from probes.alignment.overlap import Overlaps
 from probes.alignment.permute import orders
 from probes.checks import check_rows
-from probes.neighbours import neighbours
 
-MEMORY = 2**31
-"""Bytes of Gram matrices up to which CKA compares all pairs at once."""
+KERNELS = frozenset({"cka"})
+"""Metrics that are the inner product of two kernels (n, n), where few enough rows let them prepare such."""
 
 AllPairs = Callable[[Tensor | None], Tensor]
 """An order (n,) of the rows of y, None for the given one -> the values (Lx, Ly), float64."""
@@ -93,11 +92,11 @@ def score_map(metric: str, x: Sequence[Tensor], y: Sequence[Tensor], k: int | No
 def _all_pairs(metric: Metric, x: Sequence[Tensor], y: Sequence[Tensor]) -> AllPairs:
     """What compares all pairs in any order of y, in the fastest way that there is for the metric."""
     _check_layers(x, y)
-    if metric.name == "mutual_knn" and metric.k is not None:
-        return Overlaps(*([neighbours(layer, metric.k) for layer in layers] for layers in (x, y)))
-    if metric.name == "cka" and gram_bytes(len(x[0]), len(x) + len(y)) <= MEMORY:
-        return Grams(x, y)
     of_x, of_y = ([metric.prepare(layer) for layer in layers] for layers in (x, y))
+    if metric.name == "mutual_knn":
+        return Overlaps(of_x, of_y)
+    if metric.name in KERNELS and isinstance(of_x[0], Tensor):
+        return Grams(of_x, of_y)
 
     def one_by_one(order: Tensor | None) -> Tensor:
         if order is None:
