@@ -62,5 +62,5 @@ def calibrate(values: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
     best = every[1:].amax(dim=(1, 2))
     # A permutation that gives the very same value counts, whatever the rounding.
     reached = (best[:, None, None] >= every[0] - 1e-9).sum(dim=0)
-    p = (1 + reached) / (1 + len(draws))
-    return null, (values - null) / spread, p.double(), (values - null) / (1 - null)
+    p = (1 + reached).double() / (1 + len(draws))
+    return null, (values - null) / spread, p, (values - null) / (1 - null)

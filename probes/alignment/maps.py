@@ -117,6 +117,8 @@ def _check_layers(x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
             name = f"{side} layer {index}"
             check_rows(name, layer, least=8)
             if len(layer) != len(x[0]):
-                raise UserError(f"{name} has {len(layer)} rows and x layer 0 has {len(x[0])}; expected the same samples")
+                raise UserError(
+                    f"{name} has {len(layer)} rows and x layer 0 has {len(x[0])}; expected the same samples"
+                )
             if (layer == layer[0]).all():
                 raise UserError(f"{name} is the same in all {len(layer)} rows; leave it out, or check the checkpoint")

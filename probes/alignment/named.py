@@ -42,7 +42,9 @@ def metric_named(name: str, k: int | None = None) -> Metric:
         raise UserError(f"metric: got {name!r}, expected one of {', '.join(names)}")
     module = importlib.import_module(f"probes.metrics.{name}")
     if not hasattr(module, "prepare"):
-        raise UserError(f"metric: {name} has no prepare, compare and relabelled, and cannot be calibrated by permutation")
+        raise UserError(
+            f"metric: {name} has no prepare, compare and relabelled, and cannot be calibrated by permutation"
+        )
     prepare = module.prepare
     default = inspect.signature(prepare).parameters.get("k")
     if default is None and k is not None:

@@ -41,8 +41,8 @@ def test_jackknife_of_blocks():
 @pytest.mark.parametrize("method", ["jackknife", "subsample"])
 def test_interval_covers_the_expectation(name, method):
     metric = metric_named(name)
-    runs = 60
-    draws = [related(120, seed) for seed in range(runs)]
+    runs = 40
+    draws = [related(100, seed) for seed in range(runs)]
     mean = sum(metric.compare(*map(metric.prepare, views)) for views in draws) / runs
     found = [interval(metric, *views, method=method) for views in draws]
     covered = sum(low <= mean <= high for low, high in found)

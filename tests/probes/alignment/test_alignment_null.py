@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from jepa_wm.errors import UserError
+from probes.alignment.calibrate import calibrate
 from probes.alignment.maps import layer_map
 from probes.alignment.permute import blocks_of_rows, orders, same_length
 
@@ -29,10 +30,8 @@ def distance_to_uniform(p):
 @pytest.mark.parametrize("metric", ["mutual_knn", "cka"])
 def test_p_of_unrelated_models_is_uniform_over_all_layer_pairs(metric):
     generator = torch.Generator().manual_seed(1)
-    runs = [
-        layer_map(metric, *independent(32, (3, 4), generator), permutations=39, seed=run, k=None) for run in range(150)
-    ]
-    p = torch.stack([run.p.min() for run in runs]).double()
+    runs = [layer_map(metric, *independent(32, (3, 4), generator), permutations=39, seed=run) for run in range(150)]
+    p = torch.stack([run.p.min() for run in runs])
     # The 1 % point of the distance for 150 draws, and the step of a p by 39 permutations.
     assert distance_to_uniform(p) < 1.63 / 150**0.5 + 1 / 40
     assert (p <= 0.05).double().mean() <= 0.05 + 2.6 * (0.05 * 0.95 / 150) ** 0.5
@@ -40,15 +39,16 @@ def test_p_of_unrelated_models_is_uniform_over_all_layer_pairs(metric):
 
 
 def test_without_the_correction_a_search_would_find_something():
-    # The same draws, each pair held against its own permutations only.
-    generator = torch.Generator().manual_seed(1)
-    found = []
-    for run in range(40):
-        x, y = independent(32, (3, 4), generator)
-        x = [layer + 3 * torch.randn(layer.shape, generator=generator) for layer in x]
-        alone = [layer_map("mutual_knn", [a], [b], permutations=39, seed=run).score.p for a in x for b in y]
-        found.append(min(alone) <= 0.05)
-    assert sum(found) >= 0.25 * 40
+    # 12 pairs at their null: each held against its own permutations, and all against the best of all.
+    draws = torch.randn(200, 40, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    alone, corrected = [], []
+    for values, *null in (run.split(1) for run in draws):
+        null = torch.cat(null)
+        corrected.append(calibrate(values[0], null)[2].min().item())
+        flat, flat_null = values.view(12, 1, 1), null.view(39, 12, 1, 1)
+        alone.append(min(calibrate(flat[i], flat_null[:, i])[2].item() for i in range(12)))
+    assert sum(p <= 0.05 for p in alone) > 0.3 * 200
+    assert sum(p <= 0.05 for p in corrected) <= 0.05 * 200 + 2.6 * (0.05 * 0.95 * 200) ** 0.5
 
 
 def episodes(count, length, generator):
