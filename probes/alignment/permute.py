@@ -72,7 +72,7 @@ def _by_length(groups: Tensor, n: int) -> list[Tensor]:
 
 
 def same_length(groups: Tensor, length: int | None = None) -> Tensor:
-    """The first `length` rows of each group (n,) that has as many; None: as the shortest has. Indices (m,), in order."""
+    """Indices (m,) of the first `length` rows of each group (n,) that has as many; None: as the shortest has."""
     index, lengths = torch.unique(groups, return_inverse=True, return_counts=True)[1:]
     length = length or int(lengths.min())
     parts = [rows[:length] for rows in index.argsort(stable=True).split(lengths.tolist()) if len(rows) >= length]

@@ -60,14 +60,15 @@ def episodes(count, length, generator):
 
 @pytest.mark.parametrize("metric", ["mutual_knn", "cka"])
 def test_only_whole_episodes_are_exchangeable(metric):
-    generator = torch.Generator().manual_seed(0)
-    by_rows, by_episodes = [], []
-    for run in range(60):
+    generator = torch.Generator().manual_seed(5)
+    found = {"rows": [], "episodes": []}
+    for run in range(100):
         (x, groups), (y, _) = (episodes(12, 8, generator) for _ in range(2))
-        by_rows.append(layer_map(metric, [x], [y], permutations=19, seed=run).score.p <= 0.05)
-        by_episodes.append(layer_map(metric, [x], [y], permutations=19, seed=run, groups=groups).score.p <= 0.05)
-    assert sum(by_rows) > 0.3 * 60
-    assert sum(by_episodes) <= 0.05 * 60 + 2.6 * (0.05 * 0.95 * 60) ** 0.5
+        found["episodes"].append(layer_map(metric, [x], [y], 19, groups, seed=5000 + run).score.p <= 0.05)
+        if run < 20:
+            found["rows"].append(layer_map(metric, [x], [y], 19, seed=5000 + run).score.p <= 0.05)
+    assert sum(found["rows"]) > 0.8 * 20
+    assert sum(found["episodes"]) <= 0.05 * 100 + 2.6 * (0.05 * 0.95 * 100) ** 0.5
 
 
 def test_orders_of_groups_keep_them_whole_and_exchange_equals():
