@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+ROWS = 2048
+"""Up to so many samples a layer is best kept as a matrix (n, n), which permutes in no time; above, as features."""
+
 
 def centred(kernel: Tensor) -> Tensor:
     """A kernel (n, n) of features moved to their mean; products of two such are the biased HSIC."""
@@ -29,11 +32,21 @@ def unit(matrix: Tensor) -> Tensor:
     return matrix / norm if norm > 0 else matrix
 
 
-def cosine(a: Tensor, b: Tensor) -> float:
-    """The inner product of two matrices (n, n)."""
+def inner(a: Tensor, b: Tensor) -> float:
+    """The inner product of two matrices (n, n): CKA, where both are centred and of norm 1."""
     return torch.dot(a.flatten(), b.flatten()).item()
 
 
 def reordered(matrix: Tensor, order: Tensor) -> Tensor:
-    """The matrix (n, n) of the samples order (n,)."""
+    """The matrix (n, n) of the samples order (m,)."""
     return matrix[order][:, order]
+
+
+def relabelled(a: Tensor, b: Tensor, order: Tensor) -> float:
+    """The inner product of a (n, n) and of b (n, n) of the samples order (n,)."""
+    return inner(a, reordered(b, order))
+
+
+def above_diagonal(n: int) -> Tensor:
+    """The mask (n, n) of each pair of samples once."""
+    return torch.ones(n, n, dtype=torch.bool).triu(1)

@@ -1,40 +1,15 @@
 """CKA of more samples than fit in memory: sums over batches, which add over shards and over processes."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from jepa_wm.contracts import Score
 from jepa_wm.distributed import all_reduce_max, all_reduce_sum, rank
 from jepa_wm.errors import UserError
-from probes import jackknife
+from probes import resampling
+from probes.centring import mean
 from probes.checks import check_pair
-
-PANEL = 256
-"""Columns of a self-product made at once: only the panels on and below the diagonal are made."""
-
-
-class Sums(NamedTuple):
-    """All that HSIC(x, y) needs of x (n, dx) and y (n, dy), additive over samples.
-
-    Attributes:
-        n: samples ().
-        x, y: sums of the rows, (dx,) and (dy,).
-        xy: x'y (dx, dy); where x is y, only the panels on and below its diagonal are filled.
-        xb, ya: x'b (dx,) and y'a (dy,), a and b being the squared norms of the rows of x and of y.
-        a, b, ab: sums of a, of b and of their product ().
-    """
-
-    n: Tensor
-    x: Tensor
-    y: Tensor
-    xy: Tensor
-    xb: Tensor
-    ya: Tensor
-    a: Tensor
-    b: Tensor
-    ab: Tensor
+from probes.hsic import add, mirrored, moved, plus, ratio, zero_block
 
 
 class StreamingCKA:
@@ -45,13 +20,13 @@ class StreamingCKA:
 
     Args:
         dx, dy: widths of the two representations.
-        blocks: of the jackknife.
+        blocks: of the resampling.
         rows: consecutive rows that go to one block; at most n / blocks, for all blocks to be used.
 
     Source: the sums are of Song et al. (JMLR 2012, eq. 5) for linear kernels; see `probes.metrics.cka`.
     """
 
-    def __init__(self, dx: int, dy: int, blocks: int = jackknife.BLOCKS, rows: int = 1024) -> None:
+    def __init__(self, dx: int, dy: int, blocks: int = resampling.BLOCKS, rows: int = 1024) -> None:
         if min(dx, dy, rows) < 1 or blocks < 2:
             raise UserError(
                 f"StreamingCKA: got widths {dx} and {dy}, {blocks} blocks of {rows} rows; "
@@ -60,7 +35,7 @@ class StreamingCKA:
         self.rows = rows
         self.seen = 0
         self.origin = torch.zeros(dx, dtype=torch.float64), torch.zeros(dy, dtype=torch.float64)
-        self.blocks = [(_zeros(dx, dy), _zeros(dx, dx), _zeros(dy, dy)) for _ in range(blocks)]
+        self.blocks = [zero_block(dx, dy) for _ in range(blocks)]
 
     @torch.no_grad()
     def add(self, x: Tensor, y: Tensor) -> None:
@@ -79,7 +54,7 @@ class StreamingCKA:
                 self.origin = mean(piece[0]), mean(piece[1])
             block = self.blocks[self.seen // self.rows % len(self.blocks)]
             of_x, of_y = (part - origin for part, origin in zip(piece, self.origin, strict=True))
-            _add(block, of_x, of_y)
+            add(block, of_x, of_y)
             self.seen += len(of_x)
             start = stop
 
@@ -130,7 +105,7 @@ class StreamingCKA:
         value = ratio(whole)
         # One at a time: all blocks' complements at once would double the memory.
         refits = [ratio(plus(whole, block, -1)) for block in used]
-        return Score(value, 0.0, jackknife.interval(value, refits), self.seen)
+        return Score(value, 0.0, resampling.interval(value, refits), self.seen)
 
     def _around(self, origin: tuple[Tensor, Tensor]) -> "StreamingCKA":
         """A copy whose sums are those around another origin, (dx,) and (dy,)."""
@@ -138,7 +113,7 @@ class StreamingCKA:
         copy = StreamingCKA(len(dx), len(dy), len(self.blocks), self.rows)
         copy.seen, copy.origin = self.seen, origin
         copy.blocks = [
-            (_moved(shared, dx, dy), _moved(_mirrored(of_x), dx, dx), _moved(_mirrored(of_y), dy, dy))
+            (moved(shared, dx, dy), moved(mirrored(of_x), dx, dx), moved(mirrored(of_y), dy, dy))
             for shared, of_x, of_y in self.blocks
         ]
         return copy
@@ -147,106 +122,3 @@ class StreamingCKA:
         expected = tuple(len(origin) for origin in self.origin)
         if (dx, dy) != expected:
             raise UserError(f"StreamingCKA: got features of widths {(dx, dy)}, expected {expected} in every batch")
-
-
-Block = tuple[Sums, Sums, Sums]
-"""The sums of (x, y), (x, x) and (y, y)."""
-
-
-def mean(x: Tensor) -> Tensor:
-    """The mean (d,) of rows x (n, d), exact where a column is constant."""
-    return x[0] + (x - x[0]).mean(dim=0)
-
-
-def block_of(x: Tensor, y: Tensor) -> Block:
-    """The sums of a block of float64 rows, x (n, dx) and y (n, dy)."""
-    block = _zeros(x.shape[1], y.shape[1]), _zeros(x.shape[1], x.shape[1]), _zeros(y.shape[1], y.shape[1])
-    _add(block, x, y)
-    return block
-
-
-def sums_of(x: Tensor, y: Tensor) -> Sums:
-    """The sums of float64 x (n, dx) and y (n, dy)."""
-    sums = _zeros(x.shape[1], y.shape[1])
-    _accumulate(sums, x, y)
-    return _mirrored(sums) if x is y else sums
-
-
-def hsic(sums: Sums) -> Tensor:
-    """Unbiased HSIC () of the kernels xx' and yy' with their diagonals removed."""
-    n, x, y, xy, xb, ya, a, b, ab = sums
-    trace = xy.square().sum() - ab
-    total = (x @ x - a) * (y @ y - b)
-    rows = x @ xy @ y - x @ xb - y @ ya + ab
-    return (trace + total / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)) / (n * (n - 3))
-
-
-def ratio(block: Block) -> float:
-    """CKA from the sums of a block; 0 where a representation does not vary."""
-    shared, of_x, of_y = hsic(block[0]), hsic(_mirrored(block[1])), hsic(_mirrored(block[2]))
-    return (shared / of_x.sqrt() / of_y.sqrt()).item() if of_x > 0 and of_y > 0 else 0.0
-
-
-def _zeros(dx: int, dy: int) -> Sums:
-    shapes = (), (dx,), (dy,), (dx, dy), (dx,), (dy,), (), (), ()
-    return Sums(*(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
-
-
-def _add(block: Block, x: Tensor, y: Tensor) -> None:
-    for sums, pair in zip(block, ((x, y), (x, x), (y, y)), strict=True):
-        _accumulate(sums, *pair)
-
-
-def _accumulate(sums: Sums, x: Tensor, y: Tensor) -> None:
-    a, b = x.square().sum(dim=1), y.square().sum(dim=1)
-    sums.n.add_(len(x))
-    for total, part in zip(sums[1:3], (x, y), strict=True):
-        total.add_(part.sum(dim=0))
-    sums.xb.add_(x.T @ b)
-    sums.ya.add_(y.T @ a)
-    for total, part in zip(sums[6:], (a.sum(), b.sum(), a @ b), strict=True):
-        total.add_(part)
-    if x is not y:
-        sums.xy.addmm_(x.T, y)
-        return
-    for start in range(0, x.shape[1], PANEL):
-        end = min(start + PANEL, x.shape[1])
-        sums.xy[start:end, :end].addmm_(x[:, start:end].T, x[:, :end])
-
-
-def _mirrored(sums: Sums) -> Sums:
-    """The sums of (x, x) with the upper triangle of x'x from the lower one."""
-    lower = sums.xy.tril()
-    return sums._replace(xy=lower + lower.tril(-1).T)
-
-
-def _moved(sums: Sums, p: Tensor, q: Tensor) -> Sums:
-    """The sums of x - p and y - q, from those of x and y: p (dx,), q (dy,)."""
-    n, x, y, xy, xb, ya, a, b, ab = sums
-    pp, qq = p @ p, q @ q
-    b_moved = b - 2 * q @ y + n * qq
-    a_moved = a - 2 * p @ x + n * pp
-    # Sums of x times the squared norms of y - q, and the other way round.
-    xb_moved = xb - 2 * xy @ q + qq * x
-    ya_moved = ya - 2 * p @ xy + pp * y
-    ab_moved = ab - 2 * q @ ya + qq * a - 2 * p @ xb_moved + pp * b_moved
-    return Sums(
-        n.clone(),
-        x - n * p,
-        y - n * q,
-        xy - torch.outer(x, q) - torch.outer(p, y) + n * torch.outer(p, q),
-        xb_moved - p * b_moved,
-        ya_moved - q * a_moved,
-        a_moved,
-        b_moved,
-        ab_moved,
-    )
-
-
-def plus(whole: Block, block: Block, sign: int) -> Block:
-    """The sums of `whole`, with those of `block` added (sign 1) or taken away (-1)."""
-    one, two, three = (
-        Sums(*(total + sign * part for total, part in zip(*pair, strict=True)))
-        for pair in zip(whole, block, strict=True)
-    )
-    return one, two, three

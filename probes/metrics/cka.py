@@ -5,15 +5,13 @@ from typing import NamedTuple
 from torch import Tensor
 
 from jepa_wm.contracts import Score
-from probes import jackknife, kernels
+from probes import kernels
+from probes.centring import mean
 from probes.checks import check_pair, check_rows
-from probes.streaming import block_of, hsic, mean, plus, ratio, sums_of
+from probes.hsic import hsic, jackknifed, sums_of
 
 INVARIANCES = frozenset({"rotation", "scale", "translation", "permutation"})
 SYMMETRIC = True
-
-KERNEL_ROWS = 2048
-"""Up to so many rows a layer is prepared as a matrix (n, n), which permutes in no time, above as features."""
 
 
 class Features(NamedTuple):
@@ -42,11 +40,8 @@ def cka(x: Tensor, y: Tensor) -> Score:
     """
     check_pair(x, y, least=8)
     x, y = (part - mean(part) for part in (x.detach().double(), y.detach().double()))
-    whole = block_of(x, y)
-    # The sums of a block are made a second time, which costs less than keeping those of all blocks.
-    refits = [ratio(plus(whole, block_of(x[span], y[span]), -1)) for span in jackknife.spans(len(x))]
-    value = ratio(whole)
-    return Score(value, 0.0, jackknife.interval(value, refits), len(x))
+    value, interval = jackknifed(x, y, hsic)
+    return Score(value, 0.0, interval, len(x))
 
 
 def prepare(x: Tensor) -> Tensor | Features:
@@ -57,7 +52,7 @@ def prepare(x: Tensor) -> Tensor | Features:
     """
     x = check_rows("x", x, least=8).detach().double()
     x = x - mean(x)
-    if len(x) <= KERNEL_ROWS:
+    if len(x) <= kernels.ROWS:
         return kernels.unit(kernels.u_centred(x @ x.T))
     return Features(x, hsic(sums_of(x, x)))
 
@@ -65,7 +60,7 @@ def prepare(x: Tensor) -> Tensor | Features:
 def compare(a: Tensor | Features, b: Tensor | Features) -> float:
     """CKA of two prepared layers of the same samples."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return kernels.cosine(a, b)
+        return kernels.inner(a, b)
     assert isinstance(a, Features) and isinstance(b, Features)
     scale = (a.own * b.own).clamp(min=0).sqrt()
     return (hsic(sums_of(a.rows, b.rows)) / scale).item() if scale > 0 else 0.0
