@@ -85,4 +85,3 @@ def holm(chances: Sequence[float]) -> list[float]:
         worst = max(worst, min(1.0, (len(chances) - rank) * chances[number]))
         adjusted[number] = worst
     return adjusted
-

@@ -1,7 +1,5 @@
 """Two policies on the same goals: how far apart they are, and whether chance would do that."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from jepa_wm.statistics import NORMAL, effective_size

@@ -9,7 +9,7 @@ from probes.convergence.alignment import over_training
 from probes.convergence.caveats import cautions, swept
 from probes.convergence.knowledge import known
 from probes.convergence.members import Gallery, members
-from probes.convergence.table import Row, write_table
+from probes.convergence.table import write_table
 from probes.report.convergence import convergence_page
 from probes.store import FeatureStore
 
@@ -50,7 +50,7 @@ def study(folder: Path, stage: str, config: dict[str, Any], asked: Asked) -> Non
         if asked.probes:
             rows += known(store, found, asked.pooling, asked.seed)
         fields = {
-            "warnings": _warnings(gallery, found),
+            "warnings": cautions(gallery, last, asked.permutations),
             "config": config,
             "data": store.manifest["config"],
             **provenance(),
