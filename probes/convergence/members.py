@@ -7,6 +7,10 @@ from torch import Tensor
 
 from probes.store import FeatureStore
 
+STATE = "state"
+HEIGHT = 100.0
+"""In standard deviations: the distance from which states are seen; the order of distances is off by one in 10⁴."""
+
 
 class Member(NamedTuple):
     """A model at one checkpoint.
@@ -67,14 +71,27 @@ class Gallery:
     def layers(self, member: Member) -> list[Tensor]:
         """Features (n, d) of each layer; what was read is kept."""
         if member not in self._read:
-            self._read[member] = [
+            layers = [
                 torch.cat([self._whole(member, layer, split)[rows] for split, rows in self._first.items()])
                 for layer in self.names(member)
             ]
+            self._read[member] = [lifted(layer) for layer in layers] if member.model == STATE else layers
         return self._read[member]
 
     def _whole(self, member: Member, layer: str, split: str) -> Tensor:
         return self.store.features(member.model, member.step, layer, self.pooling, split)
+
+
+def lifted(x: Tensor) -> Tensor:
+    """States x (n, d) standardised, and a constant beside them that is large against them: (n, d + 1).
+
+    Metrics by cosine ask who lies in the same direction, which of a latent is how near it is and of a position is not.
+    From far below a plane, who is near in direction is near in the plane. Translation is nothing to the other metrics.
+    """
+    x = x.double()
+    spread = x.std(dim=0)
+    unit = (x - x.mean(dim=0)) / torch.where(spread > 0, spread, 1.0)
+    return torch.cat([unit, torch.full((len(x), 1), HEIGHT, dtype=x.dtype)], dim=1)
 
 
 def _first_of_each(episode: Tensor) -> Tensor:

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pyarrow.parquet
+import torch
 
-from probes.convergence.members import Member, partners
+from probes.convergence.members import Member, lifted, partners
 from probes.convergence.table import Row, read_table, write_table
+from probes.neighbours import neighbours
 
 
 def test_rows_come_back_as_they_were_from_json_and_from_parquet(tmp_path: Path) -> None:
@@ -33,3 +35,12 @@ def test_checkpoints_stand_beside_those_of_the_nearest_share_of_training() -> No
     assert partners(b, a) == [(y, x) for x, y in partners(a, b)]
     assert partners(a, state) == [(each, state[0]) for each in a]
     assert partners(state, a) == [(state[0], each) for each in a]
+
+
+def test_neighbours_of_a_state_are_those_nearest_to_it() -> None:
+    state = 50 + 20 * torch.randn(80, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    state = state * torch.tensor([1.0, 5.0])
+    apart = torch.cdist(*[(state - state.mean(dim=0)) / state.std(dim=0)] * 2).fill_diagonal_(9e9)
+    wanted = apart.argsort(dim=1)[:, :5]
+    assert (neighbours(lifted(state), 5) == wanted).double().mean() > 0.99
+    assert (neighbours(state, 5) == wanted).double().mean() < 0.3
