@@ -90,41 +90,42 @@ def _search(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return kept, cosine.gather(1, (index[:, None, :] == kept[:, :, None]).byte().argmax(dim=2))
 
 
-def _layer(index: Tensor, cosine: Tensor) -> Layer:
-    layer = Layer(index, cosine, 0.0)
+def _layer(lists: Tensor, cosines: Tensor) -> Layer:
+    layer = Layer(lists, cosines, 0.0)
     hsic = _hsic(layer, layer)
-    if not hsic > 0:
+    rounding = 1e-12 * cosines.square().sum().item() / len(lists) ** 2
+    if not hsic > rounding:
         raise UserError(
-            f"cknna: the similarity of a layer to itself is {hsic:.3g} with k {index.shape[1]} in {len(index)} rows, "
+            f"cknna: the similarity of a layer to itself is {hsic:.3g} with k {lists.shape[1]} in {len(lists)} rows, "
             "expected more than 0; too few neighbours are mutual, or nearly all rows are neighbours: choose another k"
         )
     return layer._replace(hsic=hsic)
 
 
-def _kept(index: Tensor, cosine: Tensor, kept: Tensor, k: int) -> Layer:
+def _kept(lists: Tensor, cosines: Tensor, kept: Tensor, k: int) -> Layer:
     """The layer of the kept rows, bool (n,), from lists that are longer than k."""
-    left, columns = survivors(index, kept, k)
-    return _layer(left, cosine[kept].gather(1, columns))
+    left, columns = survivors(lists, kept, k)
+    return _layer(left, cosines[kept].gather(1, columns))
 
 
 def _hsic(a: Layer, b: Layer) -> float:
     """Unbiased HSIC of the two layers' cosines at the neighbours that they share."""
     n = len(a.lists)
-    shared = overlap(a.lists, b.lists)
-    row = torch.arange(n, device=a.lists.device)[:, None].expand_as(a.lists)
-    i, j, of_a = row[shared], a.lists[shared], a.cosines[shared]
-    # Sorted by (row, neighbour), the shared pairs of a and of b are the same ones in the same order.
-    other = overlap(b.lists, a.lists)
-    of_a = of_a[(i * n + j).argsort()]
-    pairs, by_pair = (row[other] * n + b.lists[other]).sort()
-    of_b = b.cosines[other][by_pair]
+    pairs, of_a = _sorted_pairs(a, overlap(a.lists, b.lists))
+    _, of_b = _sorted_pairs(b, overlap(b.lists, a.lists))
     i, j = pairs // n, pairs % n
     mutual = torch.isin(j * n + i, pairs)
-    trace = (of_a * of_b)[mutual].sum()
     columns, rows = (torch.zeros(n, dtype=torch.float64, device=i.device) for _ in range(2))
     columns.index_add_(0, j, of_a)
     rows.index_add_(0, i, of_b)
-    return _unbiased(trace, of_a.sum() * of_b.sum(), columns @ rows, n)
+    return _unbiased((of_a * of_b)[mutual].sum(), of_a.sum() * of_b.sum(), columns @ rows, n)
+
+
+def _sorted_pairs(layer: Layer, shared: Tensor) -> tuple[Tensor, Tensor]:
+    """The shared (n, k) entries as numbers n * row + neighbour, in their order, and their cosines."""
+    row = torch.arange(len(layer.lists), device=layer.lists.device)[:, None]
+    pairs, order = (len(row) * row + layer.lists)[shared].sort()
+    return pairs, layer.cosines[shared][order]
 
 
 def _unbiased(trace: Tensor, sums: Tensor, steps: Tensor, n: int) -> float:
