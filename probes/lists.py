@@ -4,10 +4,15 @@ Entry -1 says that there is no such neighbour; it agrees with nothing.
 """
 
 from collections.abc import Callable
+from functools import cache
 from math import comb
 
 import torch
 from torch import Tensor
+
+from jepa_wm.contracts import Score
+from probes.checks import check_pair
+from probes.neighbours import neighbours
 
 BLOCKS = 20
 SUBSAMPLES = 30
@@ -71,15 +76,26 @@ def subsample(value: float, n: int, of_kept: Callable[[Tensor], float]) -> tuple
     return max(0.0, value - error), min(1.0, value + error)
 
 
-def subsample_lists(compare: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor, k: int) -> tuple[float, float]:
-    """`subsample` of a comparison of the first k of lists a and b (n, l), l above k."""
-    return subsample(
-        compare(a[:, :k], b[:, :k]),
-        len(a),
-        lambda kept: compare(survivors(a, kept, k)[0], survivors(b, kept, k)[0]),
-    )
+def score(
+    x: Tensor,
+    y: Tensor,
+    k: int,
+    compare: Callable[[Tensor, Tensor], float],
+    null: Callable[[Tensor, Tensor], float],
+) -> Score:
+    """A metric of x (n, dx) and y (n, dy) that compares their lists (n, k), with its null and its interval.
+
+    Raises:
+        UserError: as in `check_pair` and `neighbours`.
+    """
+    check_pair(x, y)
+    a, b = (neighbours(z, longer(len(z), k)) for z in (x, y))
+    value = compare(a[:, :k], b[:, :k])
+    interval = subsample(value, len(x), lambda kept: compare(survivors(a, kept, k)[0], survivors(b, kept, k)[0]))
+    return Score(value, null(a[:, :k], b[:, :k]), interval, len(x))
 
 
+@cache
 def expected(gain: Callable[[Tensor, Tensor], Tensor], n: int, k: int) -> float:
     """Mean over all permutations of the rows of y of gain(a, b) -> (n,), for lists (n, k) of n rows.
 

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from jepa_wm.contracts import Score
-from probes.checks import check_pair
-from probes.lists import longer, relabel, subsample_lists
+from probes.lists import relabel, score
 from probes.neighbours import neighbours
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
@@ -29,10 +28,7 @@ def cycle_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
 
     Source: platonic-rep (Huh et al., arXiv 2405.07987), `cycle_knn`, without its clipping of features.
     """
-    check_pair(x, y)
-    of_x, of_y = neighbours(x, longer(len(x), k)), neighbours(y, longer(len(y), k))
-    value = compare(of_x[:, :k], of_y[:, :k])
-    return Score(value, _null(of_x[:, :k]), subsample_lists(compare, of_x, of_y, k), len(x))
+    return score(x, y, k, compare, null)
 
 
 def prepare(x: Tensor, k: int = 10) -> Tensor:
@@ -54,10 +50,10 @@ def relabelled(a: Tensor, b: Tensor, order: Tensor) -> float:
     return compare(a, relabel(b, order))
 
 
-def _null(lists: Tensor) -> float:
-    """Mean over all permutations of y, given the lists (n, k) of x."""
-    n, k = lists.shape
-    entered = torch.bincount(lists.flatten(), minlength=n).double()
+def null(a: Tensor, b: Tensor) -> float:
+    """Mean of the value over all permutations of the rows of y."""
+    n, k = b.shape
+    entered = torch.bincount(a.flatten(), minlength=n).double()
     draws = torch.arange(k, dtype=torch.float64)
     missed = ((n - 1 - entered[:, None] - draws).clamp(min=0) / (n - 1 - draws)).prod(dim=1)
     return 1 - missed.mean().item()

@@ -1,13 +1,10 @@
 """LCS kNN: do two representations name the same neighbours in the same order?"""
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
 from jepa_wm.contracts import Score
-from probes.checks import check_pair
-from probes.lists import expected, longer, relabel, subsample_lists
+from probes.lists import expected, relabel, score
 from probes.neighbours import neighbours
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
@@ -30,10 +27,7 @@ def lcs_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
     Source: platonic-rep (Huh et al., arXiv 2405.07987), `lcs_knn`, without its clipping of features. Theirs is
     not divided by k: it is k times this.
     """
-    check_pair(x, y)
-    of_x, of_y = neighbours(x, longer(len(x), k)), neighbours(y, longer(len(y), k))
-    value = compare(of_x[:, :k], of_y[:, :k])
-    return Score(value, _null(len(x), k), subsample_lists(compare, of_x, of_y, k), len(x))
+    return score(x, y, k, compare, null)
 
 
 def prepare(x: Tensor, k: int = 10) -> Tensor:
@@ -51,6 +45,12 @@ def relabelled(a: Tensor, b: Tensor, order: Tensor) -> float:
     return compare(a, relabel(b, order))
 
 
+def null(a: Tensor, b: Tensor) -> float:
+    """Mean of the value over all permutations of the rows of y."""
+    n, k = b.shape
+    return expected(longest, n, k) / k
+
+
 def longest(a: Tensor, b: Tensor) -> Tensor:
     """Length of the longest common subsequence of each row of a and b (n, k): (n,)."""
     best = torch.zeros(len(b), b.shape[1] + 1, dtype=torch.int32, device=b.device)
@@ -58,8 +58,3 @@ def longest(a: Tensor, b: Tensor) -> Tensor:
         match = (b == entry) & (entry >= 0)
         best[:, 1:] = torch.maximum(best[:, 1:], best[:, :-1] + match).cummax(dim=1).values
     return best[:, -1]
-
-
-@cache
-def _null(n: int, k: int) -> float:
-    return expected(longest, n, k) / k
