@@ -8,7 +8,7 @@ from torch import Tensor
 from jepa_wm.contracts import Score
 from jepa_wm.errors import UserError
 from probes.checks import check_pair
-from probes.resampling import interval_of, null_of, spans
+from probes.resampling import held_out_r2, null_of, spans
 from probes.subspaces import check_rank, subspace
 
 # Rows in another order make other blocks, so other fits.
@@ -34,9 +34,9 @@ class Predictor(NamedTuple):
 def linear_predictivity(x: Tensor, y: Tensor) -> Score:
     """Held-out R² of y from x by least squares: each block of consecutive rows from a fit to the 19 others.
 
-    It sums over the features of y, so those that vary much count much. Below 0 the mean of y would predict better.
-    The null is the mean over 10 permutations of the rows of y; the interval is the jackknife's over blocks, of
-    predictions that stay as they are.
+    It sums over the features of y, so those that vary much count much. Below 0 the mean of the rows that a fit has
+    seen would predict better. The null is the mean over 10 permutations of the rows of y; the interval is the
+    jackknife's over blocks, of predictions that stay as they are.
 
     Args:
         x, y: the same n samples, (n, dx) and (n, dy), n above the rank of x by more than a twentieth.
@@ -51,14 +51,9 @@ def linear_predictivity(x: Tensor, y: Tensor) -> Score:
     check_pair(x, y)
     a, b = prepare(x, "x"), subspace("y", y)
     target = b.basis @ b.loadings
-    errors, variation = _errors(a, target).square().sum(dim=1), target.square().sum(dim=1)
-
-    def r_squared(rows: Tensor) -> float:
-        return 1 - (errors[rows].sum() / variation[rows].sum()).item()
-
-    value = r_squared(torch.arange(len(x)))
+    value, interval = held_out_r2(_errors(a, target), _errors_of_mean(target))
     null = null_of(lambda order: _r_squared(a, target[order]), len(x), draws=10)
-    return Score(value, null, interval_of(value, r_squared, len(x)), len(x))
+    return Score(value, null, interval, len(x))
 
 
 def prepare(x: Tensor, name: str = "x") -> Predictor:
@@ -94,11 +89,17 @@ def relabelled(a: Predictor, b: Predictor, order: Tensor) -> float:
 
 
 def _r_squared(a: Predictor, target: Tensor) -> float:
-    return 1 - (_errors(a, target).square().sum() / target.square().sum()).item()
+    return 1 - (_errors(a, target).sum() / _errors_of_mean(target).sum()).item()
 
 
 def _errors(a: Predictor, target: Tensor) -> Tensor:
-    """What the fits to other blocks leave of each row of a centred target (n, k)."""
+    """Squared errors (n,) of the fits to other blocks on each row of a centred target (n, k)."""
     residual = target - a.basis @ (a.basis.T @ target)
     blocks = zip(a.inverses, spans(len(target)), strict=True)
-    return torch.cat([inverse @ residual[span] for inverse, span in blocks])
+    return torch.cat([(inverse @ residual[span]).square().sum(dim=1) for inverse, span in blocks])
+
+
+def _errors_of_mean(target: Tensor) -> Tensor:
+    """Squared errors (n,) of the mean of the other blocks on each row of a centred target (n, k)."""
+    moved = [target[span] + target[span].sum(dim=0) / (len(target) - len(target[span])) for span in spans(len(target))]
+    return torch.cat(moved).square().sum(dim=1)

@@ -7,7 +7,7 @@ from jepa_wm.contracts import Score
 from probes.centring import centred
 from probes.checks import check_pair
 from probes.linear import ridge
-from probes.resampling import interval_of, orders
+from probes.resampling import held_out_r2, orders
 
 # Rows in another order make other folds, so other fits.
 INVARIANCES = frozenset({"rotation", "scale", "translation"})
@@ -34,15 +34,10 @@ def ridge_predictivity(x: Tensor, y: Tensor) -> Score:
     check_pair(x, y)
     a, b = prepare(x, "x"), prepare(y, "y")
     shuffled = [b[order] for order in orders(len(b), 3)]
-    errors, *of_shuffled = _errors(a, [b, *shuffled])
-    variation = b.square().sum(dim=1)
-
-    def r_squared(rows: Tensor) -> float:
-        return 1 - (errors[rows].sum() / variation[rows].sum()).item()
-
-    value = r_squared(torch.arange(len(b)))
-    null = 1 - (torch.stack(of_shuffled).sum(dim=1).mean() / variation.sum()).item()
-    return Score(value, null, interval_of(value, r_squared, len(b)), len(b))
+    (errors, *of_shuffled), (of_mean, *of_means) = _errors(a, [b, *shuffled])
+    value, interval = held_out_r2(errors, of_mean)
+    null = sum(held_out_r2(*pair)[0] for pair in zip(of_shuffled, of_means, strict=True)) / len(shuffled)
+    return Score(value, null, interval, len(b))
 
 
 def prepare(x: Tensor, name: str = "x") -> Tensor:
@@ -56,7 +51,8 @@ def prepare(x: Tensor, name: str = "x") -> Tensor:
 
 def compare(a: Tensor, b: Tensor) -> float:
     """Predictivity of b from a, two prepared layers of the same samples."""
-    return 1 - (_errors(a, [b])[0].sum() / b.square().sum()).item()
+    errors, of_mean = _errors(a, [b])
+    return held_out_r2(errors[0], of_mean[0])[0]
 
 
 def relabelled(a: Tensor, b: Tensor, order: Tensor) -> float:
@@ -64,28 +60,32 @@ def relabelled(a: Tensor, b: Tensor, order: Tensor) -> float:
     return compare(a, b[order])
 
 
-def _errors(x: Tensor, targets: list[Tensor]) -> list[Tensor]:
-    """The squared errors (n,) of each row of each target (n, k), predicted by fits to the other folds."""
-    errors = torch.empty(len(targets), len(x), dtype=x.dtype)
+def _errors(x: Tensor, targets: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Squared errors (t, n) of each row of t targets (n, k), of fits to the other folds and of those folds' mean."""
+    errors = torch.empty(2, len(targets), len(x), dtype=x.dtype)
+    every = torch.arange(len(targets))
     for held_out in torch.arange(len(x)).tensor_split(FOLDS):
         rows = _others(len(x), held_out)
         inner = [target[rows] for target in targets]
         tried = torch.zeros(len(PENALTIES), len(targets), dtype=x.dtype)
         for chosen_on in torch.arange(len(rows)).tensor_split(FOLDS - 1):
-            tried += _fit(x[rows], inner, _others(len(rows), chosen_on), chosen_on).sum(dim=-1)
-        found = _fit(x, targets, rows, held_out)
-        errors[:, held_out] = found[tried.argmin(dim=0), torch.arange(len(targets))]
-    return list(errors)
+            tried += _fit(x[rows], inner, _others(len(rows), chosen_on), chosen_on)[0].sum(dim=-1)
+        found, of_mean = _fit(x, targets, rows, held_out)
+        errors[0][:, held_out] = found[tried.argmin(dim=0), every]
+        errors[1][:, held_out] = of_mean
+    return errors[0], errors[1]
 
 
-def _fit(x: Tensor, targets: list[Tensor], train: Tensor, test: Tensor) -> Tensor:
-    """Squared errors (P, t, m) on test rows (m,) for P penalties and t targets, fitted to train rows."""
+def _fit(x: Tensor, targets: list[Tensor], train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared errors on test rows (m,) of t targets: (P, t, m) of P penalties, and (t, m) of the mean of train rows."""
     # Side by side, so that one factorisation serves all targets.
     y = torch.cat(targets, dim=1)
     center_x, center_y = x[train].mean(dim=0), y[train].mean(dim=0)
     weights = ridge(x[train] - center_x, y[train] - center_y, PENALTIES)
-    error = (x[test] - center_x) @ weights - (y[test] - center_y)
-    return error.square().unflatten(2, (len(targets), -1)).sum(dim=-1).transpose(1, 2)
+    moved = y[test] - center_y
+    errors = torch.stack([moved - (x[test] - center_x) @ of_penalty for of_penalty in weights] + [moved])
+    summed = errors.square().unflatten(2, (len(targets), -1)).sum(dim=-1).transpose(1, 2)
+    return summed[:-1], summed[-1]
 
 
 def _others(n: int, rows: Tensor) -> Tensor:
