@@ -36,6 +36,14 @@ def subspace(name: str, x: Tensor) -> Subspace:
     return Subspace(u[:, :rank], sigma[:rank, None] * vh[:rank])
 
 
+def narrowed(rows: Tensor) -> Tensor:
+    """Centred rows (n, d) in their principal axes (n, n) where d is above n: a rotation of the same rows."""
+    if rows.shape[1] <= len(rows):
+        return rows
+    u, sigma, _ = torch.linalg.svd(rows, full_matrices=False)
+    return u * sigma
+
+
 def check_rank(name: str, rank: int, n: int, instead: str) -> None:
     """Ask that n rows still determine `rank` directions when a block of the jackknife is left out.
 

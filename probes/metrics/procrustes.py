@@ -8,6 +8,7 @@ from probes.centring import centred
 from probes.checks import check_pair
 from probes.kernels import unit
 from probes.resampling import interval_of, null_of
+from probes.subspaces import narrowed
 
 INVARIANCES = frozenset({"rotation", "scale", "translation", "permutation"})
 SYMMETRIC = True
@@ -45,11 +46,7 @@ def prepare(x: Tensor, name: str = "x") -> Tensor:
     Raises:
         UserError: as in `procrustes`.
     """
-    rows = unit(centred(name, x))
-    if rows.shape[1] <= len(rows):
-        return rows
-    u, sigma, _ = torch.linalg.svd(rows, full_matrices=False)
-    return u * sigma
+    return narrowed(unit(centred(name, x)))
 
 
 def compare(a: Tensor, b: Tensor) -> float:

@@ -8,6 +8,7 @@ from probes.centring import centred
 from probes.checks import check_pair
 from probes.linear import ridge
 from probes.resampling import held_out_r2, orders
+from probes.subspaces import narrowed
 
 # Rows in another order make other folds, so other fits.
 INVARIANCES = frozenset({"rotation", "scale", "translation"})
@@ -41,12 +42,12 @@ def ridge_predictivity(x: Tensor, y: Tensor) -> Score:
 
 
 def prepare(x: Tensor, name: str = "x") -> Tensor:
-    """x (n, d) centred, in float64.
+    """x (n, d) centred, in float64, in its principal axes (n, n) where d is above n: made once a layer.
 
     Raises:
         UserError: as in `ridge_predictivity`.
     """
-    return centred(name, x, least=20)
+    return narrowed(centred(name, x, least=20))
 
 
 def compare(a: Tensor, b: Tensor) -> float:

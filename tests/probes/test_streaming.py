@@ -160,7 +160,7 @@ def test_bad_use_is_refused():
     with pytest.raises(UserError, match="0 rows in 0 blocks"):
         stream.score()
     stream.add(x, y)
-    with pytest.raises(UserError, match="400 rows in 1 blocks of 500 .* fewer `rows`"):
+    with pytest.raises(UserError, match=r"400 rows in 1 blocks of 500 .* fewer `rows`"):
         stream.score()
     with pytest.raises(UserError, match="merge: got 10 blocks and 20"):
         stream.merge(StreamingCKA(7, 300, blocks=10))
