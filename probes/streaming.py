@@ -49,12 +49,11 @@ class StreamingCKA:
         start = 0
         while start < len(x):
             stop = start + self.rows - self.seen % self.rows
-            piece = x[start:stop].double(), y[start:stop].double()
+            of_x, of_y = (part[start:stop].to(torch.float64, copy=True) for part in (x, y))
             if self.seen == 0:
-                self.origin = mean(piece[0]), mean(piece[1])
+                self.origin = mean(of_x), mean(of_y)
             block = self.blocks[self.seen // self.rows % len(self.blocks)]
-            of_x, of_y = (part - origin for part, origin in zip(piece, self.origin, strict=True))
-            add(block, of_x, of_y)
+            add(block, of_x.sub_(self.origin[0]), of_y.sub_(self.origin[1]))
             self.seen += len(of_x)
             start = stop
 
