@@ -13,15 +13,18 @@ from probes.hsic import add, mirrored, moved, plus, ratio, zero_block
 
 
 class StreamingCKA:
-    """Unbiased linear CKA in one pass, in float64, with state of 60 products of features at 20 blocks.
+    """Unbiased linear CKA in one pass, in float64; a block keeps dx dy + dx² + dy² numbers, whatever n.
 
-    The rows of a process go to the blocks of the jackknife in turn, so many consecutive ones to each.
-    Sums are taken around a mean of the first rows, since a large common mean would cancel digits.
+    Rows go to the blocks of the jackknife in turn, a run of consecutive ones to each, so the size of batches
+    does not matter. Sums are taken around a mean of the first run, since a large common mean would cost digits.
 
     Args:
         dx, dy: widths of the two representations.
         blocks: of the resampling.
-        rows: consecutive rows that go to one block; at most n / blocks, for all blocks to be used.
+        rows: in a run; at most n / blocks, for all blocks to be used. Longer runs are faster products.
+
+    Raises:
+        UserError: a width or `rows` is not positive, or there are fewer than 2 blocks.
 
     Source: the sums are of Song et al. (JMLR 2012, eq. 5) for linear kernels; see `probes.metrics.cka`.
     """
