@@ -16,11 +16,11 @@ class StreamingCKA:
     """Unbiased linear CKA in one pass, in float64; a block keeps dx dy + dx² + dy² numbers, whatever n.
 
     Rows go to the blocks of the jackknife in turn, a run of consecutive ones to each, so the size of batches
-    does not matter. Sums are taken around a mean of the first run, since a large common mean would cost digits.
+    does not matter. Sums are taken around the mean of the first rows, since a large common mean would cost digits.
 
     Args:
         dx, dy: widths of the two representations.
-        blocks: of the resampling.
+        blocks: of the jackknife.
         rows: in a run; at most n / blocks, for all blocks to be used. Longer runs are faster products.
 
     Raises:
