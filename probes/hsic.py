@@ -98,7 +98,8 @@ def add(block: Block, x: Tensor, y: Tensor) -> None:
 
 
 def _accumulate(sums: Sums, x: Tensor, y: Tensor) -> None:
-    a, b = x.square().sum(dim=1), y.square().sum(dim=1)
+    # Norms first: squares of all features would be one more copy of the rows.
+    a, b = x.norm(dim=1).square(), y.norm(dim=1).square()
     sums.n.add_(len(x))
     for total, part in zip(sums[1:3], (x, y), strict=True):
         total.add_(part.sum(dim=0))

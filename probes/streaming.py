@@ -13,15 +13,18 @@ from probes.hsic import add, mirrored, moved, plus, ratio, zero_block
 
 
 class StreamingCKA:
-    """Unbiased linear CKA in one pass, in float64, with state of 60 products of features at 20 blocks.
+    """Unbiased linear CKA in one pass, in float64; a block keeps dx dy + dx² + dy² numbers, whatever n.
 
-    The rows of a process go to the blocks of the jackknife in turn, so many consecutive ones to each.
-    Sums are taken around a mean of the first rows, since a large common mean would cancel digits.
+    Rows go to the blocks of the jackknife in turn, a run of consecutive ones to each, so the size of batches
+    does not matter. Sums are taken around the mean of the first rows, since a large common mean would cost digits.
 
     Args:
         dx, dy: widths of the two representations.
-        blocks: of the resampling.
-        rows: consecutive rows that go to one block; at most n / blocks, for all blocks to be used.
+        blocks: of the jackknife.
+        rows: in a run; at most n / blocks, for all blocks to be used. Longer runs are faster products.
+
+    Raises:
+        UserError: a width or `rows` is not positive, or there are fewer than 2 blocks.
 
     Source: the sums are of Song et al. (JMLR 2012, eq. 5) for linear kernels; see `probes.metrics.cka`.
     """
@@ -49,12 +52,11 @@ class StreamingCKA:
         start = 0
         while start < len(x):
             stop = start + self.rows - self.seen % self.rows
-            piece = x[start:stop].double(), y[start:stop].double()
+            of_x, of_y = (part[start:stop].to(torch.float64, copy=True) for part in (x, y))
             if self.seen == 0:
-                self.origin = mean(piece[0]), mean(piece[1])
+                self.origin = mean(of_x), mean(of_y)
             block = self.blocks[self.seen // self.rows % len(self.blocks)]
-            of_x, of_y = (part - origin for part, origin in zip(piece, self.origin, strict=True))
-            add(block, of_x, of_y)
+            add(block, of_x.sub_(self.origin[0]), of_y.sub_(self.origin[1]))
             self.seen += len(of_x)
             start = stop
 
