@@ -10,13 +10,10 @@ from jepa_wm.errors import UserError
 from probes.alignment.calibrate import Calibrated, calibrate
 from probes.alignment.grams import Grams
 from probes.alignment.intervals import interval
-from probes.alignment.named import Metric, metric_named
+from probes.alignment.named import KERNELS, Metric, metric_named
 from probes.alignment.overlap import Overlaps
 from probes.alignment.permute import orders
 from probes.checks import check_rows
-
-KERNELS = frozenset({"cka"})
-"""Metrics that are the inner product of two kernels (n, n), where few enough rows let them prepare such."""
 
 AllPairs = Callable[[Tensor | None], Tensor]
 """An order (n,) of the rows of y, None for the given one -> the values (Lx, Ly), float64."""
