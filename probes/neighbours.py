@@ -24,12 +24,23 @@ def neighbours(x: Tensor, k: int, y: Tensor | None = None) -> Tensor:
         UserError: k is not between 1 and the number of possible neighbours, the widths differ, a value is
             not finite, or all rows of x, searched among itself, point the same way.
     """
-    if y is not None:
-        return search(x, y, k)[1]
+    return nearest(x, k)[1] if y is None else search(x, y, k)[1]
+
+
+def nearest(x: Tensor, k: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Cosines (float64) and indices, both (n, k), of the rows of x nearest to each other row, nearest first.
+
+    With rows (q,), of those rows only, (q, k).
+
+    Raises:
+        UserError: as in `neighbours`.
+    """
     check_rows("features", x)
-    check_k(k, len(x) - 1)
-    check_varied(x)
-    return drop_self(search(x, x, k + 1)[1])
+    _check_k(k, len(x) - 1)
+    _check_varied(x)
+    cosine, index = search(x if rows is None else x[rows], x, k + 1)
+    others = not_self(index, torch.arange(len(x), device=x.device) if rows is None else rows)
+    return cosine[others].view(-1, k), index[others].view(-1, k)
 
 
 def search(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -50,7 +61,7 @@ def search(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
     check_rows("gallery", gallery)
     if queries.shape[1] != gallery.shape[1]:
         raise UserError(f"queries are {queries.shape[1]} wide and the gallery {gallery.shape[1]}; expected the same")
-    check_k(k, len(gallery))
+    _check_k(k, len(gallery))
     queries, gallery = queries.detach(), gallery.detach()
     x = _unit(queries)
     y = x if gallery is queries else _unit(gallery)
@@ -68,8 +79,12 @@ def search(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def rescore(queries: Tensor, gallery: Tensor, found: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Cosines and indices (n, k) of the best of the gallery rows `found` (n, c), as `search` orders them."""
-    return nearest_first(_cosines(queries, gallery, found), found, k)
+    """Cosines and indices (n, k) of the best of the gallery rows `found` (n, c), as `search` orders them.
+
+    Where found is -1, for none, the cosine is minus infinity.
+    """
+    cosine = _cosines(queries, gallery, found.clamp(min=0))
+    return nearest_first(cosine.masked_fill(found < 0, -torch.inf), found, k)
 
 
 def nearest_first(cosine: Tensor, index: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -79,15 +94,14 @@ def nearest_first(cosine: Tensor, index: Tensor, k: int) -> tuple[Tensor, Tensor
     return cosine.gather(1, order), index.gather(1, order)
 
 
-def drop_self(found: Tensor, rows: Tensor | None = None) -> Tensor:
-    """The lists (n, k) of found (n, k + 1) without the query itself, row i or rows[i]; else without the last."""
-    own = torch.arange(len(found), device=found.device) if rows is None else rows
-    drop = found == own[:, None]
-    drop[~drop.any(dim=1), -1] = True
-    return found[~drop].view(len(found), -1)
+def not_self(found: Tensor, rows: Tensor) -> Tensor:
+    """All entries of found (n, k + 1) but k: not the query rows (n,) itself, or the last where it is not there."""
+    others = found != rows[:, None]
+    others[others.all(dim=1), -1] = False
+    return others
 
 
-def check_k(k: int, most: int) -> None:
+def _check_k(k: int, most: int) -> None:
     """Ask for 1 to `most` neighbours.
 
     Raises:
@@ -99,7 +113,7 @@ def check_k(k: int, most: int) -> None:
         )
 
 
-def check_varied(x: Tensor) -> None:
+def _check_varied(x: Tensor) -> None:
     """Ask that the rows of x (n, d) do not all point the same way.
 
     Raises:

@@ -6,7 +6,8 @@ unless it says otherwise. Its module lists in `INVARIANCES` exactly which of the
 in `SYMMETRIC` whether x and y may change places. The contract test walks this folder, so a new metric is
 one new file.
 
-Metrics that are calibrated by permutation have three parts more, so that no permutation repeats the work
-that a layer needs once: `prepare(x)` does that work, `compare(a, b)` of two prepared layers is the value,
-and `relabelled(a, b, order (n,))` is `compare(a, prepare(y[order]))` without preparing anything again.
+Metrics that are calibrated by permutation have parts more, so that no permutation repeats the work that a
+layer needs once: `prepare(x)` does that work, `compare(a, b)` of two prepared layers is the value,
+`relabelled(a, b, order (n,))` is `compare(a, prepare(y[order]))` without preparing anything again, and, where
+it is known, `null(a, b)` is the mean of that over all orders.
 """

@@ -8,8 +8,8 @@ from torch import Tensor
 from jepa_wm.contracts import Score
 from jepa_wm.errors import UserError
 from probes.checks import check_pair, check_rows
-from probes.lists import jackknife, overlap, relabel, survivors
-from probes.neighbours import check_k, check_varied, drop_self, search
+from probes.lists import longer, overlap, relabel, subsample, survivors
+from probes.neighbours import nearest
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
 # The rows' sums of x meet the columns' sums of y, and who is near whom is not mutual.
@@ -19,18 +19,18 @@ SYMMETRIC = False
 class Layer(NamedTuple):
     """Neighbours of a layer, nearest first."""
 
-    index: Tensor  # (n, k)
-    cosine: Tensor  # (n, k)
+    cosines: Tensor  # (n, k)
+    lists: Tensor  # (n, k)
     hsic: float  # of the layer with itself
 
 
 def cknna(x: Tensor, y: Tensor, k: int = 10) -> Score:
     """CKA of the cosines, unbiased, with all of them taken as 0 but those of neighbours that x and y share.
 
-    The null is the exact mean over permutations, the interval a jackknife over blocks of rows.
+    The null is the exact mean over permutations, the interval over subsamples of rows (`subsample`).
 
     Args:
-        x, y: the same n samples, (n, dx) and (n, dy), n at least 4.
+        x, y: the same n samples, (n, dx) and (n, dy), n at least 6.
         k: neighbours.
 
     Raises:
@@ -41,19 +41,19 @@ def cknna(x: Tensor, y: Tensor, k: int = 10) -> Score:
     and the 1e-6 in its denominator (see `compare`). As there, i may be j's neighbour but not j i's: the trace
     counts only shared pairs that are mutual, and the value changes a little when x and y change places.
     """
-    check_pair(x, y, least=4)
-    longer = max(k, min(2 * k, len(x) - 1))
-    whole = [_search(z, longer) for z in (x, y)]
-    a, b = (_layer(index[:, :k], cosine[:, :k]) for index, cosine in whole)
+    check_pair(x, y, least=6)
+    of_x, of_y = (nearest(z, longer(len(z), k)) for z in (x, y))
+    everyone = torch.ones(len(x), dtype=torch.bool)
+    a, b = _kept(*of_x, everyone, k), _kept(*of_y, everyone, k)
     value = compare(a, b)
-    interval = jackknife(value, len(x), lambda kept: compare(*(_kept(*layer, kept, k) for layer in whole)))
+    interval = subsample(value, len(x), lambda kept: compare(_kept(*of_x, kept, k), _kept(*of_y, kept, k)))
     return Score(value, null(a, b), interval, len(x))
 
 
 def prepare(x: Tensor, k: int = 10) -> Layer:
     """The k neighbours of each row of x (n, d), and what the layer's similarity to itself is."""
-    check_rows("features", x, least=4)
-    return _layer(*_search(x, k))
+    check_rows("features", x, least=6)
+    return _layer(*nearest(x, k))
 
 
 def compare(a: Layer, b: Layer, eps: float = 0.0) -> float:
@@ -63,7 +63,7 @@ def compare(a: Layer, b: Layer, eps: float = 0.0) -> float:
 
 def relabelled(a: Layer, b: Layer, order: Tensor) -> float:
     """The value had y been y[order], order (n,)."""
-    return compare(a, Layer(relabel(b.index, order), b.cosine[order], b.hsic))
+    return compare(a, Layer(b.cosines[order], relabel(b.lists, order), b.hsic))
 
 
 def null(a: Layer, b: Layer) -> float:
@@ -73,7 +73,7 @@ def null(a: Layer, b: Layer) -> float:
     one of seven ways (the same, turned round, one row in common in four ways, none), and a permutation takes a pair
     of one kind to any pair of that kind, each as likely.
     """
-    n = len(a.index)
+    n = len(a.lists)
     first, second = _by_kind(a, weigh_first=True), _by_kind(b, weigh_first=False)
     two, three = n * (n - 1), n * (n - 1) * (n - 2)
     number = torch.tensor([two, two, three, three, three, three, three * (n - 3)], dtype=torch.float64)
@@ -81,50 +81,42 @@ def null(a: Layer, b: Layer) -> float:
     return _unbiased(turned, kinds.sum(), turned + onward, n) / (a.hsic * b.hsic) ** 0.5
 
 
-def _search(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Neighbours and their cosines, both (n, k), without the row itself."""
-    check_k(k, len(x) - 1)
-    check_varied(x)
-    cosine, index = search(x, x, k + 1)
-    kept = drop_self(index)
-    return kept, cosine.gather(1, (index[:, None, :] == kept[:, :, None]).byte().argmax(dim=2))
-
-
-def _layer(index: Tensor, cosine: Tensor) -> Layer:
-    layer = Layer(index, cosine, 0.0)
+def _layer(cosines: Tensor, lists: Tensor) -> Layer:
+    layer = Layer(cosines, lists, 0.0)
     hsic = _hsic(layer, layer)
-    if not hsic > 0:
+    rounding = 1e-12 * cosines.square().sum().item() / len(lists) ** 2
+    if not hsic > rounding:
         raise UserError(
-            f"cknna: the similarity of a layer to itself is {hsic:.3g} with k {index.shape[1]} in {len(index)} rows, "
+            f"cknna: the similarity of a layer to itself is {hsic:.3g} with k {lists.shape[1]} in {len(lists)} rows, "
             "expected more than 0; too few neighbours are mutual, or nearly all rows are neighbours: choose another k"
         )
     return layer._replace(hsic=hsic)
 
 
-def _kept(index: Tensor, cosine: Tensor, kept: Tensor, k: int) -> Layer:
+def _kept(cosines: Tensor, lists: Tensor, kept: Tensor, k: int) -> Layer:
     """The layer of the kept rows, bool (n,), from lists that are longer than k."""
-    left, columns = survivors(index, kept, k)
-    return _layer(left, cosine[kept].gather(1, columns))
+    left, columns = survivors(lists, kept, k)
+    return _layer(cosines[kept].gather(1, columns), left)
 
 
 def _hsic(a: Layer, b: Layer) -> float:
     """Unbiased HSIC of the two layers' cosines at the neighbours that they share."""
-    n = len(a.index)
-    shared = overlap(a.index, b.index)
-    row = torch.arange(n, device=a.index.device)[:, None].expand_as(a.index)
-    i, j, of_a = row[shared], a.index[shared], a.cosine[shared]
-    # Sorted by (row, neighbour), the shared pairs of a and of b are the same ones in the same order.
-    other = overlap(b.index, a.index)
-    of_a = of_a[(i * n + j).argsort()]
-    pairs, by_pair = (row[other] * n + b.index[other]).sort()
-    of_b = b.cosine[other][by_pair]
+    n = len(a.lists)
+    pairs, of_a = _sorted_pairs(a, overlap(a.lists, b.lists))
+    _, of_b = _sorted_pairs(b, overlap(b.lists, a.lists))
     i, j = pairs // n, pairs % n
     mutual = torch.isin(j * n + i, pairs)
-    trace = (of_a * of_b)[mutual].sum()
     columns, rows = (torch.zeros(n, dtype=torch.float64, device=i.device) for _ in range(2))
     columns.index_add_(0, j, of_a)
     rows.index_add_(0, i, of_b)
-    return _unbiased(trace, of_a.sum() * of_b.sum(), columns @ rows, n)
+    return _unbiased((of_a * of_b)[mutual].sum(), of_a.sum() * of_b.sum(), columns @ rows, n)
+
+
+def _sorted_pairs(layer: Layer, shared: Tensor) -> tuple[Tensor, Tensor]:
+    """The shared (n, k) entries as numbers n * row + neighbour, in their order, and their cosines."""
+    row = torch.arange(len(layer.lists), device=layer.lists.device)[:, None]
+    pairs, order = (len(row) * row + layer.lists)[shared].sort()
+    return pairs, layer.cosines[shared][order]
 
 
 def _unbiased(trace: Tensor, sums: Tensor, steps: Tensor, n: int) -> float:
@@ -135,14 +127,14 @@ def _unbiased(trace: Tensor, sums: Tensor, steps: Tensor, n: int) -> float:
 def _by_kind(layer: Layer, weigh_first: bool) -> Tensor:
     """Sums (7,) of one neighbourhood's cosine over pairs of them: the same, turned round, from one row, to one row,
     the second from where the first goes, the first from where the second goes, apart."""
-    n, k = layer.index.shape
-    row = torch.arange(n, device=layer.index.device)[:, None].expand_as(layer.index)
-    pair, turned_round = row * n + layer.index, layer.index * n + row
-    total = layer.cosine.sum()
-    turned = layer.cosine[torch.isin(turned_round, pair)].sum()
-    entered = torch.bincount(layer.index.flatten(), minlength=n).double()
-    to_one = (layer.cosine * entered[layer.index]).sum() - total
-    after, before = k * total - turned, layer.cosine.sum(dim=1) @ entered - turned
+    n, k = layer.lists.shape
+    row = torch.arange(n, device=layer.lists.device)[:, None].expand_as(layer.lists)
+    pair, turned_round = row * n + layer.lists, layer.lists * n + row
+    total = layer.cosines.sum()
+    turned = layer.cosines[torch.isin(turned_round, pair)].sum()
+    entered = torch.bincount(layer.lists.flatten(), minlength=n).double()
+    to_one = (layer.cosines * entered[layer.lists]).sum() - total
+    after, before = k * total - turned, layer.cosines.sum(dim=1) @ entered - turned
     one_row = [(k - 1) * total, to_one, *((after, before) if weigh_first else (before, after))]
     apart = n * k * total - total - turned - sum(one_row)
     return torch.stack([total, turned, *one_row, apart])

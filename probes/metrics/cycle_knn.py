@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from jepa_wm.contracts import Score
-from probes.checks import check_pair
-from probes.lists import jackknife_of_lists, long_lists, relabel
+from probes.lists import relabel, score
 from probes.neighbours import neighbours
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
@@ -17,7 +16,8 @@ def cycle_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
 
     It saturates: any of k ways back will do, so it is near 1 long before the lists agree. Nor is it 1 on
     identical input where a row is nobody's neighbour. The null is exact: a row that is in r lists of x is missed
-    by k random ones with probability C(n - 1 - r, k) / C(n - 1, k). The interval is a jackknife over blocks of rows.
+    by k random ones with probability C(n - 1 - r, k) / C(n - 1, k). The interval is over subsamples of rows
+    (`subsample`).
 
     Args:
         x, y: the same n samples, (n, dx) and (n, dy).
@@ -28,10 +28,7 @@ def cycle_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
 
     Source: platonic-rep (Huh et al., arXiv 2405.07987), `cycle_knn`, without its clipping of features.
     """
-    check_pair(x, y)
-    of_x, of_y = long_lists(x, k), long_lists(y, k)
-    value = compare(of_x[:, :k], of_y[:, :k])
-    return Score(value, _null(of_x[:, :k]), jackknife_of_lists(compare, of_x, of_y, k), len(x))
+    return score(x, y, k, compare, null)
 
 
 def prepare(x: Tensor, k: int = 10) -> Tensor:
@@ -53,10 +50,10 @@ def relabelled(a: Tensor, b: Tensor, order: Tensor) -> float:
     return compare(a, relabel(b, order))
 
 
-def _null(lists: Tensor) -> float:
-    """Mean over all permutations of y, given the lists (n, k) of x."""
-    n, k = lists.shape
-    entered = torch.bincount(lists.flatten(), minlength=n).double()
+def null(a: Tensor, b: Tensor) -> float:
+    """Mean of the value over all permutations of the rows of y."""
+    n, k = b.shape
+    entered = torch.bincount(a.flatten(), minlength=n).double()
     draws = torch.arange(k, dtype=torch.float64)
     missed = ((n - 1 - entered[:, None] - draws).clamp(min=0) / (n - 1 - draws)).prod(dim=1)
     return 1 - missed.mean().item()

@@ -1,13 +1,10 @@
 """Edit-distance kNN: how few edits turn one representation's list of neighbours into the other's?"""
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
 from jepa_wm.contracts import Score
-from probes.checks import check_pair
-from probes.lists import expected, jackknife_of_lists, long_lists, relabel
+from probes.lists import expected, relabel, score
 from probes.neighbours import neighbours
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
@@ -18,8 +15,8 @@ def edit_distance_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
     """1 - the mean Levenshtein distance of the lists of k neighbours by cosine, divided by k.
 
     It asks for the same neighbours at the same places, so it is low where mutual kNN is not. The null is the
-    mean over permutations: to a row of x every list is as likely in y (`expected`). The interval is a jackknife
-    over blocks of rows.
+    mean over permutations: to a row of x every list is as likely in y (`expected`). The interval is over
+    subsamples of rows (`subsample`).
 
     Args:
         x, y: the same n samples, (n, dx) and (n, dy).
@@ -31,10 +28,7 @@ def edit_distance_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
     Source: platonic-rep (Huh et al., arXiv 2405.07987), `edit_distance_knn`, without its clipping of features
     and without the parallel loop that loses three quarters of the distances.
     """
-    check_pair(x, y)
-    of_x, of_y = long_lists(x, k), long_lists(y, k)
-    value = compare(of_x[:, :k], of_y[:, :k])
-    return Score(value, _null(len(x), k), jackknife_of_lists(compare, of_x, of_y, k), len(x))
+    return score(x, y, k, compare, null)
 
 
 def prepare(x: Tensor, k: int = 10) -> Tensor:
@@ -52,6 +46,13 @@ def relabelled(a: Tensor, b: Tensor, order: Tensor) -> float:
     return compare(a, relabel(b, order))
 
 
+def null(a: Tensor, b: Tensor) -> float:
+    """Mean of the value over all permutations of the rows of y."""
+    n, k = b.shape
+    # One in n - 1 entries is at its place under permutation; only what shifts save beyond is drawn.
+    return 1 / (n - 1) + expected(_saved_by_shifts, n, k) / k
+
+
 def levenshtein(a: Tensor, b: Tensor) -> Tensor:
     """Insertions, deletions and replacements that turn each row of a into that of b, both (n, k): (n,)."""
     column = torch.arange(b.shape[1] + 1, dtype=torch.int32, device=b.device)
@@ -65,7 +66,5 @@ def levenshtein(a: Tensor, b: Tensor) -> Tensor:
     return cost[:, -1]
 
 
-@cache
-def _null(n: int, k: int) -> float:
-    # Entries at their own places are (n - 1) ** -1 of all under permutation; only what shifts save is drawn.
-    return 1 / (n - 1) + expected(lambda a, b: k - levenshtein(a, b) - (a == b).sum(dim=1), n, k) / k
+def _saved_by_shifts(a: Tensor, b: Tensor) -> Tensor:
+    return a.shape[1] - levenshtein(a, b) - (a == b).sum(dim=1)

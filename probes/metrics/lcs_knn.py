@@ -1,13 +1,10 @@
 """LCS kNN: do two representations name the same neighbours in the same order?"""
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
 from jepa_wm.contracts import Score
-from probes.checks import check_pair
-from probes.lists import expected, jackknife_of_lists, long_lists, relabel
+from probes.lists import expected, relabel, score
 from probes.neighbours import neighbours
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
@@ -18,7 +15,7 @@ def lcs_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
     """Mean length of the longest common subsequence of the lists of k neighbours by cosine, divided by k.
 
     The null is the mean over permutations: to a row of x every list is as likely in y (`expected`). The interval
-    is a jackknife over blocks of rows.
+    is over subsamples of rows (`subsample`).
 
     Args:
         x, y: the same n samples, (n, dx) and (n, dy).
@@ -30,10 +27,7 @@ def lcs_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
     Source: platonic-rep (Huh et al., arXiv 2405.07987), `lcs_knn`, without its clipping of features. Theirs is
     not divided by k: it is k times this.
     """
-    check_pair(x, y)
-    of_x, of_y = long_lists(x, k), long_lists(y, k)
-    value = compare(of_x[:, :k], of_y[:, :k])
-    return Score(value, _null(len(x), k), jackknife_of_lists(compare, of_x, of_y, k), len(x))
+    return score(x, y, k, compare, null)
 
 
 def prepare(x: Tensor, k: int = 10) -> Tensor:
@@ -51,6 +45,12 @@ def relabelled(a: Tensor, b: Tensor, order: Tensor) -> float:
     return compare(a, relabel(b, order))
 
 
+def null(a: Tensor, b: Tensor) -> float:
+    """Mean of the value over all permutations of the rows of y."""
+    n, k = b.shape
+    return expected(longest, n, k) / k
+
+
 def longest(a: Tensor, b: Tensor) -> Tensor:
     """Length of the longest common subsequence of each row of a and b (n, k): (n,)."""
     best = torch.zeros(len(b), b.shape[1] + 1, dtype=torch.int32, device=b.device)
@@ -58,8 +58,3 @@ def longest(a: Tensor, b: Tensor) -> Tensor:
         match = (b == entry) & (entry >= 0)
         best[:, 1:] = torch.maximum(best[:, 1:], best[:, :-1] + match).cummax(dim=1).values
     return best[:, -1]
-
-
-@cache
-def _null(n: int, k: int) -> float:
-    return expected(longest, n, k) / k

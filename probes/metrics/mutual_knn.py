@@ -34,7 +34,7 @@ def mutual_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
     value = shared.double().mean().item()
     n = len(x)
     error = 1.96 * (_influence(of_x, of_y, shared).std() / n**0.5).item()
-    return Score(value, k / (n - 1), (max(0.0, value - error), min(1.0, value + error)), n)
+    return Score(value, null(of_x, of_y), (max(0.0, value - error), min(1.0, value + error)), n)
 
 
 def prepare(x: Tensor, k: int = 10) -> Tensor:
@@ -50,6 +50,12 @@ def compare(a: Tensor, b: Tensor) -> float:
 def relabelled(a: Tensor, b: Tensor, order: Tensor) -> float:
     """The value had y been y[order], order (n,)."""
     return compare(a, relabel(b, order))
+
+
+def null(a: Tensor, b: Tensor) -> float:
+    """Mean of the value over all permutations of the rows of y."""
+    n, k = b.shape
+    return k / (n - 1)
 
 
 def _influence(of_x: Tensor, of_y: Tensor, shared: Tensor) -> Tensor:
