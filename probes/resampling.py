@@ -46,3 +46,18 @@ def orders(n: int, draws: int) -> list[Tensor]:
 def null_of(relabelled: Callable[[Tensor], float], n: int, draws: int = 20) -> float:
     """The mean of `relabelled(order (n,))` over random orders of the rows of one layer."""
     return sum(relabelled(order) for order in orders(n, draws)) / draws
+
+
+def held_out_r2(errors: Tensor, of_mean: Tensor) -> tuple[float, tuple[float, float]]:
+    """R² of held-out predictions and its interval, the predictions staying as they are.
+
+    Args:
+        errors: squared errors of the rows (n,).
+        of_mean: those of the mean of the rows that each row's fit had seen (n,).
+    """
+
+    def r_squared(rows: Tensor) -> float:
+        return 1 - (errors[rows].sum() / of_mean[rows].sum()).item()
+
+    value = r_squared(torch.arange(len(errors)))
+    return value, interval_of(value, r_squared, len(errors))

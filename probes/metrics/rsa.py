@@ -1,5 +1,6 @@
 """RSA: do two representations order the pairs of samples alike, from the nearest to the farthest?"""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -49,15 +50,9 @@ def rsa(x: Tensor, y: Tensor) -> Score:
     """
     check_pair(x, y)
     a, b = prepare(x, "x"), prepare(y, "y")
-    n = len(x)
     value = compare(a, b)
-    first, second = _pairs(n)
-    refits = []
-    for rows in left_out(n):
-        stays = torch.zeros(n, dtype=torch.bool).index_fill_(0, rows, True)
-        kept = stays[first] & stays[second]
-        refits.append(torch.dot(_ranked(a.pairs[kept]), _ranked(b.pairs[kept])).item())
-    return Score(value, 0.0, interval(value, refits), n)
+    refits = [torch.dot(*pair).item() for pair in zip(_refits(a), _refits(b), strict=True)]
+    return Score(value, 0.0, interval(value, refits), len(x))
 
 
 def prepare(x: Tensor, name: str = "x") -> Ranks:
@@ -113,8 +108,22 @@ def _distances(rows: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return torch.cat([(rows[i] - rows[j]).norm(dim=1) for i, j in parts])
 
 
-def _ranked(values: Tensor) -> Tensor:
-    """The ranks of values (p,), ties having their mean rank, centred and of norm 1."""
-    _, index, counts = values.unique(return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum(0) - (counts - 1) / 2).double()[index]
+def _ranked(values: Tensor, order: Tensor | None = None) -> Tensor:
+    """The ranks of values (p,), ties having their mean rank, centred and of norm 1; `order` (p,) sorts them."""
+    order = values.argsort() if order is None else order
+    _, index, counts = values[order].unique_consecutive(return_inverse=True, return_counts=True)
+    ranks = torch.empty_like(values)
+    ranks[order] = (counts.cumsum(0) - (counts - 1) / 2).to(values)[index]
     return kernels.unit(ranks - ranks.mean())
+
+
+def _refits(layer: Ranks) -> Iterator[Tensor]:
+    """The ranks (q,) of the pairs without each block of rows, sorted once for all blocks."""
+    order = layer.pairs.argsort()
+    n = len(layer.source)
+    first, second = _pairs(n)
+    for rows in left_out(n):
+        stays = torch.zeros(n, dtype=torch.bool).index_fill_(0, rows, True)
+        kept = stays[first] & stays[second]
+        place = kept.cumsum(0) - 1
+        yield _ranked(layer.pairs[kept], place[order[kept[order]]])
