@@ -57,7 +57,7 @@ def approximate_neighbours(
     if recall < least:
         raise UserError(
             f"{index} with effort {effort} found {recall:.1%} of the {k} nearest of {len(x)} rows, expected "
-            f"{least:.1%}: overlaps would come out about {1 - recall**2:.1%} too low; raise the effort, or search exactly"
+            f"{least:.1%}: overlaps would come out about {1 - recall**2:.1%} too low; raise the effort or search exactly"
         )
     return Approximate(lists, recall)
 
