@@ -72,9 +72,17 @@ def layer_map(
     draws = torch.stack([values_in(order) for order in orders(len(x[0]), permutations, groups, seed)])
     null, z, p, effect = calibrate(values, draws)
     best = divmod(int(effect.argmax()), len(y))
-    at_best = [of_all[best].item() for of_all in (values, null, z, p, effect)]
-    around = interval(named, x[best[0]], y[best[1]], groups)
-    return LayerMap(values, null, z, p, effect, best, Calibrated(*at_best, around, len(x[0]), values.numel()))
+    score = Calibrated(
+        value=values[best].item(),
+        null=null[best].item(),
+        z=z[best].item(),
+        p=p[best].item(),
+        effect=effect[best].item(),
+        interval=interval(named, x[best[0]], y[best[1]], groups),
+        n=len(x[0]),
+        searched=values.numel(),
+    )
+    return LayerMap(values, null, z, p, effect, best, score)
 
 
 def score_map(metric: str, x: Sequence[Tensor], y: Sequence[Tensor], k: int | None = None) -> Tensor:
