@@ -90,10 +90,12 @@ def _indices(x: Tensor, k: int) -> Tensor:
     rough, found = _candidates(unit, unit, min(k + 1, len(x)))
     some = torch.linspace(0, len(x) - 1, min(16, len(x)), device=x.device).long()
     error = 4 * (rough[some] - _cosines(x[some], x, found[some])).abs().max() + 1e-7
-    unsure = ((rough[:, :-1] - rough[:, 1:]) <= 2 * error).any(dim=1)
+    unsure = ((rough[:, :-1] - rough[:, 1:]) <= 2 * error).any(dim=1).nonzero()[:, 0]
+    if 16 * len(unsure) > len(x):
+        return search(x, x, k)[1]
     index = found[:, :k].clone()
-    if unsure.any():
-        index[unsure] = search(x[unsure], x, k)[1]
+    for rows in unsure.split(max(1, CHUNK // 4 // len(x))):
+        index[rows] = _all(x[rows], x, k)[1]
     return index
 
 

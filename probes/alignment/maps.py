@@ -125,5 +125,5 @@ def _check_layers(x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
                 raise UserError(
                     f"{name} has {len(layer)} rows and x layer 0 has {len(x[0])}; expected the same samples"
                 )
-            if (layer == layer[0]).all():
+            if torch.equal(layer[0], layer[1]) and (layer == layer[0]).all():
                 raise UserError(f"{name} is the same in all {len(layer)} rows; leave it out, or check the checkpoint")
