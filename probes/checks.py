@@ -16,7 +16,7 @@ def check_rows(name: str, x: Tensor, least: int = 1) -> Tensor:
         raise UserError(f"{name}: got shape {tuple(x.shape)}, expected (n, d); pool the tokens of a sample first")
     if len(x) < least:
         raise UserError(f"{name}: got {len(x)} rows, expected at least {least}; probe more samples")
-    if not x.isfinite().all():
+    if not torch.stack(x.aminmax()).isfinite().all():
         row = int(torch.nonzero(~x.isfinite())[0, 0])
         raise UserError(f"{name}: row {row} holds NaN or infinity; check the checkpoint and its input")
     return x

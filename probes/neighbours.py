@@ -24,7 +24,13 @@ def neighbours(x: Tensor, k: int, y: Tensor | None = None) -> Tensor:
         UserError: k is not between 1 and the number of possible neighbours, the widths differ, a value is
             not finite, or all rows of x, searched among itself, point the same way.
     """
-    return nearest(x, k)[1] if y is None else search(x, y, k)[1]
+    if y is not None:
+        return search(x, y, k)[1]
+    check_rows("features", x)
+    _check_k(k, len(x) - 1)
+    _check_varied(x)
+    index = _indices(x.detach(), k + 1)
+    return index[not_self(index, torch.arange(len(x), device=x.device))].view(-1, k)
 
 
 def nearest(x: Tensor, k: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -78,6 +84,21 @@ def search(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return cosine, index
 
 
+def _indices(x: Tensor, k: int) -> Tensor:
+    """The indices (n, k) of `search(x, x, k)`; float64 is asked only of rows that float32 cannot put in order."""
+    unit = _unit(x)
+    rough, found = _candidates(unit, unit, min(k + 1, len(x)))
+    some = torch.linspace(0, len(x) - 1, min(16, len(x)), device=x.device).long()
+    error = 4 * (rough[some] - _cosines(x[some], x, found[some])).abs().max() + 1e-7
+    unsure = ((rough[:, :-1] - rough[:, 1:]) <= 2 * error).any(dim=1).nonzero()[:, 0]
+    if 16 * len(unsure) > len(x):
+        return search(x, x, k)[1]
+    index = found[:, :k].clone()
+    for rows in unsure.split(max(1, CHUNK // 4 // len(x))):
+        index[rows] = _all(x[rows], x, k)[1]
+    return index
+
+
 def rescore(queries: Tensor, gallery: Tensor, found: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Cosines and indices (n, k) of the best of the gallery rows `found` (n, c), as `search` orders them.
 
@@ -119,6 +140,8 @@ def _check_varied(x: Tensor) -> None:
     Raises:
         UserError: they do, so that every neighbour is a tie.
     """
+    if len(x) > 8 and len(_cosines(x[:1], x[:8], torch.arange(8, device=x.device)[None]).unique()) > 1:
+        return  # What holds of a few need not be asked of all.
     first = torch.zeros(1, len(x), dtype=torch.long, device=x.device)
     everyone = torch.arange(len(x), device=x.device)[None]
     if (x == x[0]).all() or (_cosines(x[:1], x, everyone) == _cosines(x[:1], x, first)).all():

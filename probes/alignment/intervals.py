@@ -1,12 +1,15 @@
 """Intervals that hold for metrics of neighbours and of similarities."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from jepa_wm.errors import UserError
-from probes.alignment.named import Metric
-from probes.alignment.overlap import mutual_knn_without
+from probes import kernels
+from probes.alignment.named import KERNELS, LISTS, Metric, metric_named
 from probes.alignment.permute import blocks_of_rows
+from probes.lists import survivors
 
 HALVES = 50
 
@@ -33,14 +36,14 @@ def interval(
     """
     if method == "jackknife":
         blocks = blocks_of_rows(len(x), groups)
-        left_out = _without(metric, x, y, blocks)
+        left_out = without(metric, x, y, blocks)
         spread = (len(blocks) - 1) * left_out.var(correction=0)
         error = _student(len(blocks) - 1) * spread.sqrt().item()
     elif method == "subsample":
         units = blocks_of_rows(len(x), groups, most=len(x))
         generator = torch.Generator().manual_seed(0)
         picks = [torch.randperm(len(units), generator=generator)[: len(units) // 2].tolist() for _ in range(HALVES)]
-        left_out = _without(metric, x, y, [torch.cat([units[unit] for unit in pick]) for pick in picks])
+        left_out = without(metric, x, y, [torch.cat([units[unit] for unit in pick]) for pick in picks])
         error = 1.96 * left_out.std().item()
     else:
         raise UserError(
@@ -52,15 +55,25 @@ def interval(
     return value - error, value + error
 
 
-def _without(metric: Metric, x: Tensor, y: Tensor, blocks: list[Tensor]) -> Tensor:
-    """The metric without each block of rows (m,): (blocks,)."""
-    if metric.name == "mutual_knn" and metric.k is not None:
-        return mutual_knn_without(x, y, metric.k, blocks)
-    values = []
-    for block in blocks:
-        keep = torch.ones(len(x), dtype=torch.bool)
-        keep[block] = False
-        values.append(metric.compare(metric.prepare(x[keep]), metric.prepare(y[keep])))
+def without(metric: Metric, x: Tensor, y: Tensor, blocks: Sequence[Tensor]) -> Tensor:
+    """The metric of x (n, dx) and y (n, dy) without each block of rows (m,): (blocks,), float64.
+
+    Lists of neighbours are searched once: the k nearest that remain are among the k + m nearest. So are kernels: what
+    centring takes from a part of a centred kernel is all that it would have taken from that part of the kernel.
+    """
+    kept = [torch.ones(len(x), dtype=torch.bool).index_fill(0, block, False) for block in blocks]
+    if metric.name in LISTS and metric.k is not None:
+        k = metric.k
+        longest = metric_named(metric.name, min(k + max(map(len, blocks)), len(x) - 1))
+        of_x, of_y = longest.prepare(x), longest.prepare(y)
+        values = [metric.compare(survivors(of_x, rows, k)[0], survivors(of_y, rows, k)[0]) for rows in kept]
+    elif metric.name in KERNELS and len(x) <= kernels.ROWS:
+        centred = KERNELS[metric.name]
+        of_x, of_y = metric.prepare(x), metric.prepare(y)
+        parts = [[kernels.unit(centred(side[rows][:, rows])) for side in (of_x, of_y)] for rows in kept]
+        values = [metric.compare(*part) for part in parts]
+    else:
+        values = [metric.compare(metric.prepare(x[rows]), metric.prepare(y[rows])) for rows in kept]
     return torch.tensor(values, dtype=torch.float64)
 
 

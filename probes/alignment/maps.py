@@ -10,13 +10,10 @@ from jepa_wm.errors import UserError
 from probes.alignment.calibrate import Calibrated, calibrate
 from probes.alignment.grams import Grams
 from probes.alignment.intervals import interval
-from probes.alignment.named import Metric, metric_named
+from probes.alignment.named import KERNELS, Metric, metric_named
 from probes.alignment.overlap import Overlaps
 from probes.alignment.permute import orders
 from probes.checks import check_rows
-
-KERNELS = frozenset({"cka"})
-"""Metrics that are the inner product of two kernels (n, n), where few enough rows let them prepare such."""
 
 AllPairs = Callable[[Tensor | None], Tensor]
 """An order (n,) of the rows of y, None for the given one -> the values (Lx, Ly), float64."""
@@ -75,9 +72,17 @@ def layer_map(
     draws = torch.stack([values_in(order) for order in orders(len(x[0]), permutations, groups, seed)])
     null, z, p, effect = calibrate(values, draws)
     best = divmod(int(effect.argmax()), len(y))
-    at_best = [of_all[best].item() for of_all in (values, null, z, p, effect)]
-    around = interval(named, x[best[0]], y[best[1]], groups)
-    return LayerMap(values, null, z, p, effect, best, Calibrated(*at_best, around, len(x[0]), values.numel()))
+    score = Calibrated(
+        value=values[best].item(),
+        null=null[best].item(),
+        z=z[best].item(),
+        p=p[best].item(),
+        effect=effect[best].item(),
+        interval=interval(named, x[best[0]], y[best[1]], groups),
+        n=len(x[0]),
+        searched=values.numel(),
+    )
+    return LayerMap(values, null, z, p, effect, best, score)
 
 
 def score_map(metric: str, x: Sequence[Tensor], y: Sequence[Tensor], k: int | None = None) -> Tensor:
@@ -120,5 +125,5 @@ def _check_layers(x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
                 raise UserError(
                     f"{name} has {len(layer)} rows and x layer 0 has {len(x[0])}; expected the same samples"
                 )
-            if (layer == layer[0]).all():
+            if torch.equal(layer[0], layer[1]) and (layer == layer[0]).all():
                 raise UserError(f"{name} is the same in all {len(layer)} rows; leave it out, or check the checkpoint")

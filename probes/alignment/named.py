@@ -11,6 +11,13 @@ from torch import Tensor
 
 import probes.metrics
 from jepa_wm.errors import UserError
+from probes import kernels
+
+LISTS = frozenset({"mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"})
+"""Metrics whose prepared layer is its lists of neighbours (n, k)."""
+
+KERNELS = {"cka": kernels.u_centred, "cka_biased": kernels.centred}
+"""Metrics that are the inner product of two kernels (n, n), where rows are few enough, and what centres these."""
 
 
 class Metric(NamedTuple):

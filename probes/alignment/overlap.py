@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from probes.neighbours import neighbours
-
 DENSE = 2**28
 """Cells of the largest n x n table that is kept to find an edge in one step (int32: 1 GiB)."""
 
@@ -48,28 +46,6 @@ class Overlaps:
         place = torch.searchsorted(self.found, edges).clamp_(max=len(self.found) - 1)
         mine = (self.found[place] == edges).nonzero()[:, 0]
         return mine, place[mine]
-
-
-def mutual_knn_without(x: Tensor, y: Tensor, k: int, blocks: Sequence[Tensor]) -> Tensor:
-    """Mutual kNN of x (n, dx) and y (n, dy) without each block of rows (m,), from one search a space: (blocks,).
-
-    The k nearest that remain are among the k + m nearest, so lists that much longer hold them all.
-    """
-    longest = min(k + max(len(block) for block in blocks), len(x) - 1)
-    lists = [neighbours(space, longest) for space in (x, y)]
-    values = []
-    for block in blocks:
-        dropped = torch.zeros(len(x), dtype=torch.bool)
-        dropped[block] = True
-        of_x, of_y = (_first(lists_of[~dropped], dropped, k) for lists_of in lists)
-        values.append((of_x[:, :, None] == of_y[:, None, :]).any(dim=2).double().mean())
-    return torch.stack(values)
-
-
-def _first(lists: Tensor, dropped: Tensor, k: int) -> Tensor:
-    """The first k of each list (n, longest) that are not dropped (rows,): (n, k)."""
-    kept = ~dropped[lists]
-    return lists[kept & (kept.cumsum(dim=1) <= k)].view(len(lists), k)
 
 
 def _edges(lists: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from jepa_wm.errors import UserError
-from probes.alignment.intervals import interval
+from probes.alignment.intervals import interval, without
 from probes.alignment.named import metric_named
-from probes.alignment.overlap import mutual_knn_without
 from probes.alignment.permute import blocks_of_rows
 from probes.metrics.mutual_knn import mutual_knn
 
@@ -18,20 +17,22 @@ def related(n, seed=0, share=0.8):
     return hidden @ mix[0], (share * hidden + (1 - share**2) ** 0.5 * other) @ mix[1]
 
 
+@pytest.mark.parametrize("name", ["mutual_knn", "cycle_knn", "lcs_knn", "cka", "cka_biased", "cknna"])
 @pytest.mark.parametrize("groups", [None, torch.arange(15).repeat(4)])
-def test_mutual_knn_without_a_block_is_a_refit(groups):
+def test_leaving_out_a_block_is_a_refit(name, groups):
     x, y = related(60)
     x[50:] = x[:10]  # Duplicates, some of them left out with their twins and some without.
+    metric = metric_named(name)
     blocks = blocks_of_rows(60, groups)
     keep = [torch.ones(60, dtype=torch.bool).index_fill(0, block, False) for block in blocks]
-    refits = [mutual_knn(x[rows], y[rows], k=5).value for rows in keep]
-    assert mutual_knn_without(x, y, 5, blocks).tolist() == pytest.approx(refits, abs=1e-12)
+    refits = [metric.compare(metric.prepare(x[rows]), metric.prepare(y[rows])) for rows in keep]
+    assert without(metric, x, y, blocks).tolist() == pytest.approx(refits, abs=1e-12)
 
 
 def test_jackknife_of_blocks():
     x, y = related(60)
     metric = metric_named("mutual_knn", k=5)
-    left_out = mutual_knn_without(x, y, 5, blocks_of_rows(60))
+    left_out = without(metric, x, y, blocks_of_rows(60))
     error = 2.0930 * (19 / 20 * (left_out - left_out.mean()).square().sum()).sqrt().item()
     value = mutual_knn(x, y, k=5).value
     assert interval(metric, x, y) == pytest.approx((value - error, value + error), rel=1e-3)

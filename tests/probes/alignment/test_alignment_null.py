@@ -7,35 +7,22 @@ from jepa_wm.errors import UserError
 from probes.alignment.calibrate import calibrate
 from probes.alignment.maps import layer_map
 from probes.alignment.permute import blocks_of_rows, orders, same_length
-
-
-def independent(n, pairs, generator, hidden=3):
-    """Two models that share nothing, the layers of each alike."""
-    sides = []
-    for count in pairs:
-        core = torch.randn(n, hidden, generator=generator)
-        mixes = torch.randn(count, hidden, 6, generator=generator)
-        sides.append([core @ mix + 0.3 * torch.randn(n, 6, generator=generator) for mix in mixes])
-    return sides
-
-
-def distance_to_uniform(p):
-    """Kolmogorov-Smirnov distance of p (n,) to the uniform on (0, 1]."""
-    p = p.sort().values
-    n = len(p)
-    steps = torch.arange(n + 1) / n
-    return max((steps[1:] - p).max().item(), (p - steps[:-1]).max().item())
+from probes.alignment.unrelated import distance_to_uniform, p_of_unrelated
 
 
 @pytest.mark.parametrize("metric", ["mutual_knn", "cka"])
 def test_p_of_unrelated_models_is_uniform_over_all_layer_pairs(metric):
-    generator = torch.Generator().manual_seed(1)
-    runs = [layer_map(metric, *independent(32, (3, 4), generator), permutations=39, seed=run) for run in range(150)]
-    p = torch.stack([run.p.min() for run in runs])
-    # The 1 % point of the distance for 150 draws, and the step of a p by 39 permutations.
-    assert distance_to_uniform(p) < 1.63 / 150**0.5 + 1 / 40
-    assert (p <= 0.05).double().mean() <= 0.05 + 2.6 * (0.05 * 0.95 / 150) ** 0.5
-    assert abs(torch.stack([run.effect.mean() for run in runs]).mean()) < 0.01
+    runs = 100
+    p = p_of_unrelated(metric, (2, 3), n=32, runs=runs, permutations=39)
+    # The 1 % point of the distance, and the step of a p by 39 permutations.
+    assert distance_to_uniform(p) < 1.63 / runs**0.5 + 1 / 40
+    assert (p <= 0.05).double().mean() <= 0.05 + 2.6 * (0.05 * 0.95 / runs) ** 0.5
+
+
+def test_distance_to_uniform_by_hand():
+    assert distance_to_uniform(torch.tensor([0.5])) == pytest.approx(0.5)
+    assert distance_to_uniform(torch.tensor([0.9, 0.2, 0.3])) == pytest.approx(2 / 3 - 0.3)
+    assert distance_to_uniform(torch.arange(1, 101).double() / 100) == pytest.approx(0.01)
 
 
 def test_without_the_correction_a_search_would_find_something():
@@ -62,13 +49,13 @@ def episodes(count, length, generator):
 def test_only_whole_episodes_are_exchangeable(metric):
     generator = torch.Generator().manual_seed(5)
     found = {"rows": [], "episodes": []}
-    for run in range(100):
+    for run in range(80):
         (x, groups), (y, _) = (episodes(12, 8, generator) for _ in range(2))
         found["episodes"].append(layer_map(metric, [x], [y], 19, groups, seed=5000 + run).score.p <= 0.05)
         if run < 20:
             found["rows"].append(layer_map(metric, [x], [y], 19, seed=5000 + run).score.p <= 0.05)
     assert sum(found["rows"]) > 0.8 * 20
-    assert sum(found["episodes"]) <= 0.05 * 100 + 2.6 * (0.05 * 0.95 * 100) ** 0.5
+    assert sum(found["episodes"]) <= 0.05 * 80 + 2.6 * (0.05 * 0.95 * 80) ** 0.5
 
 
 def test_orders_of_groups_keep_them_whole_and_exchange_equals():

@@ -27,7 +27,7 @@ def layers(n=60, share=0.8, seed=0):
     return [[layer(depth, d) for depth, d in enumerate(widths)] for widths in WIDTHS.values()]
 
 
-@pytest.mark.parametrize("metric", ["mutual_knn", "cka"])
+@pytest.mark.parametrize("metric", ["mutual_knn", "cka", "cka_biased"])
 def test_all_pairs_at_once_are_the_pairs_alone(metric):
     x, y = layers()
     named = metric_named(metric)
@@ -37,7 +37,7 @@ def test_all_pairs_at_once_are_the_pairs_alone(metric):
     assert torch.allclose(score_map(metric, y, x).T, torch.tensor(alone, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("metric", ["mutual_knn", "cka"])
+@pytest.mark.parametrize("metric", ["mutual_knn", "cka", "cka_biased"])
 @pytest.mark.parametrize("turned", [False, True])
 def test_null_is_the_mean_over_rows_in_the_orders_given(metric, turned):
     x, y = layers()[:: -1 if turned else 1]
