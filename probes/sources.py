@@ -28,7 +28,7 @@ from jepa_wm.manifest import read_manifest
 from jepa_wm.world_model import WorldModel
 from probes.readers import EncoderReader, PixelReader, Reader, StateReader, TextReader, WorldReader
 from probes.run import find_checkpoints
-from probes.store import model_name
+from probes.store import model_name, titled
 
 DATA = {"state": StateReader, "pixels": PixelReader}
 READINGS = ("text", "world")
@@ -54,6 +54,11 @@ class Source(NamedTuple):
     reading: str = ""
     seed: int | None = None
 
+    @property
+    def titled(self) -> str:
+        """Model and step, for messages."""
+        return titled(self.model, self.step)
+
     def load(self) -> Reader:
         """What reads rows.
 
@@ -62,11 +67,10 @@ class Source(NamedTuple):
         """
         if self.base in DATA:
             return DATA[self.base]()
-        if self.seed is None:
-            return self._reader(False)
+        # Weights that are loaded take the place of random ones, which are drawn first.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return self._reader(True)
+            torch.manual_seed(self.seed or 0)
+            return self._reader(fresh=self.seed is not None)
 
     def _reader(self, fresh: bool) -> Reader:
         if self.reading == "world":
