@@ -1,6 +1,7 @@
 """`probe extract`: the store holds what the models make of these very frames, however it was made."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,15 @@ def test_two_processes_write_what_one_writes(run: Path, collection: Path) -> Non
         models, str(collection), str(two), FRAMES, poolings=("mean", "tokens"), splits=("train", "val"), processes=2
     )
     assert files(one) == files(two) and any(name.endswith("tokens.npy") for name in files(two))
+
+
+def test_two_extractions_at_once_wait_for_each_other(run: Path, collection: Path) -> None:
+    one, both = run.parent / "one", run.parent / "both"
+    models = [f"{run}@*", str(run), "state"]
+    extract(models, str(collection), str(one), FRAMES)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: extract(models, str(collection), str(both), FRAMES), range(2)))
+    assert files(one) == files(both)
 
 
 class TestRetrained:
