@@ -25,6 +25,7 @@ from jepa_wm.encoders import OpenClipEncoder, OpenClipText, TimmEncoder, load_en
 from jepa_wm.encoders.load import KINDS
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
+from jepa_wm.standard import Standard
 from jepa_wm.world_model import WorldModel
 from probes.readers import EncoderReader, PixelReader, Reader, StateReader, TextReader, WorldReader
 from probes.run import find_checkpoints
@@ -147,6 +148,10 @@ def fingerprint(source: Source, reader: Reader) -> str:
 def _anew(module: Any) -> Any:
     made = build(spec(module)).eval()
     made.source = "fresh weights"
+    for new, old in zip(made.modules(), module.modules(), strict=True):
+        # Measured on the data, not learned.
+        if isinstance(new, Standard):
+            new.load_state_dict(old.state_dict())
     return made
 
 
@@ -164,7 +169,7 @@ def _check_kind(base: str, reading: str, name: str) -> None:
 
 
 def _check_path(base: str, reading: str, part: str, name: str) -> None:
-    if not Path(base).exists():
+    if not base or not Path(base).exists():
         words = [*DATA, RANDOM, *KINDS]
         raise UserError(
             f"'{name}' names no file, folder or kind of source{nearest(base.partition(':')[0], words)}; expected a "

@@ -273,6 +273,16 @@ class TestNames:
         for other in (found[2], trained):
             assert other.shape == found[0].shape and not torch.allclose(found[0], other, atol=1e-3)
 
+    def test_fresh_weights_keep_the_data_s_statistics(self, tmp_path: Path, rows: Rows) -> None:
+        frames = StateFrames(PatchFrames(), rows.state.shape[1])
+        frames.prepare({"state_mean": rows.state.mean(dim=0).tolist(), "state_std": rows.state.std(dim=0).tolist()})
+        WorldModel(vit(MeanPool()), dynamics(34), frames=frames).save_pretrained(tmp_path / "model")
+        [source] = find_sources(f"random:{tmp_path}:world")
+        _, fresh = source.load().parts
+        assert torch.equal(fresh.standard.mean, frames.standard.mean)
+        assert torch.equal(fresh.standard.std, frames.standard.std)
+        assert not torch.equal(fresh.embed.weight, frames.embed.weight)
+
     def test_fresh_weights_of_a_zoo_need_no_download(self, rows: Rows) -> None:
         [source] = find_sources("random:timm:test_vit")
         again = find_sources("random:timm:test_vit")[0]
@@ -315,6 +325,8 @@ class TestBadNames:
             ("tim:vit_tiny", "did you mean 'timm'"),
             ("ramdom:runs/x", "did you mean 'random'"),
             ("random:runs/none", "'random:runs/none' names no file"),
+            ("", "names no file"),
+            ("random:", "names no file"),
             ("timm:", "lacks a name"),
             ("timm:vit_tiny:text", "timm has no text towers"),
             ("hf:a/b:world", "hf has no world models"),
