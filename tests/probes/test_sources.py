@@ -147,11 +147,12 @@ class TestLayersByHand:
     def test_of_a_text_tower_padding_does_not_count(self, rows: Rows) -> None:
         alignment = text().eval()
         # "!" is the token 0, which pads, too.
-        some = rows.take(torch.arange(3))._replace(captions=["left!of the door", "far", "a small red disc! stands"])
+        some = rows.take(torch.arange(3))._replace(captions=["left !~ of the door", "far", "a small red disc stands"])
         found = read(TextReader(alignment, "here"), some)
         for i, sentence in enumerate(some.captions):
             tokens = open_clip.tokenize([sentence], context_length=24)
             length = int(tokens[0].argmax()) + 1
+            assert (tokens[0, :length] == 0).any() == (i == 0)
             tower = alignment.tower.tower
             expected = tower.forward_intermediates(tokens, output_fmt="NLC")["text_intermediates"]
             assert {layer for layer, _ in found} == {"embed", "0", "1", "2", "latent"}
