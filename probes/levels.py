@@ -38,7 +38,7 @@ class Readout:
 
     Args:
         poolings: some of `POOLINGS`; one that a layer's tokens do not have is passed over.
-        layers: those that are kept; None for all.
+        layers: those that are kept, as far as they come by; None for all.
 
     Attributes:
         found: (B, D) of each, of "tokens" (B, N, D).

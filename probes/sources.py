@@ -25,10 +25,11 @@ from jepa_wm.encoders import OpenClipEncoder, OpenClipText, TimmEncoder, load_en
 from jepa_wm.encoders.load import KINDS
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
+from jepa_wm.standard import Standard
 from jepa_wm.world_model import WorldModel
 from probes.readers import EncoderReader, PixelReader, Reader, StateReader, TextReader, WorldReader
 from probes.run import find_checkpoints
-from probes.store import model_name
+from probes.store import model_name, titled
 
 DATA = {"state": StateReader, "pixels": PixelReader}
 READINGS = ("text", "world")
@@ -54,6 +55,11 @@ class Source(NamedTuple):
     reading: str = ""
     seed: int | None = None
 
+    @property
+    def titled(self) -> str:
+        """Model and step, for messages."""
+        return titled(self.model, self.step)
+
     def load(self) -> Reader:
         """What reads rows.
 
@@ -62,11 +68,10 @@ class Source(NamedTuple):
         """
         if self.base in DATA:
             return DATA[self.base]()
-        if self.seed is None:
-            return self._reader(False)
+        # Weights that are loaded take the place of random ones, which are drawn first.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return self._reader(True)
+            torch.manual_seed(self.seed or 0)
+            return self._reader(fresh=self.seed is not None)
 
     def _reader(self, fresh: bool) -> Reader:
         if self.reading == "world":
@@ -143,6 +148,10 @@ def fingerprint(source: Source, reader: Reader) -> str:
 def _anew(module: Any) -> Any:
     made = build(spec(module)).eval()
     made.source = "fresh weights"
+    for new, old in zip(made.modules(), module.modules(), strict=True):
+        # Measured on the data, not learned.
+        if isinstance(new, Standard):
+            new.load_state_dict(old.state_dict())
     return made
 
 
@@ -160,7 +169,7 @@ def _check_kind(base: str, reading: str, name: str) -> None:
 
 
 def _check_path(base: str, reading: str, part: str, name: str) -> None:
-    if not Path(base).exists():
+    if not base or not Path(base).exists():
         words = [*DATA, RANDOM, *KINDS]
         raise UserError(
             f"'{name}' names no file, folder or kind of source{nearest(base.partition(':')[0], words)}; expected a "

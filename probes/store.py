@@ -255,7 +255,7 @@ def _hash(columns: dict[str, np.ndarray]) -> str:
 
 def _read_rows(path: Path, expected: str) -> StoreRows:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             columns = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{path} cannot be read ({error}); extract to another folder") from error
