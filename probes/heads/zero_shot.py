@@ -92,7 +92,7 @@ def _check(images: Tensor, labels: Tensor, classes: Tensor) -> None:
     check_rows("classes", classes)
     if images.shape[1] != classes.shape[1]:
         raise UserError(
-            f"images are {images.shape[1]} wide and classes {classes.shape[1]}; expected one space for both"
+            f"images are {images.shape[1]} wide and classes {classes.shape[1]}; expected the same width"
         )
     if len(classes) < 2:
         raise UserError("classes: got one only; there is nothing to tell apart")

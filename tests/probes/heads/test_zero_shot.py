@@ -53,7 +53,7 @@ def test_bad_input_is_refused():
     classes = torch.eye(3)
     with pytest.raises(UserError, match="got 3, expected classes from 0 to 2"):
         zero_shot(classes, torch.tensor([0, 1, 3]), classes)
-    with pytest.raises(UserError, match="expected the same space"):
+    with pytest.raises(UserError, match="expected the same width"):
         zero_shot(classes, torch.arange(3), torch.eye(4))
     with pytest.raises(UserError, match="images: row 0 holds NaN"):
         zero_shot(classes * torch.nan, torch.arange(3), classes)
