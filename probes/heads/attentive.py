@@ -35,7 +35,7 @@ class Attentive(NamedTuple):
     decays: tuple[float, ...] = (0.01, 0.1, 0.4, 0.8)
     epochs: int = 20
     batch: int = 256
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1, 2)
 
 
 class AttentiveHead(nn.Module):
