@@ -103,7 +103,7 @@ def average_precision(scores: Tensor, y: Tensor, weights: Tensor | None = None) 
     Args:
         scores: higher for what is more likely.
         y: the labels.
-        weights: of the rows (n,); None: each counts once.
+        weights: of the rows (n,); None: each counts once. Where no row that counts has a label it is NaN.
     """
     counts = torch.ones(len(y), dtype=torch.float64) if weights is None else weights.double()
     ranked, order = scores.sort(dim=0, descending=True)
@@ -118,15 +118,16 @@ def average_precision(scores: Tensor, y: Tensor, weights: Tensor | None = None) 
 
 
 def _interval(scores: Tensor, y: Tensor, groups: Tensor, generator: torch.Generator) -> tuple[float, float]:
-    """The interval of the mean over resampled whole groups (n,); draws in which a label never occurs are left out.
+    """The interval of the mean over resampled whole groups (n,), of the labels that occur in a draw.
 
     A row that is drawn twice counts twice, which a ranking allows and neighbours would not.
     """
     index = torch.unique(groups, return_inverse=True)[1]
     members = torch.eye(int(index.max()) + 1, dtype=torch.float64)
     times = resample_groups(members, torch.arange(len(members)), generator, DRAWS)[:, index]
-    drawn = torch.stack([average_precision(scores, y, weights).mean() for weights in times if (weights @ y).all()])
-    return interval(drawn)
+    precision = torch.stack([average_precision(scores, y, weights) for weights in times])
+    drawn = precision.nanmean(dim=1)
+    return interval(drawn[drawn.isfinite()])
 
 
 def _check_labels(*labels: Tensor) -> list[Tensor]:

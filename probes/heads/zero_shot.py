@@ -91,9 +91,7 @@ def _check(images: Tensor, labels: Tensor, classes: Tensor) -> None:
     check_rows("images", images)
     check_rows("classes", classes)
     if images.shape[1] != classes.shape[1]:
-        raise UserError(
-            f"images are {images.shape[1]} wide and classes {classes.shape[1]}; expected the same width"
-        )
+        raise UserError(f"images are {images.shape[1]} wide and classes {classes.shape[1]}; expected the same width")
     if len(classes) < 2:
         raise UserError("classes: got one only; there is nothing to tell apart")
     if labels.shape != (len(images),) or labels.is_floating_point():
