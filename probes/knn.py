@@ -4,10 +4,57 @@ import torch
 from torch import Tensor
 
 from jepa_wm.contracts import Score
+from jepa_wm.errors import UserError
 from jepa_wm.statistics import wilson
-from probes.linear import r_squared
+from probes.heads.outcome import Trained, accuracy, check_labels
+from probes.linear import Split, check_splits, r_squared
 from probes.neighbours import search
 from probes.statistics import majority_rate
+
+NEIGHBOURS = (10, 20, 100, 200)
+"""Numbers of voters that DINO and DINOv3 report."""
+
+
+def knn_probe(
+    train: Split,
+    val: Split,
+    test: Split,
+    groups: Tensor | None = None,
+    ks: tuple[int, ...] = NEIGHBOURS,
+    temperature: float = 0.07,
+) -> Trained:
+    """Accuracy of the labels that k training rows vote for, weighted by exp(cosine / temperature), k chosen on `val`.
+
+    Args:
+        train, val, test: features (n, d), as they are, and integer labels (n,) from 0.
+        groups: episode (n_train + n_val + n_test,) of every row, in this order; None: each row its own.
+        ks: numbers of voters; those above the number of training rows are left out.
+        temperature: of the weights.
+
+    Raises:
+        UserError: shapes differ, a feature is not finite, splits share an episode or one lacks a class, or no k fits.
+
+    Source: DINOv3's protocol (arXiv 2508.10104, official code), which reports every k, or the best on what is tested.
+    """
+    test_groups = check_splits(train, val, test, groups)[1]
+    labels = [train[1], val[1], test[1]]
+    classes = check_labels(*labels)
+    fitting = tuple(k for k in ks if 1 <= k <= len(train[0]))
+    if not fitting:
+        raise UserError(f"ks: got {ks}; expected one from 1 to the {len(train[0])} training rows")
+    guessed, predicted = (
+        torch.stack([_votes(*found, labels[0], classes, k, temperature).argmax(dim=1) for k in fitting])[None]
+        for found in (search(x, train[0], max(fitting)) for x in (val[0], test[0]))
+    )
+    return accuracy(guessed, predicted, labels, [{"k": float(k)} for k in fitting], test_groups)
+
+
+def _votes(similarity: Tensor, found: Tensor, labels: Tensor, classes: int, k: int, temperature: float) -> Tensor:
+    """Votes (n, classes) of the first k of the neighbours found (n, K), whose cosines are `similarity` (n, K)."""
+    # Softmax differs from exp by one factor a row, which no vote feels, and cannot overflow.
+    weights = (similarity[:, :k].double() / temperature).softmax(dim=1)
+    votes = torch.zeros(len(found), classes, dtype=torch.float64)
+    return votes.scatter_add_(1, labels.long()[found[:, :k]], weights)
 
 
 def knn_classify(
@@ -33,11 +80,7 @@ def knn_classify(
 
     Source: DINO (arXiv 2104.14294), whose voters and temperature these are.
     """
-    similarity, found = search(test_x, train_x, k)
-    # Softmax differs from exp by one factor a row, which no vote feels, and cannot overflow.
-    weights = (similarity.double() / temperature).softmax(dim=1)
-    votes = torch.zeros(len(test_x), int(train_labels.max()) + 1, dtype=torch.float64)
-    votes.scatter_add_(1, train_labels.long()[found], weights)
+    votes = _votes(*search(test_x, train_x, k), train_labels, int(train_labels.max()) + 1, k, temperature)
     hits = int((votes.argmax(dim=1) == test_labels).sum())
     n = len(test_x)
     return Score(hits / n, majority_rate(train_labels, test_labels), wilson(hits, n), n)

@@ -52,11 +52,11 @@ def ridge_probe(train: Split, val: Split, test: Split, groups: Tensor | None = N
     Raises:
         UserError: shapes differ, a value is not finite, a target is constant, or splits share an episode.
     """
-    train_groups, test_groups = _check(train, val, test, groups)
-    _check_targets(train, val, test)
+    train_groups, test_groups = check_splits(train, val, test, groups)
+    check_targets(train, val, test)
     generator = torch.Generator().manual_seed(seed)
-    x, val_x, test_x = _standardise(train[0], val[0], test[0])
-    y, val_y, test_y = _standardise(train[1], val[1], test[1])
+    x, val_x, test_x = standardise(train[0], val[0], test[0])
+    y, val_y, test_y = standardise(train[1], val[1], test[1])
 
     def best(weights: Tensor) -> tuple[Tensor, int]:
         choice = int(r_squared(val_x @ weights, val_y).mean(dim=-1).argmax())
@@ -69,7 +69,7 @@ def ridge_probe(train: Split, val: Split, test: Split, groups: Tensor | None = N
 
     r2 = r_squared(predicted, test_y)
     pearson = F.cosine_similarity(predicted - predicted.mean(dim=0), test_y - test_y.mean(dim=0), dim=0)
-    score = Score(r2.mean().item(), null, _r2_interval(predicted, test_y, test_groups, generator), len(test_y))
+    score = Score(r2.mean().item(), null, r2_interval(predicted, test_y, test_groups, generator), len(test_y))
     return ProbeScore(score, tuple(r2.tolist()), tuple(pearson.tolist()), PENALTIES[choice])
 
 
@@ -86,8 +86,8 @@ def ridge_classifier(train: Split, val: Split, test: Split, groups: Tensor | Non
     Raises:
         UserError: as in `ridge_probe`.
     """
-    test_groups = _check(train, val, test, groups)[1]
-    x, val_x, test_x = _standardise(train[0], val[0], test[0])
+    test_groups = check_splits(train, val, test, groups)[1]
+    x, val_x, test_x = standardise(train[0], val[0], test[0])
     one_hot = F.one_hot(train[1].long()).double()
     offset = one_hot.mean(dim=0)
     weights = ridge(x, one_hot - offset)
@@ -138,7 +138,7 @@ def r_squared(predicted: Tensor, y: Tensor) -> Tensor:
     return 1 - error / (y - y.mean(dim=0)).square().sum(dim=0)
 
 
-def _r2_interval(predicted: Tensor, y: Tensor, groups: Tensor, generator: torch.Generator) -> tuple[float, float]:
+def r2_interval(predicted: Tensor, y: Tensor, groups: Tensor, generator: torch.Generator) -> tuple[float, float]:
     """The interval of the mean R² over resampled groups (n,); draws whose targets do not vary are left out."""
     rows = torch.stack([torch.ones_like(y), y, y.square(), (predicted - y).square()], dim=-1)
     sums = resample_groups(rows.flatten(1), groups, generator).unflatten(1, rows.shape[1:])
@@ -148,7 +148,7 @@ def _r2_interval(predicted: Tensor, y: Tensor, groups: Tensor, generator: torch.
     return interval((1 - error / variation)[varies].mean(dim=-1))
 
 
-def _standardise(train: Tensor, *others: Tensor) -> list[Tensor]:
+def standardise(train: Tensor, *others: Tensor) -> list[Tensor]:
     """Float64 splits (n, d) in units of the training split's mean and deviation; constant columns become 0."""
     reference = train.double()
     mean, std = reference.mean(dim=0), reference.std(dim=0)
@@ -156,7 +156,12 @@ def _standardise(train: Tensor, *others: Tensor) -> list[Tensor]:
     return [(split.double() - mean) * scale for split in (train, *others)]
 
 
-def _check_targets(*splits: Split) -> None:
+def check_targets(*splits: Split) -> None:
+    """Ask that targets (n, k) of every split are finite and vary.
+
+    Raises:
+        UserError: one does not.
+    """
     for name, (_, y) in zip(NAMES, splits, strict=True):
         check_rows(f"{name} targets", y)
         constant = (y == y[0]).all(dim=0)
@@ -165,8 +170,12 @@ def _check_targets(*splits: Split) -> None:
             raise UserError(f"{name} targets: column {column} is constant, so its R² has no meaning; leave it out")
 
 
-def _check(train: Split, val: Split, test: Split, groups: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Check the splits and return the groups of the training and of the test rows."""
+def check_splits(train: Split, val: Split, test: Split, groups: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Check the splits and return the groups of the training and of the test rows.
+
+    Raises:
+        UserError: shapes differ, a feature is not finite, or splits share an episode.
+    """
     for name, (x, y) in zip(NAMES, (train, val, test), strict=True):
         check_rows(f"{name} features", x, least=2)
         if len(x) != len(y):

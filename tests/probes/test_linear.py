@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from jepa_wm.errors import UserError
-from probes.linear import _gram, _r2_interval, r_squared, ridge, ridge_classifier, ridge_probe
+from probes.linear import _gram, r2_interval, r_squared, ridge, ridge_classifier, ridge_probe
 
 
 def planted(n, d, seed, noise=0.0, targets=3):
@@ -82,7 +82,7 @@ def test_a_test_split_elsewhere_keeps_its_own_mean():
     assert there.r2.interval[0] < there.r2.value < there.r2.interval[1]
     far = 5 + torch.randn(300, 2, generator=generator, dtype=torch.float64)
     predicted = far + 0.5 * torch.randn(300, 2, generator=generator, dtype=torch.float64)
-    low, high = _r2_interval(predicted, far, torch.arange(300), generator)
+    low, high = r2_interval(predicted, far, torch.arange(300), generator)
     assert low < r_squared(predicted, far).mean() < high
     assert high - low < 0.15
 
