@@ -28,6 +28,7 @@ VERBS = {
     ),
     "export": ("jepa_wm.export:export", "write a world model as programs that run where nothing but PyTorch is"),
     "probe": ("probes.run:probe", "measure what the latents know, over training steps"),
+    "probe world": ("probes.diagnostics.run:diagnose", "ask of a world model whether it is one, beside controls"),
     "report": ("probes.report:report", "write report.html and summary.json from the runs of the other verbs"),
     "demo": ("jepa_wm.demo:demo", "all of the above, one after the other"),
     "shards pack": ("jepa_wm.data.verbs.pack:pack", "convert another format to shards"),
