@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from jepa_wm.contracts import Score
 from probes.diagnostics.rows import Row, mean, ratio, row
 from probes.drift import Stray
 
@@ -27,37 +26,37 @@ def drift_curve(found: Stray, control: str = "model", seed: int = 0) -> list[Row
     episodes, steps, _ = real.shape
     frames = torch.cat([still[:, :1], real], dim=1)
     truth = torch.arange(episodes)[:, None] * (steps + 1) + torch.arange(1, steps + 1)
-    rank = true_ranks(imagined.flatten(0, 1), frames.flatten(0, 1), truth.flatten()).view(episodes, steps)
+    among = frames.flatten(0, 1)
+    hit, reciprocal = (part.view(episodes, steps) for part in named(imagined.flatten(0, 1), among, truth.flatten()))
+    guess = torch.arange(1, len(among) + 1, dtype=torch.float64).reciprocal().mean().item()
     rows = []
     for k in range(steps):
         apart = torch.cdist(real[:, k], real[:, k]).sum(dim=1) / (episodes - 1)
         scores = {
             "drift_over_still": ratio(error[:, k], baseline[:, k], 1.0, seed),
             "drift_over_pair": ratio(error[:, k], apart, 1.0, seed),
-            **named(rank[:, k], frames[..., 0].numel(), seed),
+            "hits_at_1": mean(hit[:, k], 1 / len(among), seed),
+            "mrr": mean(reciprocal[:, k], guess, seed),
         }
         rows += [row(metric, score, control, k + 1) for metric, score in scores.items()]
     return rows
 
 
-def named(rank: Tensor, candidates: int, seed: int = 0) -> dict[str, Score]:
-    """Hits@1 and mean reciprocal rank of ranks (E,) among so many candidates, beside those of a guess."""
-    guess = torch.arange(1, candidates + 1, dtype=torch.float64).reciprocal().mean().item()
-    return {
-        "hits_at_1": mean((rank == 1).double(), 1 / candidates, seed),
-        "mrr": mean(rank.reciprocal(), guess, seed),
-    }
+def named(queries: Tensor, frames: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether the frame that is nearest to each query is the true one, and 1 / the rank of that: (n,) each.
 
-
-def true_ranks(queries: Tensor, frames: Tensor, truth: Tensor) -> Tensor:
-    """The rank (n,), from 1, of the true one of frames (m, d) by its distance from queries (n, d).
+    Where frames are equally near, both are means over all their orders: then latents that are all the same name the
+    truth no more often than a guess.
 
     Args:
-        queries: what was imagined.
-        frames: what it is searched among; those that are as near as the true one share the mean of their ranks.
+        queries: what was imagined (n, d).
+        frames: what it is searched among (m, d).
         truth: index of the true frame of each query (n,).
     """
     # By matrix products equal frames would come to lie at unequal distances.
     distance = torch.cdist(queries, frames, compute_mode="donot_use_mm_for_euclid_dist")
     own = distance.gather(1, truth[:, None])
-    return (distance < own).sum(dim=1) + ((distance == own).sum(dim=1) + 1) / 2
+    nearer, equal = (distance < own).sum(dim=1), (distance == own).sum(dim=1)
+    harmonic = torch.arange(1, len(frames) + 1, dtype=torch.float64).reciprocal().cumsum(dim=0)
+    harmonic = torch.cat([torch.zeros(1, dtype=torch.float64), harmonic])
+    return (nearer == 0) / equal.double(), (harmonic[nearer + equal] - harmonic[nearer]) / equal

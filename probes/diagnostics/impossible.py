@@ -32,16 +32,18 @@ class Clip(NamedTuple):
         actions: float32 (E, T - 1, frame_skip * 2).
         color: of the disc, RGB (E, T, 3).
         shown: whether there is a disc, bool (E, T).
+        factors: of each world, (E, ...) by name.
     """
 
     states: np.ndarray
     actions: np.ndarray
     color: np.ndarray
     shown: np.ndarray
+    factors: Factors
 
 
 class Twins(NamedTuple):
-    """A clip that can be and one that cannot; they are the same before frame `since` (E,)."""
+    """A clip that can be and one that cannot; what they show of the disc is the same before frame `since` (E,)."""
 
     possible: Clip
     impossible: Clip
@@ -52,8 +54,8 @@ def twins(states: np.ndarray, actions: np.ndarray, factors: Factors, seed: int =
     """Pairs of each of `KINDS`.
 
     From a drawn frame on the disc is elsewhere and goes on from there (teleport), is gone (vanish), or has another
-    colour (recolour). In a crossing the disc is driven straight at the wall where there is no door: it stops there,
-    or goes through.
+    colour (recolour). In a crossing it is driven straight on, from one room to the other: through a door, or in the
+    twin, whose door is elsewhere, through the wall. Against a twin that stops at the wall, motion alone would tell.
 
     Args:
         states: of recorded clips, float32 (E, T, 2).
@@ -67,33 +69,28 @@ def twins(states: np.ndarray, actions: np.ndarray, factors: Factors, seed: int =
     random = np.random.default_rng(seed)
     episodes, frames, _ = states.shape
     color = np.repeat(factors["agent_color"][:, None], frames, axis=1)
-    clip = Clip(states, actions, color, np.ones((episodes, frames), bool))
+    clip = Clip(states, actions, color, np.ones((episodes, frames), bool), factors)
     since = np.asarray(random.integers(1, frames, episodes))
     late = np.arange(frames) >= since[:, None]
     recoloured = np.where(late[..., None], _other_colors(factors["agent_color"], random)[:, None], color)
     return {
-        "teleport": Twins(clip, clip._replace(states=_teleported(clip, factors, since, random)), since),
+        "teleport": Twins(clip, clip._replace(states=_teleported(clip, since, random)), since),
         "vanish": Twins(clip, clip._replace(shown=~late), since),
         "recolour": Twins(clip, clip._replace(color=recoloured), since),
-        "crossing": _crossing(clip, factors, random),
+        "crossing": _crossing(clip, random),
     }
 
 
-def render(clip: Clip, factors: Factors, size: int) -> np.ndarray:
-    """The pictures of a clip: uint8 (E, T, 3, size, size)."""
-    rooms = backgrounds(factors, size)
+def film_of_clip(clip: Clip, size: int) -> Film:
+    """A clip as if it had been recorded, its frames (E, T, 3, size, size)."""
+    rooms = backgrounds(clip.factors, size)
     frames = []
     for states, color, shown in zip(
         *(part.swapaxes(0, 1) for part in (clip.states, clip.color, clip.shown)), strict=True
     ):
-        painted = paint_discs(rooms, states, factors["agent_size"], color)
+        painted = paint_discs(rooms, states, clip.factors["agent_size"], color)
         frames.append(np.where(shown[:, None, None, None], painted, rooms))
-    return np.stack(frames, axis=1)
-
-
-def film_of_clip(clip: Clip, factors: Factors, size: int) -> Film:
-    """A clip as if it had been recorded."""
-    return Film(*map(torch.from_numpy, (render(clip, factors, size), clip.actions, clip.states)))
+    return Film(*map(torch.from_numpy, (np.stack(frames, axis=1), clip.actions, clip.states)))
 
 
 def roll(start: np.ndarray, actions: np.ndarray, factors: Factors) -> np.ndarray:
@@ -113,19 +110,14 @@ def reach(actions: np.ndarray, factors: Factors) -> np.ndarray:
     return np.asarray(factors["agent_speed"] * np.sqrt(2) * (actions.shape[-1] // 2))
 
 
-def _teleported(clip: Clip, factors: Factors, since: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _teleported(clip: Clip, since: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The states of a clip, from `since` (E,) on those that follow from a place beyond the reach of a block."""
-    episodes, frames, _ = clip.states.shape
-    rows = np.arange(episodes)
-    place = _far(clip.states[rows, since - 1], geometry(factors), reach(clip.actions, factors), random)
-    states = clip.states.copy()
-    # From a teleport at frame t on the clip's own actions are played, those behind frame t.
-    for time in range(1, frames):
-        before = states[:, time - 1]
-        following = roll(before, clip.actions[:, time - 1 : time], factors)[:, 1]
-        states[:, time] = np.where(
-            (since == time)[:, None], place, np.where((since < time)[:, None], following, states[:, time])
-        )
+    factors, states, rows = clip.factors, clip.states.copy(), np.arange(len(since))
+    place = _far(states[rows, since - 1], geometry(factors), reach(clip.actions, factors), random)
+    for time in range(1, states.shape[1]):
+        following = roll(states[:, time - 1], clip.actions[:, time - 1 : time], factors)[:, 1]
+        later = np.where((since < time)[:, None], following, states[:, time])
+        states[:, time] = np.where((since == time)[:, None], place, later)
     return states
 
 
@@ -149,31 +141,40 @@ def _other_colors(colors: np.ndarray, random: np.random.Generator) -> np.ndarray
     return np.asarray(drawn[np.arange(len(colors)), far.argmax(axis=1)])
 
 
-def _crossing(clip: Clip, factors: Factors, random: np.random.Generator) -> Twins:
-    """A disc that is driven at the wall from either side, at a height where the wall is solid."""
-    world = geometry(factors)
+def _crossing(clip: Clip, random: np.random.Generator) -> Twins:
+    """A disc that is driven from either side to the other, in worlds of one door."""
     episodes, frames, _ = clip.states.shape
-    stride = factors["agent_speed"] * (clip.actions.shape[-1] // 2)
-    face, side = world.half + world.radius, random.choice([-1.0, 1.0], episodes)
-    margin = BORDER + world.radius
+    steps = clip.actions.shape[-1] // 2
+    open_at, shut_at, height = _doors(clip.factors, random)
+    one = {"door_number": np.ones(episodes, np.int64)}
+    possible = {**clip.factors, **one, "door_position": open_at}
+    impossible = {**clip.factors, **one, "door_position": shut_at}
+    world, side = geometry(possible), random.choice([-1.0, 1.0], episodes)
+    face, margin, stride = world.half + world.radius, BORDER + world.radius, clip.factors["agent_speed"] * steps
     # It comes to the wall within the first half of the clip.
     away = face + stride * random.uniform(0, max(0.9, (frames - 1) // 2), episodes)
-    start = np.stack([0.5 + side * np.minimum(away, 0.5 - margin), _solid_heights(world, random)], -1)
+    start = np.stack([0.5 + side * np.minimum(away, 0.5 - margin), height], -1)
     drive = np.stack([-side, np.zeros(episodes)], -1)
-    actions = np.tile(drive[:, None], (1, frames - 1, clip.actions.shape[-1] // 2)).astype(np.float32)
-    stopped = roll(start, actions, factors)
-    through = start[:, None] + drive[:, None] * (stride[:, None] * np.arange(frames))[..., None]
-    through = np.clip(through, margin[:, None, None], 1 - margin[:, None, None]).astype(np.float32)
-    possible = clip._replace(states=stopped, actions=actions)
-    since = (np.abs(stopped - through).max(-1) > 1e-4).argmax(axis=1)
-    # Up to there they are the same but for rounding, and are made so.
-    through = np.where((np.arange(frames) < since[:, None])[..., None], stopped, through)
-    return Twins(possible, possible._replace(states=through), since)
+    actions = np.tile(drive[:, None], (1, frames - 1, steps)).astype(np.float32)
+    driven = clip._replace(states=roll(start, actions, possible), actions=actions, factors=possible)
+    inside = np.abs(driven.states[..., 0] - 0.5) < face[:, None]
+    return Twins(driven, driven._replace(factors=impossible), _first_beyond(driven.states, side, inside))
 
 
-def _solid_heights(world: Geometry, random: np.random.Generator) -> np.ndarray:
-    """A height (E,) of each world at which the middle of the disc meets the face of a piece of wall."""
-    margin = BORDER + world.radius
-    height = margin + (1 - 2 * margin) * random.uniform(0, 1, (TRIES, len(margin)))
-    solid = ((world.solids[..., 0] < height[..., None]) & (height[..., None] < world.solids[..., 1])).any(axis=-1)
-    return np.asarray(height[solid.argmax(axis=0), np.arange(len(margin))])
+def _first_beyond(states: np.ndarray, side: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The first frame (E,) at which discs that came from a side (E,) are within the wall or behind it."""
+    behind = (states[..., 0] - 0.5) * side[:, None] < 0
+    return np.asarray((inside | behind).argmax(axis=1))
+
+
+def _doors(factors: Factors, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where a door is and where it is elsewhere, and a height that the first lets pass and the second does not: (E,)
+    each, as they are drawn for worlds."""
+    count, door = len(factors["door_width"]), FACTORS["door_position"]
+    open_at, shut_at = (np.array([door.draw("sample", random) for _ in range(TRIES * count)]) for _ in range(2))
+    open_at, shut_at = open_at.reshape(TRIES, count), shut_at.reshape(TRIES, count)
+    slack = factors["door_width"] / 2 - factors["agent_size"]
+    height = open_at + 0.9 * slack * random.uniform(-1, 1, (TRIES, count))
+    blocked = np.abs(height - shut_at) > factors["door_width"] / 2 + factors["agent_size"]
+    drawn = blocked.argmax(axis=0), np.arange(count)
+    return open_at[drawn], shut_at[drawn], height[drawn]

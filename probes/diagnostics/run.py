@@ -142,7 +142,7 @@ def expectation(model: WorldModel, held: Held, seed: int) -> list[Row]:
     }
     made = twins(held.film.state.numpy(), held.film.actions.numpy(), held.factors, seed)
     for kind, pair in made.items():
-        can, cannot = (film_of_clip(clip, held.factors, size) for clip in (pair.possible, pair.impossible))
+        can, cannot = (film_of_clip(clip, size) for clip in (pair.possible, pair.impossible))
         for name, each in models.items():
             rows += violations(surprise(each, can), surprise(each, cannot), kind, name, seed)
         see = views(model, seed)
