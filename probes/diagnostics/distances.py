@@ -31,8 +31,9 @@ def planning_distance(latents: Tensor, truth: Tensor, name: str, control: str = 
     # By matrix products equal frames would come to lie at unequal distances.
     apart = torch.cdist(z, z, compute_mode="donot_use_mm_for_euclid_dist")
     found, truth = others(apart), others(truth.double())
+    # A goal that all frames are equally far from says nothing, and is not counted.
     varies = (truth != truth[..., :1]).any(dim=-1)
-    correlation = (spearman(found, truth) * varies).sum(dim=1)
+    correlation = spearman(found, truth).sum(dim=1)
     nearer = truth[..., :, None] < truth[..., None, :]
     right = (found[..., :, None] < found[..., None, :]).double() + (found[..., :, None] == found[..., None, :]) / 2
     return [

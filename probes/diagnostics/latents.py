@@ -5,6 +5,7 @@ from torch import Tensor
 
 from probes.diagnostics.rows import Row, row
 from probes.health import (
+    alignment,
     alpha_req,
     curvature,
     effective_rank,
@@ -36,6 +37,16 @@ def spectra(latents: Tensor, control: str = "model", seed: int = 0) -> list[Row]
     window = law.first, law.last
     slope = scored(lambda part: alpha_req(part, window).alpha, x, episode, seed=seed)
     return [*rows, row(f"alpha_req_{law.first}_{law.last}", slope, control)]
+
+
+def neighbours_in_time(latents: Tensor, control: str = "model", seed: int = 0) -> Row:
+    """Alignment on the sphere of successive latents of (E, T, d), which `uniformity` is to be read with; the null pairs
+    each with any other episode's or time's."""
+    pairs = torch.stack([latents[:, :-1], latents[:, 1:]], dim=2).flatten(0, 1)
+    episode = torch.arange(len(latents)).repeat_interleave(latents.shape[1] - 1)
+    mixed = pairs[torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)), 1]
+    null = torch.stack([pairs[:, 0], mixed], dim=1)
+    return row("alignment", scored(lambda pair: alignment(pair[:, 0], pair[:, 1]), pairs, episode, null), control)
 
 
 def paths(latents: Tensor, control: str = "model", seed: int = 0) -> list[Row]:

@@ -17,13 +17,19 @@ def row(metric: str, score: Score, control: str = "model", step: int | None = No
     return {"metric": metric, "control": control, "step": step, **score._asdict(), "interval": list(score.interval)}
 
 
+def counts(episodes: int, seed: int = 0) -> Tensor:
+    """How often each of E episodes is in each draw of a bootstrap, float64 (draws, E)."""
+    each = torch.eye(episodes, dtype=torch.float64)
+    return resample_groups(each, torch.arange(episodes), torch.Generator().manual_seed(seed))
+
+
 def ratio(above: Tensor, below: Tensor, null: float, seed: int = 0) -> Score:
     """Sum of `above` (E,) over sum of `below` (E,), with an interval over resampled episodes.
 
     Both are resampled together. 0 where nothing is below. Draws without anything below are left out.
     """
     pairs = torch.stack([above, below], dim=1).double()
-    sums = resample_groups(pairs, torch.arange(len(pairs)), torch.Generator().manual_seed(seed))
+    sums = counts(len(pairs), seed) @ pairs
     sums = sums[sums[:, 1] > 0]
     total = pairs.sum(dim=0)
     if total[1] <= 0:

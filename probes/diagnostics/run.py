@@ -14,7 +14,7 @@ from probes.diagnostics.drift_curve import drift_curve
 from probes.diagnostics.held import Held, mean_actions, read_held
 from probes.diagnostics.impossible import film_of_clip, twins
 from probes.diagnostics.inverse import inverse_dynamics
-from probes.diagnostics.latents import paths, spectra
+from probes.diagnostics.latents import neighbours_in_time, paths, spectra
 from probes.diagnostics.plan_ranks import foresight, plan_ranks, play_plans, true_costs
 from probes.diagnostics.rows import Row, row, table
 from probes.diagnostics.sensitivity import imagine_others, sensitivity
@@ -80,8 +80,9 @@ def health(model: WorldModel, held: Held, seed: int) -> list[Row]:
     """Spectra of the latents, pooled over tokens, and how straight they run."""
     rows = []
     for name, each in {"model": model, "random_init": untrained(model, seed)}.items():
-        latents = encode(each, held.film.pixels.flatten(0, 1), held.film.state.flatten(0, 1)).mean(dim=1)
-        rows += spectra(latents.unflatten(0, held.film.state.shape[:2]), name, seed)
+        pooled = encode(each, held.film.pixels.flatten(0, 1), held.film.state.flatten(0, 1)).mean(dim=1)
+        latents = pooled.unflatten(0, held.film.state.shape[:2])
+        rows += [*spectra(latents, name, seed), neighbours_in_time(latents, name, seed)]
     for name, view in views(model, seed).items():
         rows += paths(seen(view, held.film), name, seed)
     return rows

@@ -6,9 +6,10 @@ from torch import Tensor
 from jepa_wm.contracts import Score
 from jepa_wm.errors import UserError
 from jepa_wm.world_model import WorldModel
-from probes.diagnostics.rows import Row, ratio, row
+from probes.diagnostics.rows import Row, counts, ratio, row
 from probes.drift import Film
 from probes.features import BATCH
+from probes.statistics import interval
 
 OTHERS = 8
 
@@ -56,18 +57,17 @@ def sensitivity(imagined: Tensor, real: Tensor, control: str = "model", seed: in
         control: whose imagination it is.
         seed: of the resampling of episodes.
     """
-    futures, frames = imagined.flatten(3).double(), real.flatten(2).double()
-    moved = (frames[:, 1:] - frames[:, :1]).norm(dim=-1)
-    gap = (futures[:, 1:] - futures[:, :1]).norm(dim=-1).mean(dim=1)
-    error = (futures - frames[:, None, 1:]).norm(dim=-1)
-    grown = error[:, 1:].mean(dim=1) - error[:, 0]
-    way = futures - frames[:, None, :1]
-    rows = []
-    for k in range(futures.shape[2]):
+    first, rows = real[:, 0].flatten(1).double(), []
+    # Step by step: of a model of many tokens there would be gibibytes in float64.
+    for k in range(imagined.shape[2]):
+        futures, frame = imagined[:, :, k].flatten(2).double(), real[:, k + 1].flatten(1).double()
+        moved = (frame - first).norm(dim=-1)
+        gap = (futures[:, 1:] - futures[:, :1]).norm(dim=-1).mean(dim=1)
+        error = (futures - frame[:, None]).norm(dim=-1)
         scores = {
-            "action_gap": ratio(gap[:, k], moved[:, k], 0.0, seed),
-            "shuffled_error": ratio(grown[:, k], moved[:, k], 0.0, seed),
-            "action_share": action_share(way[:, 1:, k], seed),
+            "action_gap": ratio(gap, moved, 0.0, seed),
+            "shuffled_error": ratio(error[:, 1:].mean(dim=1) - error[:, 0], moved, 0.0, seed),
+            "action_share": action_share(futures[:, 1:] - first[:, None], seed),
         }
         rows += [row(metric, score, control, k + 1) for metric, score in scores.items()]
     return rows
@@ -85,16 +85,17 @@ def action_share(way: Tensor, seed: int = 0) -> Score:
     episodes, others, _ = way.shape
     if others < 2:
         raise UserError(f"action_share: got {others} ways of each beginning; expected at least 2: give more episodes")
-    generator = torch.Generator().manual_seed(seed)
-    picks = torch.randint(episodes, (500, episodes), generator=generator)
-    within = way.var(dim=1).sum(dim=-1)
-    means = way.mean(dim=1)
+    within, means = way.var(dim=1).sum(dim=-1), way.mean(dim=1)
+    means = means - means.mean(dim=0)
+    products = means @ means.T
 
-    def share(rows: Tensor) -> float:
-        inside = within[rows].mean()
-        between = (means[rows].var(dim=0).sum() - inside / others).clamp(min=0)
-        return (inside / (inside + between)).item() if inside + between > 0 else 0.0
+    def share(weight: Tensor) -> Tensor:
+        """Of beginnings as they are weighted, (draws, E)."""
+        inside = weight @ within
+        spread = weight @ products.diagonal() - (weight @ products * weight).sum(dim=1)
+        between = (spread * episodes / (episodes - 1) - inside / others).clamp(min=0)
+        total = inside + between
+        return torch.where(total > 0, inside / total.clamp(min=torch.finfo(total.dtype).tiny), 0.0)
 
-    drawn = torch.tensor([share(rows) for rows in picks], dtype=torch.float64)
-    low, high = torch.quantile(drawn, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Score(share(torch.arange(episodes)), 0.0, (low, high), episodes)
+    value = share(torch.full((1, episodes), 1 / episodes, dtype=way.dtype)).item()
+    return Score(value, 0.0, interval(share(counts(episodes, seed).to(way) / episodes)), episodes)

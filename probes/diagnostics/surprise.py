@@ -7,7 +7,7 @@ from jepa_wm.contracts import Score
 from jepa_wm.statistics import wilson
 from jepa_wm.world_model import WorldModel
 from probes.diagnostics.ranks import wins
-from probes.diagnostics.rows import Row, row
+from probes.diagnostics.rows import Row, counts, row
 from probes.drift import Film, encode
 from probes.features import BATCH
 from probes.statistics import interval
@@ -65,9 +65,7 @@ def _accuracy(won: Tensor) -> Score:
     return Score(total / n, 0.5, wilson(total, n), n)
 
 
-def _auroc(won: Tensor, seed: int, draws: int = 1000) -> Score:
+def _auroc(won: Tensor, seed: int) -> Score:
     """The mean of won (E, E); a draw takes the same pairs for rows and columns."""
-    n = len(won)
-    picks = torch.randint(n, (draws, n), generator=torch.Generator().manual_seed(seed))
-    times = torch.zeros(draws, n, dtype=torch.float64).scatter_add_(1, picks, torch.ones(draws, n, dtype=torch.float64))
-    return Score(won.mean().item(), 0.5, interval(((times @ won) * times).sum(dim=1) / n**2), n)
+    times = counts(len(won), seed)
+    return Score(won.mean().item(), 0.5, interval((times @ won * times).sum(dim=1) / len(won) ** 2), len(won))
