@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from jepa_wm.envs.factors import FACTORS
-from jepa_wm.envs.geometry import BORDER, Geometry, distance, geometry, move, overlap
+from jepa_wm.envs.geometry import BORDER, TOLERANCE, Geometry, distance, gaps, geometry, move, overlap
 from jepa_wm.envs.render import backgrounds, paint_discs
 from jepa_wm.errors import UserError
 from probes.drift import Film
@@ -20,6 +20,8 @@ Factors = Mapping[str, np.ndarray]
 KINDS = ("teleport", "vanish", "recolour", "crossing")
 
 TRIES = 512
+CLEAR = 0.005
+"""Of the side, what is left between a disc and the edges of the door that it is driven through."""
 LOUD = 150.0
 """A change of colour is at least this far in RGB."""
 
@@ -43,7 +45,8 @@ class Clip(NamedTuple):
 
 
 class Twins(NamedTuple):
-    """A clip that can be and one that cannot; what they show of the disc is the same before frame `since` (E,)."""
+    """A clip that can be and one that cannot from frame `since` (E,) on; before, they are the same but for the height
+    of a crossing."""
 
     possible: Clip
     impossible: Clip
@@ -54,8 +57,8 @@ def twins(states: np.ndarray, actions: np.ndarray, factors: Factors, seed: int =
     """Pairs of each of `KINDS`.
 
     From a drawn frame on the disc is elsewhere and goes on from there (teleport), is gone (vanish), or has another
-    colour (recolour). In a crossing it is driven straight on, from one room to the other: through a door, or in the
-    twin, whose door is elsewhere, through the wall. Against a twin that stops at the wall, motion alone would tell.
+    colour (recolour). In a crossing it is driven straight on, from one room to the other: through a door or, in the
+    twin, higher or lower, through the wall. Against a twin that stops at the wall, motion alone would tell.
 
     Args:
         states: of recorded clips, float32 (E, T, 2).
@@ -142,39 +145,28 @@ def _other_colors(colors: np.ndarray, random: np.random.Generator) -> np.ndarray
 
 
 def _crossing(clip: Clip, random: np.random.Generator) -> Twins:
-    """A disc that is driven from either side to the other, in worlds of one door."""
+    """A disc that is driven from either side to the other: at the height of a door, and where the wall is solid."""
     episodes, frames, _ = clip.states.shape
-    steps = clip.actions.shape[-1] // 2
-    open_at, shut_at, height = _doors(clip.factors, random)
-    one = {"door_number": np.ones(episodes, np.int64)}
-    possible = {**clip.factors, **one, "door_position": open_at}
-    impossible = {**clip.factors, **one, "door_position": shut_at}
-    world, side = geometry(possible), random.choice([-1.0, 1.0], episodes)
+    steps, world, side = clip.actions.shape[-1] // 2, geometry(clip.factors), random.choice([-1.0, 1.0], episodes)
     face, margin, stride = world.half + world.radius, BORDER + world.radius, clip.factors["agent_speed"] * steps
     # It comes to the wall within the first half of the clip.
-    away = face + stride * random.uniform(0, max(0.9, (frames - 1) // 2), episodes)
-    start = np.stack([0.5 + side * np.minimum(away, 0.5 - margin), height], -1)
+    away = np.minimum(face + stride * random.uniform(0, max(0.9, (frames - 1) // 2), episodes), 0.5 - margin)
     drive = np.stack([-side, np.zeros(episodes)], -1)
     actions = np.tile(drive[:, None], (1, frames - 1, steps)).astype(np.float32)
-    driven = clip._replace(states=roll(start, actions, possible), actions=actions, factors=possible)
-    inside = np.abs(driven.states[..., 0] - 0.5) < face[:, None]
-    return Twins(driven, driven._replace(factors=impossible), _first_beyond(driven.states, side, inside))
+    door = _heights(world, gaps(world), np.full(episodes, CLEAR), random)
+    wall = _heights(world, world.solids, world.radius, random)
+    through = roll(np.stack([0.5 + side * away, door], -1), actions, clip.factors)
+    possible = clip._replace(states=through, actions=actions)
+    shifted = through + np.stack([np.zeros(episodes), wall - door], -1)[:, None]
+    within = (through[..., 0] - 0.5) * side[:, None] < face[:, None] - TOLERANCE
+    return Twins(possible, possible._replace(states=shifted.astype(np.float32)), np.asarray(within.argmax(axis=1)))
 
 
-def _first_beyond(states: np.ndarray, side: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The first frame (E,) at which discs that came from a side (E,) are within the wall or behind it."""
-    behind = (states[..., 0] - 0.5) * side[:, None] < 0
-    return np.asarray((inside | behind).argmax(axis=1))
-
-
-def _doors(factors: Factors, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where a door is and where it is elsewhere, and a height that the first lets pass and the second does not: (E,)
-    each, as they are drawn for worlds."""
-    count, door = len(factors["door_width"]), FACTORS["door_position"]
-    open_at, shut_at = (np.array([door.draw("sample", random) for _ in range(TRIES * count)]) for _ in range(2))
-    open_at, shut_at = open_at.reshape(TRIES, count), shut_at.reshape(TRIES, count)
-    slack = factors["door_width"] / 2 - factors["agent_size"]
-    height = open_at + 0.9 * slack * random.uniform(-1, 1, (TRIES, count))
-    blocked = np.abs(height - shut_at) > factors["door_width"] / 2 + factors["agent_size"]
-    drawn = blocked.argmax(axis=0), np.arange(count)
-    return open_at[drawn], shut_at[drawn], height[drawn]
+def _heights(world: Geometry, intervals: np.ndarray, least: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A height (E,) of each world that is at least so far (E,) within one of its intervals (E, m, 2); where none is as
+    wide, one of those that are nearly as far within as can be."""
+    margin = BORDER + world.radius
+    height = margin + (1 - 2 * margin) * random.uniform(0, 1, (TRIES, len(margin)))
+    inside = np.minimum(height[..., None] - intervals[..., 0], intervals[..., 1] - height[..., None]).max(axis=-1)
+    good = inside >= np.minimum(least, 0.8 * inside.max(axis=0))
+    return np.asarray(height[good.argmax(axis=0), np.arange(len(margin))])
