@@ -27,23 +27,13 @@ from jepa_wm.precision import mixed
 from probes.features import BATCH, Rows, read_splits
 from probes.knn import knn_regress
 from probes.linear import ridge_probe
+from probes.targets import targets
 
 FRAMES = 6000
 """Frames that probes are trained on."""
 ENOUGH = 0.95
 Found = dict[str, tuple[float, float]]
 """R² of a linear probe and of nearest neighbours, by factor."""
-
-
-def targets(rows: dict[str, Rows]) -> dict[str, dict[str, Tensor]]:
-    """What is asked of the latents: the position, and every factor that varies, by split."""
-    asked = {"position": {split: part.state for split, part in rows.items()}}
-    for name in rows["train"].factors:
-        values = {split: part.factors[name] for split, part in rows.items()}
-        varies = torch.stack([(value != value[0]).any(dim=0) for value in values.values()]).all(dim=0)
-        if varies.any():
-            asked[name] = {split: value[:, varies] for split, value in values.items()}
-    return asked
 
 
 def probe(features: dict[str, Tensor], rows: dict[str, Rows]) -> Found:

@@ -2,12 +2,14 @@
 
 import argparse
 import inspect
+import json
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,10 @@ VERBS = {
     ),
     "export": ("jepa_wm.export:export", "write a world model as programs that run where nothing but PyTorch is"),
     "probe": ("probes.run:probe", "measure what the latents know, over training steps"),
+    "probe extract": ("probes.extract:extract", "write what encoders make of frames, layer by layer, to a store"),
+    "probe track": ("probes.convergence.track:track", "what runs know at every checkpoint, and whether they converge"),
     "probe world": ("probes.diagnostics.run:diagnose", "ask of a world model whether it is one, beside controls"),
+    "align": ("probes.convergence.align:align", "how alike encoders are, layer by layer, beside chance"),
     "report": ("probes.report:report", "write report.html and summary.json from the runs of the other verbs"),
     "demo": ("jepa_wm.demo:demo", "all of the above, one after the other"),
     "shards pack": ("jepa_wm.data.verbs.pack:pack", "convert another format to shards"),
@@ -105,6 +110,7 @@ def run_verb(verb: str, argv: list[str]) -> None:
         function([f"--config={path}" for path in defaults] + argv)
         return
     parser = _parser(verb, function, defaults)
+    argv = _listed(argv, function)
     config = parser.instantiate(parser.parse_args(argv))
     function(**{name: config[name] for name in inspect.signature(function).parameters})
 
@@ -128,6 +134,15 @@ def _parser(verb: str, function: Callable[..., Any], defaults: list[str]) -> Any
     parser.add_argument("--config", action="config", help="a YAML file, or the name of a shipped config")
     parser.add_function_arguments(function, as_group=False)
     return parser
+
+
+def _listed(argv: list[str], function: Callable[..., Any]) -> list[str]:
+    """`argv` with the words before its first option made the list that the function's first argument is."""
+    words = list(takewhile(lambda arg: not arg.startswith("-"), argv))
+    name, first = next(iter(inspect.signature(function).parameters.items()))
+    if not words or first.annotation != list[str]:
+        return argv
+    return [f"--{name}={json.dumps(words)}", *argv[len(words) :]]
 
 
 def _own_config(verb: str) -> Path:

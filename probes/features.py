@@ -28,6 +28,8 @@ class Rows(NamedTuple):
         factors: float32 (n, k) by name: k is 3 for a colour, else 1.
         episode: int64 (n,), a number that no other split uses.
         region: int64 (n,), the number of the region that the disc is in; None elsewhere than in the two rooms.
+        time: int64 (n,), of the frame in its episode, from 0.
+        ids: n names: shard, episode and time.
     """
 
     pixels: Tensor
@@ -36,18 +38,34 @@ class Rows(NamedTuple):
     factors: dict[str, Tensor]
     episode: Tensor
     region: Tensor | None
+    time: Tensor
+    ids: list[str]
 
     def first(self, count: int) -> "Rows":
         """The first `count` rows."""
-        factors = {name: value[:count] for name, value in self.factors.items()}
-        region = None if self.region is None else self.region[:count]
-        return Rows(
-            self.pixels[:count], self.state[:count], self.captions[:count], factors, self.episode[:count], region
-        )
+        return self.take(torch.arange(min(count, len(self.ids))))
+
+    def take(self, index: Tensor) -> "Rows":
+        """The rows numbered `index` (m,), in that order."""
+        return Rows(*(_taken(column, index) for column in self))
 
 
-def read_splits(folder: str, frames: int, seed: int) -> dict[str, Rows]:
+def _taken(column: Any, index: Tensor) -> Any:
+    if isinstance(column, dict):
+        return {name: value[index] for name, value in column.items()}
+    if isinstance(column, list):
+        return [column[i] for i in index.tolist()]
+    return None if column is None else column[index]
+
+
+def read_splits(folder: str, frames: int, seed: int, each: int | None = None) -> dict[str, Rows]:
     """Draw about `frames` frames from the training split and `SHARES` of that from the others.
+
+    Args:
+        folder: of shards.
+        frames: of the training split.
+        seed: of the draw.
+        each: frames of an episode, at most; as few as the number of episodes allows if None.
 
     Raises:
         UserError: if the folder holds no finished shards, a split is missing, or all of it is broken.
@@ -55,12 +73,16 @@ def read_splits(folder: str, frames: int, seed: int) -> dict[str, Rows]:
     rows, begin = {}, 0
     for number, (split, share) in enumerate(SHARES.items()):
         shards = EpisodeShards(folder, split)
-        rows[split] = draw_rows(shards, max(1, round(frames * share)), np.random.default_rng([seed, number]), begin)
+        rows[split] = draw_rows(
+            shards, max(1, round(frames * share)), np.random.default_rng([seed, number]), begin, each
+        )
         begin += len(shards)
     return rows
 
 
-def draw_rows(shards: EpisodeShards, frames: int, random: np.random.Generator, begin: int = 0) -> Rows:
+def draw_rows(
+    shards: EpisodeShards, frames: int, random: np.random.Generator, begin: int = 0, each: int | None = None
+) -> Rows:
     """Draw about `frames` frames, as few from each episode as the number of episodes allows.
 
     Args:
@@ -68,11 +90,12 @@ def draw_rows(shards: EpisodeShards, frames: int, random: np.random.Generator, b
         frames: frames in all.
         random: draws the episodes, and the times in each.
         begin: number of the split's first episode in `Rows.episode`.
+        each: frames of an episode, at most, though the frames may then be fewer; None as said above.
 
     Raises:
         UserError: if every episode is broken.
     """
-    each = -(-frames // len(shards))
+    each = each or -(-frames // len(shards))
     columns: dict[str, list[Any]] = {name: [] for name in Rows._fields}
     drawn = random.permutation(len(shards))[: -(-frames // each)].tolist()
     lengths, broken = shards.lengths(), BrokenList(str(shards), len(shards))
@@ -88,11 +111,14 @@ def draw_rows(shards: EpisodeShards, frames: int, random: np.random.Generator, b
         columns["captions"] += [episode.captions[time] for time in times]
         columns["factors"] += [episode.factors] * len(times)
         columns["episode"].append(torch.full((len(times),), begin + index))
+        columns["time"].append(torch.from_numpy(times))
+        columns["ids"] += [f"{shards.name(index)}@{time}" for time in times]
     if not columns["pixels"]:
         raise UserError(f"every episode drawn from {shards} is broken")
-    pixels, state, episodes = (torch.cat(columns[name]) for name in ("pixels", "state", "episode"))
+    pixels, state, episodes, time = (torch.cat(columns[name]) for name in ("pixels", "state", "episode", "time"))
     region = torch.from_numpy(region_of(state.numpy())) if _in_two_rooms(shards) else None
-    return Rows(pixels, state, columns["captions"], _factors(columns["factors"]), episodes, region)
+    factors = _factors(columns["factors"])
+    return Rows(pixels, state, columns["captions"], factors, episodes, region, time, columns["ids"])
 
 
 def _in_two_rooms(shards: EpisodeShards) -> bool:

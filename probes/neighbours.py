@@ -2,10 +2,16 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from jepa_wm.errors import UserError
 from probes.checks import check_rows
+
+# Candidates beyond k that float32 hands to float64, so that few rows need all cosines anew.
+SPARE = 8
+# Cosines nearer than this are ties: float64 tells two angles apart down to about 1e-6, rounding moves the rest.
+DIGITS = 12
+# Numbers a chunk may hold: 128 MiB of float32, 32 MiB of float64.
+CHUNK = 2**25
 
 
 def neighbours(x: Tensor, k: int, y: Tensor | None = None) -> Tensor:
@@ -15,37 +21,147 @@ def neighbours(x: Tensor, k: int, y: Tensor | None = None) -> Tensor:
     duplicates come before it in its list.
 
     Raises:
-        UserError: k is not between 1 and the number of possible neighbours, or the widths differ.
+        UserError: k is not between 1 and the number of possible neighbours, the widths differ, a value is
+            not finite, or all rows of x, searched among itself, point the same way.
     """
     if y is not None:
         return search(x, y, k)[1]
-    _check_k(k, len(x) - 1)
-    found = search(x, x, k + 1)[1]
-    drop = found == torch.arange(len(x))[:, None]
-    drop[~drop.any(dim=1), -1] = True
-    return found[~drop].view(len(x), k)
+    check_rows("features", x)
+    check_k(k, len(x) - 1)
+    check_varied(x)
+    return drop_self(search(x, x, k + 1)[1])
 
 
 def search(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Cosines and indices, both (n, k), of the gallery rows nearest to each query, nearest first.
+    """Cosines (float64) and indices, both (n, k), of the gallery rows nearest to each query, nearest first.
+
+    float32 finds candidates (faiss; chunks of a matrix product on a GPU or without faiss), float64 orders
+    them by (-cosine to 12 digits, index). A row whose last candidates are too near to call in float32, as
+    among duplicates, gets all its cosines in float64, so the answer does not depend on who searched.
+
+    Args:
+        queries, gallery: (n, d) and (m, d), of any float type, on one device.
+        k: neighbours.
 
     Raises:
         UserError: as in `neighbours`.
     """
-    import faiss
-
     check_rows("queries", queries)
     check_rows("gallery", gallery)
     if queries.shape[1] != gallery.shape[1]:
         raise UserError(f"queries are {queries.shape[1]} wide and the gallery {gallery.shape[1]}; expected the same")
-    _check_k(k, len(gallery))
-    # faiss brings an OpenMP of its own, with a thread for every core whatever torch was told.
-    faiss.omp_set_num_threads(torch.get_num_threads())
-    x, y = (F.normalize(rows.detach().float(), dim=1).contiguous().numpy() for rows in (queries, gallery))
-    similarity, index = faiss.knn(x, y, k, metric=faiss.METRIC_INNER_PRODUCT)
-    return torch.from_numpy(similarity), torch.from_numpy(index)
+    check_k(k, len(gallery))
+    queries, gallery = queries.detach(), gallery.detach()
+    x = _unit(queries)
+    y = x if gallery is queries else _unit(gallery)
+    rough, found = _candidates(x, y, min(k + SPARE, len(gallery)))
+    exact = _cosines(queries, gallery, found)
+    unsure = torch.zeros(len(queries), dtype=torch.bool, device=queries.device)
+    if found.shape[1] < len(gallery):
+        # What was left out is at most the last candidate in float32, whose error the candidates show.
+        error = 4 * (rough - exact).abs().max() + 10.0**-DIGITS
+        unsure = exact.kthvalue(found.shape[1] - k + 1, dim=1).values <= rough[:, -1] + error
+    cosine, index = nearest_first(exact, found, k)
+    for rows in unsure.nonzero()[:, 0].split(max(1, CHUNK // 4 // len(gallery))):
+        cosine[rows], index[rows] = _all(queries[rows], gallery, k)
+    return cosine, index
 
 
-def _check_k(k: int, most: int) -> None:
+def rescore(queries: Tensor, gallery: Tensor, found: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Cosines and indices (n, k) of the best of the gallery rows `found` (n, c), as `search` orders them."""
+    return nearest_first(_cosines(queries, gallery, found), found, k)
+
+
+def nearest_first(cosine: Tensor, index: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The first k of cosine and index (n, c), ordered by (-cosine, index)."""
+    by_index = index.argsort(dim=1)
+    order = by_index.gather(1, cosine.gather(1, by_index).argsort(dim=1, descending=True, stable=True))[:, :k]
+    return cosine.gather(1, order), index.gather(1, order)
+
+
+def drop_self(found: Tensor, rows: Tensor | None = None) -> Tensor:
+    """The lists (n, k) of found (n, k + 1) without the query itself, row i or rows[i]; else without the last."""
+    own = torch.arange(len(found), device=found.device) if rows is None else rows
+    drop = found == own[:, None]
+    drop[~drop.any(dim=1), -1] = True
+    return found[~drop].view(len(found), -1)
+
+
+def check_k(k: int, most: int) -> None:
+    """Ask for 1 to `most` neighbours.
+
+    Raises:
+        UserError: k is outside.
+    """
     if not 1 <= k <= most:
-        raise UserError(f"k: got {k} neighbours, expected 1 to {most} in a gallery of this size")
+        raise UserError(
+            f"k: got {k} neighbours, expected 1 to {most} in a gallery of this size; lower k or use more rows"
+        )
+
+
+def check_varied(x: Tensor) -> None:
+    """Ask that the rows of x (n, d) do not all point the same way.
+
+    Raises:
+        UserError: they do, so that every neighbour is a tie.
+    """
+    first = torch.zeros(1, len(x), dtype=torch.long, device=x.device)
+    everyone = torch.arange(len(x), device=x.device)[None]
+    if (x == x[0]).all() or (_cosines(x[:1], x, everyone) == _cosines(x[:1], x, first)).all():
+        raise UserError(
+            f"features: all {len(x)} rows are equal or point the same way, so nobody is nearest; "
+            "the encoder has collapsed, or the layer is constant: choose another checkpoint or layer"
+        )
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Rows of x (n, d) of norm 1 in float32, zeros where they are zero."""
+    wide = x if x.dtype == torch.float64 else x.float()
+    return (wide / _norm(x)[:, None].to(wide.dtype)).float().contiguous()
+
+
+def _norm(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=1, dtype=torch.float64).clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def _candidates(x: Tensor, y: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Products in float32 and indices, both (n, k), of the rows of y (m, d) with the largest product with each of x."""
+    if not x.is_cuda:
+        try:
+            import faiss
+        except ImportError:
+            return _by_torch(x, y, k)
+        # faiss brings an OpenMP of its own, with a thread for every core whatever torch was told.
+        faiss.omp_set_num_threads(torch.get_num_threads())
+        product, index = faiss.knn(x.numpy(), y.numpy(), k, metric=faiss.METRIC_INNER_PRODUCT)
+        return torch.from_numpy(product), torch.from_numpy(index)
+    return _by_torch(x, y, k)
+
+
+def _by_torch(x: Tensor, y: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """As `_candidates`, in chunks of a matrix product."""
+    chunks = [(part @ y.T).topk(k, dim=1) for part in x.split(max(1, CHUNK // len(y)))]
+    return torch.cat([chunk.values for chunk in chunks]), torch.cat([chunk.indices for chunk in chunks])
+
+
+def _cosines(queries: Tensor, gallery: Tensor, found: Tensor) -> Tensor:
+    """Cosines (n, c) in float64, to 12 digits, of each query with its found (n, c) gallery rows."""
+    of_query, of_gallery = _norm(queries), _norm(gallery)
+    rows = max(1, CHUNK // 8 // (found.shape[1] * gallery.shape[1]))
+    cosines = []
+    for part in torch.arange(len(queries), device=queries.device).split(rows):
+        product = (gallery[found[part]].double() @ queries[part].double()[:, :, None])[:, :, 0]
+        cosines.append(product / of_query[part, None] / of_gallery[found[part]])
+    return torch.cat(cosines).round(decimals=DIGITS)
+
+
+def _all(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """As `search`, with every cosine in float64."""
+    rows = max(1, CHUNK // 8 // gallery.shape[1])
+    product = torch.cat([queries.double() @ part.double().T for part in gallery.split(rows)], dim=1)
+    cosine = (product / _norm(queries)[:, None] / _norm(gallery)).round(decimals=DIGITS)
+    last = cosine.topk(k, dim=1).values[:, -1:]
+    above, tied = cosine > last, cosine == last
+    kept = above | (tied & (tied.cumsum(dim=1) <= k - above.sum(dim=1, keepdim=True)))
+    index = kept.nonzero()[:, 1].view(len(queries), k)
+    return nearest_first(cosine.gather(1, index), index, k)

@@ -25,6 +25,7 @@ from probes.linear import ridge_probe
 from probes.metrics.cka import cka
 from probes.metrics.mutual_knn import mutual_knn
 from probes.retrieval import recall_at_k
+from probes.targets import targets
 
 LEAST = 20
 
@@ -114,14 +115,9 @@ def knowledge(features: dict[str, Tensor], rows: dict[str, Rows], seed: int = 0)
     and are left out. The kNN accuracy has no interval: frames of an episode are not independent.
     """
     groups = torch.cat([part.episode for part in rows.values()])
-    targets = {"position_r2": {split: part.state for split, part in rows.items()}}
-    for name in rows["train"].factors:
-        values = {split: part.factors[name] for split, part in rows.items()}
-        varies = torch.stack([(value != value[0]).any(dim=0) for value in values.values()]).all(dim=0)
-        if varies.any():
-            targets[f"factor_{name}"] = {split: value[:, varies] for split, value in values.items()}
-    for metric, target in targets.items():
+    for name, target in targets(rows).items():
         train, val, test = ((features[split], target[split]) for split in rows)
+        metric = "position_r2" if name == "position" else f"factor_{name}"
         yield _result(metric, ridge_probe(train, val, test, groups, seed).r2)
     train_region, test_region = rows["train"].region, rows["test"].region
     if train_region is not None and test_region is not None:

@@ -100,6 +100,32 @@ def test_trainers_get_their_own_config_first_and_the_rest_as_it_is(monkeypatch: 
     assert seen[1] == [f"--config={config_root() / 'two_rooms' / 'collect.yaml'}"]
 
 
+def test_words_before_the_options_are_a_verbs_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def compare(runs: list[str], out: str = "o") -> None:
+        """Do nothing."""
+        seen.append((runs, out))
+
+    monkeypatch.setattr(cli, "config_root", lambda: tmp_path)
+    monkeypatch.setattr(cli, "_function", lambda verb: compare)
+    assert (
+        main(["compare", "a b", 'c"d', "--out=p"]) == main(["compare", "7"]) == main(["compare", '--runs=["x"]']) == 0
+    )
+    assert seen == [(["a b", 'c"d'], "p"), (["7"], "o"), (["x"], "o")]
+
+
+def test_a_word_too_many_is_a_mistake(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "two" in complaint(capsys, "collect", "two", f"--out={tmp_path / 'a'}")
+
+
+def test_a_verb_may_stand_alone_and_in_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(cli, "run_verb", lambda verb, argv: seen.append((verb, argv)))
+    assert main(["probe", "--seed=1"]) == main(["probe", "track", "a"]) == main(["shards", "pack"]) == 0
+    assert seen == [("probe", ["--seed=1"]), ("probe track", ["a"]), ("shards pack", [])]
+
+
 class TestBadInput:
     def test_an_unknown_verb(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert complaint(capsys, "colect").endswith("did you mean 'collect'?")

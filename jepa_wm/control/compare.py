@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from jepa_wm.control.paired import holm, paired_interval, sign_flip_test
+from jepa_wm.control.paired import paired_interval, sign_flip_test
 from jepa_wm.control.results import EPISODES, Row, read_episodes
 from jepa_wm.errors import UserError
 from jepa_wm.files import write_json
 from jepa_wm.manifest import read_manifest
-from jepa_wm.statistics import rate_interval
+from jepa_wm.statistics import holm, rate_interval
 
 RULES = ("steps", "check")
 """What must be alike for two successes to mean the same."""

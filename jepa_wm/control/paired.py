@@ -1,7 +1,5 @@
 """Two policies on the same goals: how far apart they are, and whether chance would do that."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from jepa_wm.statistics import NORMAL, effective_size
@@ -59,15 +57,3 @@ def paired_interval(differences: np.ndarray, groups: np.ndarray, z: float = NORM
             inside, outside = (inside, between) if refused(between) else (between, outside)
         ends.append(inside)
     return ends[0], ends[1]
-
-
-def holm(chances: Sequence[float]) -> list[float]:
-    """p-values of a family of tests, so adjusted that one below .05 is found by chance in one family of twenty at most.
-
-    Source: Holm 1979.
-    """
-    adjusted, worst = [0.0] * len(chances), 0.0
-    for rank, number in enumerate(np.argsort(chances, kind="stable").tolist()):
-        worst = max(worst, min(1.0, (len(chances) - rank) * chances[number]))
-        adjusted[number] = worst
-    return adjusted

@@ -41,6 +41,7 @@ class Adapter(Encoder):
 
     Attributes:
         dim, latent_dim, patch, preprocessing: as of any encoder.
+        prefix: tokens before the patches, that of the class first.
         source: where the weights come from.
     """
 
@@ -51,6 +52,7 @@ class Adapter(Encoder):
         super().__init__()
         self.dim, self.latent_dim, self.patch, self.preprocessing = dim, latent_dim, patch, preprocessing
         self.source = f"{type(self).__name__}: random weights"
+        self.prefix = keep.prefix
         self._keep = keep
         self.register_buffer("mean", torch.tensor(preprocessing.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std)[:, None, None], persistent=False)

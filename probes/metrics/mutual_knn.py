@@ -5,9 +5,11 @@ from torch import Tensor
 
 from jepa_wm.contracts import Score
 from probes.checks import check_pair
+from probes.lists import overlap, relabel
 from probes.neighbours import neighbours
 
 INVARIANCES = frozenset({"rotation", "scale", "permutation"})
+SYMMETRIC = True
 
 
 def mutual_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
@@ -27,12 +29,27 @@ def mutual_knn(x: Tensor, y: Tensor, k: int = 10) -> Score:
     independent. A bootstrap would make duplicated rows each other's neighbours.
     """
     check_pair(x, y)
-    of_x, of_y = neighbours(x, k), neighbours(y, k)
-    shared = (of_x[:, :, None] == of_y[:, None, :]).any(dim=2)
+    of_x, of_y = prepare(x, k), prepare(y, k)
+    shared = overlap(of_x, of_y)
     value = shared.double().mean().item()
     n = len(x)
     error = 1.96 * (_influence(of_x, of_y, shared).std() / n**0.5).item()
     return Score(value, k / (n - 1), (max(0.0, value - error), min(1.0, value + error)), n)
+
+
+def prepare(x: Tensor, k: int = 10) -> Tensor:
+    """The k neighbours (n, k) of each row of x (n, d)."""
+    return neighbours(x, k)
+
+
+def compare(a: Tensor, b: Tensor) -> float:
+    """The value from two lists of neighbours (n, k)."""
+    return overlap(a, b).double().mean().item()
+
+
+def relabelled(a: Tensor, b: Tensor, order: Tensor) -> float:
+    """The value had y been y[order], order (n,)."""
+    return compare(a, relabel(b, order))
 
 
 def _influence(of_x: Tensor, of_y: Tensor, shared: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from probes.report.html import Markup, escape
 
 BLUE, ORANGE, GREY, GREEN = "#2f6db5", "#d9742b", "#8a94a0", "#4d9a6a"
+PALETTE = (BLUE, ORANGE, GREEN, "#8b5fb0", "#b3402e", "#3f9db0", "#a98a2c", "#c2608f")
+"""For lines of equal standing; after the last colour they begin anew."""
 MUTED = "#5b6672"
 PANEL = (2.68, 1.85)
 """Inches of one panel."""
@@ -38,20 +40,22 @@ STYLE: Any = {
 
 
 class Line(NamedTuple):
-    """One line: points (x, y); `style` is matplotlib's."""
+    """One line: points (x, y); `style` is matplotlib's; `band` is what is shaded about it, low and high by x."""
 
     label: str
     points: Mapping[int, float]
     colour: str = BLUE
     style: str = "-"
+    band: Mapping[int, tuple[float, float]] | None = None
 
 
 class Panel(NamedTuple):
-    """One pair of axes; `boundary` is an x at which another stage begins."""
+    """One pair of axes; `boundary` is an x at which another stage begins, `scale` matplotlib's name for both axes'."""
 
     title: str
     lines: Sequence[Line]
     boundary: float | None = None
+    scale: str = "linear"
 
 
 def constant(label: str, value: float, x: Iterable[int], colour: str, style: str) -> Line:
@@ -87,8 +91,13 @@ def small_multiples(panels: Sequence[Panel], label: str, xlabel: str = "step", c
         if len(handles) > 1:
             lines, labels = list(handles.values()), list(handles)
             figure.legend(handles=lines, labels=labels, loc="outside upper left", ncols=len(lines), frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        return drawn(figure, label)
+
+
+def drawn(figure: Any, label: str) -> Markup:
+    """A figure of matplotlib, drawn under `STYLE`, as an element of a page; `label` says what it shows."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     return _inline(buffer.getvalue(), label)
 
 
@@ -106,9 +115,19 @@ def _draw(axis: Any, panel: Panel) -> dict[str, Any]:
         (handles[line.label],) = axis.plot(
             x, y, line.style, color=line.colour, linewidth=1.5, marker=marker, markersize=2.8
         )
+        if line.band:
+            low, high = zip(*line.band.values(), strict=True)
+            axis.fill_between(list(line.band), low, high, color=line.colour, alpha=0.18, linewidth=0)
     if panel.boundary is not None:
         axis.axvline(panel.boundary, color="#c5ccd3", linewidth=0.8)
     axis.set_title(panel.title)
+    if panel.scale == "log":
+        axis.set(xscale="log", yscale="log")
+        for ticks in (axis.xaxis, axis.yaxis):
+            # Powers in matplotlib's own notation would stay as they are written: mathematics is off.
+            ticks.set_major_formatter(lambda value, _: f"{value:g}")
+            ticks.set_minor_formatter(lambda value, _: "")
+        return handles
     axis.locator_params(axis="y", nbins=5)
     axis.locator_params(axis="x", nbins=5, integer=True)
     return handles

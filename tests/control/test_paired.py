@@ -6,8 +6,8 @@ from math import comb
 import numpy as np
 import pytest
 
-from jepa_wm.control.paired import holm, paired_interval, sign_flip_test
-from jepa_wm.statistics import effective_size, rate_interval, student, wilson
+from jepa_wm.control.paired import paired_interval, sign_flip_test
+from jepa_wm.statistics import effective_size, holm, rate_interval, student, wilson
 
 
 def differences(gained: int, lost: int, n: int) -> np.ndarray:

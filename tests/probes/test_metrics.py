@@ -16,6 +16,11 @@ NAMES = [module.name for module in pkgutil.iter_modules(probes.metrics.__path__)
 MODULES = {name: importlib.import_module(f"probes.metrics.{name}") for name in NAMES}
 METRICS = {name: getattr(module, name) for name, module in MODULES.items()}
 
+# Metrics whose interval is not asked to hold the expectation over fresh samples, and why.
+UNCOVERED: dict[str, str] = {}
+# Metrics that identical input does not bring to 1, and why.
+NOT_REFLEXIVE = {"cycle_knn": "a row that is nobody's neighbour never comes back, also in one space"}
+
 
 def related(n=160, dx=8, dy=11, share=0.9, seed=0):
     """Two views of one hidden state, the second with noise; a common mean in both."""
@@ -52,9 +57,11 @@ CHANGES = {"rotation": rotated, "scale": scaled, "translation": translated, "per
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("change", CHANGES)
 def test_declared_invariances_are_exactly_those_that_hold(name, change):
-    x, y = related()
-    before, after = METRICS[name](x, y).value, METRICS[name](*CHANGES[change](x, y)).value
-    assert (abs(before - after) < 1e-6) == (change in MODULES[name].INVARIANCES)
+    def holds(x, y):
+        return abs(METRICS[name](x, y).value - METRICS[name](*CHANGES[change](x, y)).value) < 1e-6
+
+    # A value that counts rows can stay as it is by chance once.
+    assert (holds(*related()) and holds(*related(seed=1))) == (change in MODULES[name].INVARIANCES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,14 +70,24 @@ def test_only_known_invariances_are_declared(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_symmetric_and_one_on_itself(name):
+def test_symmetry_is_declared_as_it_holds(name):
     x, y = related()
-    score = METRICS[name](x, y)
-    assert score.value == pytest.approx(METRICS[name](y, x).value, abs=1e-9)
+    there, back = METRICS[name](x, y).value, METRICS[name](y, x).value
+    assert (abs(there - back) < 1e-9) == MODULES[name].SYMMETRIC
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*NOT_REFLEXIVE}))
+def test_one_on_itself(name):
+    x, _ = related()
     assert METRICS[name](x, x).value == pytest.approx(1, abs=1e-9)
     assert METRICS[name](x, 3 * x @ rotation(8, 0)).value == pytest.approx(1, abs=1e-6)
-    assert score.interval[0] < score.value < score.interval[1]
-    assert score.null + 0.1 < score.value < 0.99
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_related_views_score_above_the_null_within_the_interval(name):
+    score = METRICS[name](*related())
+    assert score.null < score.interval[0] < score.value < score.interval[1]
+    assert score.value < 0.995
     assert score.n == 160
 
 
@@ -78,21 +95,38 @@ def test_symmetric_and_one_on_itself(name):
 @pytest.mark.parametrize("widths", [(4, 6), (100, 300)])
 def test_independent_input_is_at_the_null_whatever_the_width(name, widths):
     generator = torch.Generator().manual_seed(0)
-    draws = [METRICS[name](*(torch.randn(64, d, generator=generator) for d in widths)) for _ in range(60)]
-    values = torch.tensor([score.value for score in draws])
-    assert abs(values.mean() - draws[0].null) < 4 * values.std() / 60**0.5
-    covered = [score.interval[0] <= score.null <= score.interval[1] for score in draws]
-    assert sum(covered) >= 0.88 * 60
+    views = [[torch.randn(64, d, generator=generator) for d in widths] for _ in range(60)]
+    try:
+        draws = [METRICS[name](*view) for view in views]
+    except UserError:
+        assert max(widths) >= 64, "only more columns than rows are a reason to refuse"
+        return
+    excess = torch.tensor([score.value - score.null for score in draws], dtype=torch.float64)
+    assert abs(excess.mean()) < max(4 * excess.std().item() / 60**0.5, 1e-9)
+    if name not in UNCOVERED:
+        assert sum(score.interval[0] <= score.null <= score.interval[1] for score in draws) >= 0.88 * 60
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*UNCOVERED}))
 def test_interval_covers_the_expectation(name):
     x, y = related(n=200 * 60, share=0.8)
     draws = [METRICS[name](*views) for views in zip(x.split(200), y.split(200), strict=True)]
     mean = sum(score.value for score in draws) / len(draws)
     assert sum(score.interval[0] <= mean <= score.interval[1] for score in draws) >= 0.88 * len(draws)
     error = torch.tensor([score.interval[1] - score.value for score in draws]).mean() / 1.96
-    assert 0.8 < error / torch.tensor([score.value for score in draws]).std() < 1.7
+    assert 0.8 < error / torch.tensor([score.value for score in draws]).std() < 2
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(MODULES[name], "prepare")])
+def test_prepared_layers_give_the_value_and_relabelling_is_the_metric_of_permuted_rows(name):
+    x, y = related()
+    prepare, compare, relabelled = (getattr(MODULES[name], part) for part in ("prepare", "compare", "relabelled"))
+    a, b = prepare(x), prepare(y)
+    assert compare(a, b) == pytest.approx(METRICS[name](x, y).value, abs=1e-9)
+    order = torch.randperm(160, generator=torch.Generator().manual_seed(6))
+    # A shift by 2 keeps some of the agreement of rows that are near each other, a random order keeps none.
+    for rows in (order, torch.arange(160).roll(2), torch.arange(160)):
+        assert relabelled(a, b, rows) == pytest.approx(compare(a, prepare(y[rows])), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,162 @@
+"""Do encoders of one world converge as they train? `python -m benchmarks.convergence`.
+
+Four objectives that share nothing but the encoder's architecture (masked latents, SIGReg, self-distillation, text)
+train on the same episodes of the two rooms, with two seeds each; `jepa-wm probe track` holds every two of them against
+each other at every checkpoint, above their null. Three controls say what that is worth: the same encoders before their
+first step, which agree because they see the same pixels; one objective with another seed, which agrees as well as one
+can ask; and the pixels. The true state stands for the world. Writes docs/convergence.md and docs/convergence.svg; what
+is there of a run is not done again.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+from benchmarks.tables import ROOT, machine, markdown, replace_section
+from jepa_wm.files import atomic_path
+from jepa_wm.manifest import is_complete
+from jepa_wm.paths import config_root
+from probes.convergence.table import Row, read_table
+from probes.report.charts import GREY, PALETTE, Line, Panel, small_multiples, standalone
+
+OBJECTIVES = {"ijepa": "masked", "lejepa": "SIGReg", "distillation": "DINO", "clip": "text"}
+ANCHORS = {"state": "the true state", "pixels": "the pixels"}
+METRICS = {"mutual_knn": "mutual kNN", "cka": "CKA"}
+SNAPSHOTS = 6
+DOCUMENT = ROOT / "docs" / "convergence.md"
+
+
+def run(*arguments: str) -> None:
+    """Run a verb of the package in a process of its own."""
+    subprocess.run([sys.executable, "-m", "jepa_wm", *arguments], check=True)
+
+
+def train(folder: Path, seeds: Sequence[int]) -> list[Path]:
+    """The run of every objective and seed; data and runs that are complete are left as they are."""
+    shards, configs = folder / "shards", config_root() / "objectives"
+    if not is_complete(shards):
+        run("collect", f"--config={configs / 'data' / 'collect.yaml'}", f"--out={shards}")
+    runs = []
+    for seed in seeds:
+        for name in OBJECTIVES:
+            here = folder / f"{name}-{seed}"
+            if not is_complete(here):
+                options = [f"--seed_everything={seed}", f"--data.seed={seed}", f"--snapshots={SNAPSHOTS}"]
+                run("pretrain", f"--config={configs / name}.yaml", f"--run={here}", f"--data.folder={shards}", *options)
+            runs.append(here)
+    return runs
+
+
+Curve = dict[int, list[Row]]
+"""The measurements of several seeds, by share of the training."""
+
+
+def curve(rows: Iterable[Row], metric: str, one: str, other: str) -> Curve:
+    """Alignment of two objectives, or of one and an anchor, or of one with another seed of its own."""
+    found: Curve = {}
+    for row in rows:
+        if row.kind == "alignment" and row.metric == metric and {_name(row.model), _name(row.other)} == {one, other}:
+            found.setdefault(row.share or 0, []).append(row)
+    return dict(sorted(found.items()))
+
+
+def line(label: str, found: Curve, colour: str, style: str = "-") -> Line:
+    """The mean over seeds of the effect, their range shaded."""
+    effects = {share: [row.effect or 0.0 for row in rows] for share, rows in found.items()}
+    means = {share: statistics.mean(values) for share, values in effects.items()}
+    return Line(label, means, colour, style, {share: (min(values), max(values)) for share, values in effects.items()})
+
+
+def panels(rows: Sequence[Row]) -> list[Panel]:
+    """For each metric: between objectives; within one, over seeds; with the state; with the pixels."""
+    pairs = [(a, b) for a, b in combinations_with_replacement(OBJECTIVES, 2) if a != b]
+    shown = []
+    for metric, name in METRICS.items():
+        between = [
+            line(f"{OBJECTIVES[a]} × {OBJECTIVES[b]}", curve(rows, metric, a, b), colour)
+            for (a, b), colour in zip(pairs, PALETTE, strict=False)
+        ]
+        shown.append(Panel(f"{name}: between objectives", between))
+        colours = dict(zip(OBJECTIVES, (*PALETTE[6:], GREY, "#1f2933"), strict=False))
+        for title, other in (
+            ("same objective, other seed", None),
+            *((f"with {text}", name) for name, text in ANCHORS.items()),
+        ):
+            lines = [
+                line(OBJECTIVES[each], curve(rows, metric, each, other or each), colours[each]) for each in OBJECTIVES
+            ]
+            shown.append(Panel(f"{name}: {title}", [each for each in lines if each.points]))
+    return shown
+
+
+def table(rows: Sequence[Row], metric: str) -> str:
+    """Effects before the first step and after the last, over seeds, and whether every seed rose, above its null."""
+    lines = {}
+    pairs = [
+        *combinations_with_replacement(OBJECTIVES, 2),
+        *((each, anchor) for anchor in ANCHORS for each in OBJECTIVES),
+    ]
+    for one, other in pairs:
+        found = curve(rows, metric, one, other)
+        if not found:
+            continue
+        first, last = found[min(found)], found[max(found)]
+        rises = [
+            b.effect - a.effect
+            for a, b in zip(first, last, strict=True)
+            if a.effect is not None and b.effect is not None
+        ]
+        name = f"{OBJECTIVES[one]} × {OBJECTIVES.get(other) or ANCHORS[other]}" + (
+            ", other seed" if one == other else ""
+        )
+        lines[name] = {
+            "null": f"{statistics.mean(row.null or 0.0 for row in last):.4f}",
+            "value at the end": f"{statistics.mean(row.value or 0.0 for row in last):.3f}",
+            "effect before": _range(row.effect or 0.0 for row in first),
+            "effect after": _range(row.effect or 0.0 for row in last),
+            "largest p": f"{max(row.p or 0.0 for row in last):.3f}",
+            "seed pairs that rose": f"{sum(rise > 0 for rise in rises)} of {len(rises)}",
+        }
+    return markdown(METRICS[metric], lines)
+
+
+def _range(values: Iterable[float]) -> str:
+    found = list(values)
+    return f"{statistics.mean(found):.3f} ({min(found):.3f} to {max(found):.3f})"
+
+
+def _name(model: str | None) -> str:
+    return (model or "").rpartition("/")[2].partition("-")[0]
+
+
+def main() -> None:
+    """Train, track, draw, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/convergence"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    arguments = parser.parse_args()
+    runs = train(arguments.out, arguments.seeds)
+    tracked = arguments.out / "track"
+    if not is_complete(tracked):
+        run("probe", "track", *map(str, runs), f"--data={arguments.out / 'shards'}", f"--out={tracked}")
+    rows, _ = read_table(tracked)
+    chart = small_multiples(panels(rows), "alignment over training", "% of training")
+    with atomic_path(ROOT / "docs" / "convergence.svg") as aside:
+        aside.write_text(standalone(chart))
+    n = max(row.n or 0 for row in rows if row.kind == "alignment")
+    text = "\n\n".join(
+        [
+            f"{machine()} {n} held-out episodes, {len(arguments.seeds)} seeds.",
+            *(table(rows, metric) for metric in METRICS),
+        ]
+    )
+    replace_section(DOCUMENT, "convergence", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

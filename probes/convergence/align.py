@@ -1,0 +1,49 @@
+"""`jepa-wm align`: how alike encoders are."""
+
+from pathlib import Path
+
+from jepa_wm.errors import UserError
+from jepa_wm.manifest import is_complete, read_manifest
+from probes.convergence.study import Asked, study
+from probes.extract import extract
+
+
+def align(
+    models: list[str],
+    data: str,
+    out: str,
+    metrics: tuple[str, ...] = ("mutual_knn", "cka"),
+    frames: int = 3000,
+    pooling: str = "mean",
+    permutations: int = 200,
+    seed: int = 0,
+) -> None:
+    """Hold every two of several models against each other: encoders, text towers, states, pixels, fresh weights.
+
+    Alignment over all pairs of layers on one frame of each held-out episode: its value, its null, p corrected for the
+    search over layers, an effect corrected for chance, an interval; how it depends on k and n; what may deceive in it.
+    Writes report.html, which needs no other file, results.json and results.parquet. Features stay in `out`/features.
+
+    Args:
+        models: two or more, as `jepa-wm probe extract` names them.
+        data: folder of shards.
+        out: folder for the results.
+        metrics: files of probes/metrics.
+        frames: frames of the training split that are kept; held-out splits follow in proportion.
+        pooling: of a layer's tokens.
+        permutations: of each null; no p-value is below one over these and one.
+        seed: of the draw of frames, of nulls and of intervals.
+
+    Raises:
+        UserError: if there are fewer than two models, or a name or a number is out of range.
+    """
+    config = dict(locals())
+    if len(set(models)) < 2:
+        raise UserError(f"align: got the models {models}; expected two or more: jepa-wm align A B")
+    folder = Path(out)
+    if is_complete(folder):
+        read_manifest(folder, "align")
+        print(f"{out} is complete already")
+        return
+    extract(models, data, str(folder / "features"), frames, splits=("val", "test"), seed=seed)
+    study(folder, "align", config, Asked(metrics, pooling, permutations, seed, probes=False))

@@ -1,0 +1,53 @@
+"""`jepa-wm probe track`: what runs know at every checkpoint, and whether they converge."""
+
+from pathlib import Path
+
+from jepa_wm.errors import UserError
+from jepa_wm.manifest import is_complete, read_manifest
+from probes.convergence.study import Asked, study
+from probes.extract import extract
+
+
+def track(
+    runs: list[str],
+    data: str,
+    out: str,
+    anchors: tuple[str, ...] = ("state", "pixels"),
+    metrics: tuple[str, ...] = ("mutual_knn", "cka"),
+    frames: int = 3000,
+    pooling: str = "mean",
+    permutations: int = 200,
+    seed: int = 0,
+) -> None:
+    """Probe every checkpoint of one or several runs, and hold every two of them against each other.
+
+    Ridge probes of the position and of every factor that varies, effective ranks and spectra, on held-out episodes;
+    alignment of every two runs at the same share of their training, over all pairs of layers, above its null. Writes
+    report.html, which needs no other file, results.json and results.parquet. Features stay in `out`/features.
+
+    Args:
+        runs: run folders of `jepa-wm pretrain` or `forecast`.
+        data: folder of shards.
+        out: folder for the results.
+        anchors: what else every run is held against, as `jepa-wm probe extract` names it.
+        metrics: of alignment, files of probes/metrics.
+        frames: frames that probes are trained on; alignment takes one of each held-out episode.
+        pooling: of a layer's tokens.
+        permutations: of each null; no p-value is below one over these and one.
+        seed: of the draw of frames, of nulls and of intervals.
+
+    Raises:
+        UserError: if there is no run, one is none, or a name or a number is out of range.
+    """
+    config = dict(locals())
+    if not runs:
+        raise UserError("probe track: got no runs; expected one or several run folders: jepa-wm probe track RUN…")
+    folder = Path(out)
+    if is_complete(folder):
+        read_manifest(folder, "track")
+        print(f"{out} is complete already")
+        return
+    extract(runs, data, str(folder / "features"), frames, steps="all", seed=seed)
+    if anchors:
+        extract(list(anchors), data, str(folder / "features"), frames, seed=seed)
+    study(folder, "track", config, Asked(metrics, pooling, permutations, seed, probes=True))
