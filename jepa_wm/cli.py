@@ -32,6 +32,7 @@ VERBS = {
     "probe": ("probes.run:probe", "measure what the latents know, over training steps"),
     "probe extract": ("probes.extract:extract", "write what encoders make of frames, layer by layer, to a store"),
     "probe track": ("probes.convergence.track:track", "what runs know at every checkpoint, and whether they converge"),
+    "probe world": ("probes.diagnostics.run:diagnose", "ask of a world model whether it is one, beside controls"),
     "align": ("probes.convergence.align:align", "how alike encoders are, layer by layer, beside chance"),
     "report": ("probes.report:report", "write report.html and summary.json from the runs of the other verbs"),
     "demo": ("jepa_wm.demo:demo", "all of the above, one after the other"),

@@ -61,21 +61,30 @@ def read_film(shards: EpisodeShards, frame_skip: int, frames: int | None = None,
     Raises:
         UserError: if no episode is long enough for so many frames, or for two, or all are broken.
     """
-    lengths = shards.lengths()
     if not frames:
         # Length 0 stands for metadata that cannot be read.
-        frames = max((min(filter(None, lengths.tolist()), default=1) - 1) // frame_skip + 1, 2)
+        frames = max((min(filter(None, shards.lengths().tolist()), default=1) - 1) // frame_skip + 1, 2)
+    return film_of(read_long(shards, frame_skip, frames, episodes), frame_skip, frames)
+
+
+def film_of(episodes: list[Episode], frame_skip: int, frames: int) -> Film:
+    """The first `frames` frames of episodes that are long enough, `frame_skip` steps apart."""
     span = (frames - 1) * frame_skip
+    times = np.arange(0, span + 1, frame_skip)
+    actions = np.stack([episode.actions[:span].reshape(frames - 1, -1) for episode in episodes])
+    pixels, state = (np.stack([getattr(episode, name)[times] for episode in episodes]) for name in ("frames", "state"))
+    return Film(*map(torch.from_numpy, (pixels, actions, state)))
+
+
+def read_long(shards: EpisodeShards, frame_skip: int, frames: int, episodes: int | None = None) -> list[Episode]:
+    """The episodes that are long enough for `frames` frames; the rest is as in `read_film`."""
+    lengths, span = shards.lengths(), (frames - 1) * frame_skip
     if not (lengths > span).any():
         raise UserError(
             f"{shards} has no episode of {span + 1} frames, which {frames} frames {frame_skip} steps apart need; the "
             f"longest has {max(lengths)}"
         )
-    read = _read(shards, np.flatnonzero((lengths > span) | (lengths == 0))[:episodes].tolist())
-    times = np.arange(0, span + 1, frame_skip)
-    actions = np.stack([episode.actions[:span].reshape(frames - 1, -1) for episode in read])
-    pixels, state = (np.stack([getattr(episode, name)[times] for episode in read]) for name in ("frames", "state"))
-    return Film(*map(torch.from_numpy, (pixels, actions, state)))
+    return _read(shards, np.flatnonzero((lengths > span) | (lengths == 0))[:episodes].tolist())
 
 
 def _read(shards: EpisodeShards, numbers: list[int]) -> list[Episode]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -56,16 +56,25 @@ def joined(outcomes: Sequence[Outcome]) -> Outcome:
 
 def make_world(goals: GoalSet, size: int) -> VectorWorld:
     """The environments of a goal set; a solved one plays on."""
+    return open_world(goals.environment, size, goals.reset_options())
+
+
+def open_world(environment: str, size: int, options: dict[str, Any]) -> VectorWorld:
+    """One environment of a world of ours for each of the states in `options`, reset with them; a solved one plays on.
+
+    Raises:
+        UserError: if a state cannot be under its factors.
+    """
     world = gymnasium.make_vec(
-        goals.environment,
-        num_envs=len(goals.state),
+        environment,
+        num_envs=len(options["state"]),
         vectorization_mode="vector_entry_point",
         size=size,
         max_steps=10**9,
         autoreset_mode=AutoresetMode.DISABLED,
     ).unwrapped
     assert isinstance(world, VectorWorld)
-    world.reset(seed=0, options=goals.reset_options())
+    world.reset(seed=0, options=options)
     return world
 
 
