@@ -71,6 +71,13 @@ class Goal(ABC):
         """What to plan for from latents (E, N, D): the goal itself, unless something on the way to it comes first."""
         return self
 
+    def settled(self, model: Model) -> "Goal":
+        """The same goal, with what a model makes of its pictures and words kept: to be found once, and used often.
+
+        It is for this model alone, with the weights that it has now. What does not fit it is refused when it is used.
+        """
+        return self
+
     def check(self, seen: Observation) -> None:
         """Refuse what cannot be seen where this is seen.
 
