@@ -232,8 +232,18 @@ class WorldModel(nn.Module):
         return found._replace(actions=found.actions.to(self.bounds.low))
 
     def widening(self, search: Search) -> int:
-        """How many of the environment's actions are in one planned action."""
-        return 1 if search.hold else self.dynamics.frame_skip
+        """How many of the environment's actions are in one planned action.
+
+        Raises:
+            UserError: if there are several, and the planner makes one choice of them all.
+        """
+        wide = 1 if search.hold else self.dynamics.frame_skip
+        if wide > 1 and search.one_hot:
+            raise UserError(
+                f"plan: CategoricalCEM makes one choice a planned action, which holds {wide} actions here; expected "
+                "hold true"
+            )
+        return wide
 
     def latents_of(self, seen: Observation) -> Tensor:
         """The latents (E, N, D) of one frame of each environment.

@@ -22,7 +22,7 @@ from jepa_wm.encoders.linear import packed
 from jepa_wm.errors import UserError
 from jepa_wm.goals import StepsToGo
 from jepa_wm.observations import Observation
-from jepa_wm.planning import CEM, LBFGS, Amortised, AugmentedLagrangian, Hybrid
+from jepa_wm.planning import CEM, LBFGS, Amortised, AugmentedLagrangian, CategoricalCEM, Hybrid
 from jepa_wm.planning.costs import Distance
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.slopes import slopes
@@ -446,6 +446,12 @@ def test_weights_are_packed_for_a_search_and_not_for_one_candidate(
     model, seen = proposing(), torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     model.plan(seen[:2], seen[2], Search(planner, horizon=2))
     assert len(calls) == packs
+
+
+@pytest.mark.parametrize("planner", [CategoricalCEM(8, 2, 1), AugmentedLagrangian(Hybrid(CategoricalCEM(8, 2, 1)))])
+def test_one_choice_for_several_actions_is_refused(planner: Planner) -> None:
+    with pytest.raises(UserError, match="holds 5 actions here; expected hold true"):
+        real().plan(torch.zeros(3, 32, 32, dtype=torch.uint8), "the door", Search(planner, horizon=2, hold=False))
 
 
 @pytest.mark.parametrize("kind", [CEM, LBFGS])

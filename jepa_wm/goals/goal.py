@@ -108,3 +108,10 @@ class Constraint(ABC):
         Raises:
             UserError: if it does not fit the model, or the goal could be met by breaking it alone.
         """
+
+    def forbids(self, model: Model, goal: Goal) -> Tensor | None:
+        """Whether the goal is met where nobody may be, for each environment or for all, bool (E,) or (1,).
+
+        None where the goal does not say where it is met.
+        """
+        return None
