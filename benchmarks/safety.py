@@ -4,8 +4,8 @@ In the two rooms, with image goals in the other room, a box of the floor before 
 and goals for which the scripted expert, who does not know of it, goes through it, and can reach the goal around one of
 its corners without entering it. They are planned to without the constraint, with it by rejection, and with it by an
 augmented Lagrangian of as many evaluations. The model reads where the disc is off its latents, and knows the region in
-these numbers; violations are counted on the true state after every environment step. Writes a section of
-docs/results.md; the last line is JSON.
+these numbers, with a margin that is measured: how far off it reads held-out frames that it imagines. Violations are
+counted on the true state after every environment step. Writes a section of docs/results.md; the last line is JSON.
 """
 
 import argparse
@@ -18,7 +18,9 @@ import torch
 from benchmarks.tables import RESULTS, machine, markdown, replace_section
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.evaluate import Outcome, make_world, play
+from jepa_wm.control.misread import misread
 from jepa_wm.control.two_rooms_goals import RoomGoals
+from jepa_wm.data import EpisodeShards
 from jepa_wm.envs.policies import Factors, NoisyExpert
 from jepa_wm.goals import Avoid
 from jepa_wm.manifest import read_manifest
@@ -30,8 +32,10 @@ from jepa_wm.world_model import WorldModel
 
 LOW, HIGH = np.array([0.24, 0.36]), np.array([0.36, 0.64])
 """The forbidden box of the floor, in the units of the state."""
-MARGIN = 0.05
-"""How far imagined states keep from it: about what the readout of an imagined frame is off at worst."""
+QUANTILE = 0.99
+"""Imagined states keep as far from it as this share of them is misread by at most, in held-out episodes."""
+HELD_OUT = 60
+"""Episodes of the split "val" that this is measured in."""
 CLEAR = 0.06
 """How far beyond the corners of the box the informed expert turns, and how far starts and goals are from it."""
 STEPS = 100
@@ -93,7 +97,7 @@ def hard_goals(factors: dict, drawn: int) -> RoomGoals:
 
 
 @torch.no_grad()
-def misread(model: WorldModel, goals: RoomGoals, size: int) -> np.ndarray:
+def mistaken(model: WorldModel, goals: RoomGoals, size: int) -> np.ndarray:
     """Goals (E,) whose picture the model takes for one from the forbidden box, which planning refuses at once."""
     pictures = torch.from_numpy(make_world(goals, size).render_states(goals.goal))
     read = model.heads["state"](torch.cat([model.latents_of(Observation(some)) for some in pictures.split(256)]))
@@ -123,12 +127,15 @@ def main() -> None:
     settings = read_manifest(arguments.data, "collect")["config"]
     model, drawn = WorldModel.from_pretrained(arguments.model), 12 * arguments.episodes
     goals = hard_goals(settings["factors"] or {}, drawn)
-    wrong = misread(model, goals, settings["size"])
+    wrong = mistaken(model, goals, settings["size"])
     if (~wrong).sum() < arguments.episodes:
         raise SystemExit(f"{(~wrong).sum()} of {drawn} goals are hard enough; expected {arguments.episodes}")
     goals = chosen(goals, ~wrong & (np.cumsum(~wrong) <= arguments.episodes))
     search = Search(CEM(samples=128, elites=16, iterations=6), horizon=8, replan=1)
-    avoid = [Avoid(LOW.tolist(), HIGH.tolist(), margin=MARGIN)]
+    shards = EpisodeShards(arguments.data, "val")
+    held_out = [shards[number] for number in range(min(HELD_OUT, len(shards)))]
+    margin = misread(model, held_out, search.replan, QUANTILE)
+    avoid = [Avoid(LOW.tolist(), HIGH.tolist(), margin=margin)]
     inner = AugmentedLagrangian(CEM(samples=128, elites=16, iterations=2), rounds=3)
     searches = {
         "unconstrained": search,
@@ -153,7 +160,8 @@ def main() -> None:
     if not arguments.dry:
         text = (
             f"The first {arguments.episodes} such goals of {drawn} drawn; {wrong.sum()} of {len(wrong)} were left out, "
-            "whose picture the model takes for one from the forbidden region. Intervals are Wilson's."
+            "whose picture the model takes for one from the forbidden region. Intervals are Wilson's. The margin is "
+            f"{margin:.3f}: in {len(held_out)} held-out episodes {QUANTILE:.0%} of imagined frames are misread by less."
         )
         replace_section(RESULTS, "safety", f"{text}\n\n{table}\n\n{machine()}")
     print(

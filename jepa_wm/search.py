@@ -42,3 +42,11 @@ class Search:
             raise UserError(
                 f"search: got replan {self.replan} and horizon {self.horizon}; expected 1 <= replan <= horizon"
             )
+
+    @property
+    def one_hot(self) -> bool:
+        """Whether planned actions are choices, as those of the innermost planner are."""
+        planner: object = self.planner
+        while inner := getattr(planner, "planner", None):
+            planner = inner
+        return getattr(planner, "one_hot", False)

@@ -12,6 +12,7 @@ from jepa_wm.contracts import Dynamics, Encoder, Future, Plan
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.calibration import Calibration, signs_of
 from jepa_wm.dynamics.cost import ActionCost, ConstrainedActionCost
+from jepa_wm.dynamics.ensemble import Ensemble
 from jepa_wm.dynamics.heads import Head
 from jepa_wm.dynamics.proposal import Proposal, propose
 from jepa_wm.dynamics.rollout import rollouts
@@ -182,19 +183,21 @@ class WorldModel(nn.Module):
         """
         search, goal, seen = search or Search(), as_goal(goal), Observation(pixels, state)
         Sum([goal, *search.terms]).check(seen)
-        latents = self.latents_of(seen)
+        latents, goal = self.latents_of(seen), goal.settled(self)
         low, high = (bound.repeat(self.widening(search)) for bound in (self.bounds.low, self.bounds.high))
         shape = (len(latents), search.horizon, len(low))
         mean = (low + high).div(2).expand(shape) if mean is None else mean.to(low)
         if mean.shape != shape:
             raise UserError(f"plan: got a mean {tuple(mean.shape)} to start from; expected {shape}")
         std = (high - low).div(2).expand(shape)
+        cost, once = self.action_cost(latents, goal, search), isinstance(search.planner, Amortised)
         if getattr(search.planner, "proposes", False):
-            mean = self.propose(latents, goal, search).to(mean)
-        cost = self.action_cost(latents, goal, search)
+            proposed = self.propose(latents, goal, search)
+            mean = proposed.actions[:, 0]
+            # What an ensemble's members are apart in is not told by a proposal.
+            cost.known = proposed if once and not isinstance(self.dynamics, Ensemble) else None
         # The search alone: for a frame or two, to bring an encoder's weights to bfloat16 takes longer than it saves.
         # And to pack the dynamics' weights pays in a search, not for one candidate.
-        once = isinstance(search.planner, Amortised)
         with mixed(self.device.type), nullcontext() if once else packed():
             generator = torch.Generator().manual_seed(seed)
             return search.planner.plan(cost, mean, std, low, high, generator, search.budget)
@@ -212,8 +215,8 @@ class WorldModel(nn.Module):
 
         return ConstrainedActionCost(self.dynamics, seen, cost, violation, self.calibration)
 
-    def propose(self, latents: Tensor, goal: Goal, search: Search) -> Tensor:
-        """Actions (E, K, A) from latents (E, N, D) to a goal, without a search.
+    def propose(self, latents: Tensor, goal: Goal, search: Search) -> Future:
+        """Actions (E, 1, K, A) from latents (E, N, D) to a goal, without a search, and where they lead.
 
         Raises:
             UserError: if the model has no part `proposal`, or the goal is no latents.
@@ -225,11 +228,22 @@ class WorldModel(nn.Module):
             )
         wanted = goal.seen_from(latents).place(self, len(latents))
         with mixed(self.device.type):
-            return propose(self.proposal, self.dynamics, latents, wanted, search.horizon, search.hold)
+            found = propose(self.proposal, self.dynamics, latents, wanted, search.horizon, search.hold)
+        return found._replace(actions=found.actions.to(self.bounds.low))
 
     def widening(self, search: Search) -> int:
-        """How many of the environment's actions are in one planned action."""
-        return 1 if search.hold else self.dynamics.frame_skip
+        """How many of the environment's actions are in one planned action.
+
+        Raises:
+            UserError: if there are several, and the planner makes one choice of them all.
+        """
+        wide = 1 if search.hold else self.dynamics.frame_skip
+        if wide > 1 and search.one_hot:
+            raise UserError(
+                f"plan: CategoricalCEM makes one choice a planned action, which holds {wide} actions here; expected "
+                "hold true"
+            )
+        return wide
 
     def latents_of(self, seen: Observation) -> Tensor:
         """The latents (E, N, D) of one frame of each environment.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from jepa_wm.encoders.linear import packed
 from jepa_wm.errors import UserError
 from jepa_wm.goals import StepsToGo
 from jepa_wm.observations import Observation
-from jepa_wm.planning import CEM, LBFGS, Amortised, AugmentedLagrangian, Hybrid
+from jepa_wm.planning import CEM, LBFGS, Amortised, AugmentedLagrangian, CategoricalCEM, Hybrid
 from jepa_wm.planning.costs import Distance
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.slopes import slopes
@@ -395,7 +396,7 @@ def test_a_proposal_is_saved_with_the_model_and_is_the_plan(hold: bool, tmp_path
     now, goal = model.encode(seen[:2, None])[:, 0], model.encode(seen[2:, None])[:, 0]
     with mixed("cpu"), torch.no_grad():
         expected = propose(model.proposal, model.dynamics, now, goal, 3, hold)  # type: ignore[arg-type]
-    torch.testing.assert_close(plan.actions, expected.float())
+    torch.testing.assert_close(plan.actions, expected.actions[:, 0].float())
     assert plan.actions.abs().max() <= 1 and plan.actions.std() > 0.01
     near = model.plan(seen[:2], seen[2], Search(Hybrid(CEM(32, 4, 3)), horizon=3, hold=hold))
     assert (near.cost <= plan.cost + 0.02 * plan.cost.abs()).all()  # one in bfloat16 as the other, up to rounding
@@ -404,6 +405,22 @@ def test_a_proposal_is_saved_with_the_model_and_is_the_plan(hold: bool, tmp_path
     torch.testing.assert_close(
         again.plan(seen[:2], seen[2], search).actions, model.plan(seen[:2], seen[2], search).actions
     )
+
+
+def test_a_plan_without_a_search_reads_each_picture_once_and_imagines_each_block_once() -> None:
+    model, seen = proposing(), torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    start, step = model.dynamics.start, model.dynamics.step
+    with (
+        patch.object(model, "encode", wraps=model.encode) as encode,
+        patch.object(model.dynamics, "start", wraps=start) as starts,
+        patch.object(model.dynamics, "step", wraps=step) as steps,
+    ):
+        plan = model.plan(seen[:2], seen[2], Search(Amortised(), horizon=3))
+    assert (encode.call_count, starts.call_count, steps.call_count) == (2, 1, 3)
+    now = model.encode(seen[:2, None])[:, 0]
+    with torch.no_grad():
+        judged = model.action_cost(now, seen[2], Search(horizon=3))(plan.actions[:, None])
+    torch.testing.assert_close(plan.cost, judged[:, 0], rtol=0.03, atol=1e-3)  # the plan's is in bfloat16
 
 
 def test_a_lagrangian_around_what_proposes_starts_from_the_proposal() -> None:
@@ -429,6 +446,12 @@ def test_weights_are_packed_for_a_search_and_not_for_one_candidate(
     model, seen = proposing(), torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     model.plan(seen[:2], seen[2], Search(planner, horizon=2))
     assert len(calls) == packs
+
+
+@pytest.mark.parametrize("planner", [CategoricalCEM(8, 2, 1), AugmentedLagrangian(Hybrid(CategoricalCEM(8, 2, 1)))])
+def test_one_choice_for_several_actions_is_refused(planner: Planner) -> None:
+    with pytest.raises(UserError, match="holds 5 actions here; expected hold true"):
+        real().plan(torch.zeros(3, 32, 32, dtype=torch.uint8), "the door", Search(planner, horizon=2, hold=False))
 
 
 @pytest.mark.parametrize("kind", [CEM, LBFGS])

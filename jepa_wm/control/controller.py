@@ -30,7 +30,8 @@ class Controller:
 
     Args:
         model: the world model.
-        goal: what to reach: an image, a sentence, or any `jepa_wm.goals.Goal`; `controller.goal = …` sets another.
+        goal: what to reach: an image, a sentence, or any `jepa_wm.goals.Goal`; `controller.goal = …` sets another. It
+            is encoded at the first plan: set it again if the model has changed since.
         search: how to plan.
         seed: seeds the searches.
         env: the gymnasium environment, single or vectorised, whose actions are wanted; vectors if none is given.
@@ -148,11 +149,15 @@ class Controller:
         self._age = np.where(mask, 0, self._age)
         self._ending = self._ending & ~mask
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def _search(self, seen: Observation, due: Tensor) -> None:
         done = self.search.replan
         rest = self._middle.expand(int(due.sum()), done, -1)
         mean = torch.cat([self._plans[due][:, done:], rest], dim=1)
         now = seen.of(due)
+        self._goal.check(now)
+        self._goal = self._goal.settled(self.model)
         self.plan = self.model.plan(
             now.pixels, self.goal.of(due), self.search, mean=mean, seed=self.seed + self.plans, state=now.state
         )

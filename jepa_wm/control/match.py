@@ -1,10 +1,11 @@
 """A goal set, played by one policy after another under the same rules."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.evaluate import Act, Outcome, joined, make_world, play
@@ -13,6 +14,8 @@ from jepa_wm.control.goals import GoalSet
 from jepa_wm.control.results import Row, episode_rows, policy_row
 from jepa_wm.envs.policies import Policy
 from jepa_wm.envs.world import VectorWorld
+from jepa_wm.search import Search
+from jepa_wm.world_model import WorldModel
 
 MakeController = Callable[[GoalSet, VectorWorld], Controller]
 """What plans for a goal set in its environments."""
@@ -53,6 +56,28 @@ class Match:
     def stopped(self) -> bool:
         """Whether episodes end when their goal is met."""
         return self.stop and self.goals.ends
+
+    @torch.no_grad()
+    def allowed(self, model: WorldModel, search: Search) -> "Match":
+        """The match without the goals that the model reads as lying where a constraint forbids to be; these are named.
+
+        Where all do, they stay, and planning says why it cannot be.
+        """
+        count = len(self.goals.state)
+        forbidden, size = np.zeros(count, dtype=bool), self.parallel or count
+        for start in range(0, count if search.constraints else 0, size):
+            episodes = np.arange(start, min(start + size, count))
+            goals = self.goals.take(episodes)
+            wanted = goals.wanted(make_world(goals, self.size)).settled(model)
+            for constraint in search.constraints:
+                found = constraint.forbids(model, wanted)
+                forbidden[episodes] |= found is not None and found.cpu().numpy()
+        if not forbidden.any() or forbidden.all():
+            return self
+        left_out = np.flatnonzero(forbidden).tolist()
+        print(f"plan: a constraint forbids {len(left_out)} of {count} {self.goals.kind} goals, left out: {left_out}")
+        kept = self.goals.take(~forbidden)
+        return replace(self, goals=replace(kept, excluded=kept.excluded + len(left_out)))
 
     def scripted(self, name: str, policy: Policy) -> Outcome:
         """What happens when a scripted policy plays; it sees the states of all episodes."""

@@ -47,8 +47,9 @@ def plan(
     An image goal is met when the environment calls it a success after any step, and the episode ends. It is
     drawn as the environment draws goals, in the two rooms a place in the other one, or was recorded so many
     steps after the start in an episode of the split "test". A sentence is met when the disc is in the region
-    it names after the last step. Starts that satisfy their goal are left out and counted. Scripted policies,
-    or the recorded actions, play the same goals. docs/protocols.md has the protocols of others.
+    it names after the last step. Starts that satisfy their goal are left out and counted; so are goals that
+    the model reads as lying where a constraint forbids to be. Scripted policies, or the recorded actions, play
+    the same goals. docs/protocols.md has the protocols of others.
 
     Args:
         model: run folder of a world model, as `jepa-wm forecast` writes it.
@@ -92,6 +93,7 @@ def plan(
             else:
                 found = draw_goals(settings["environment"], kind, data, counts[kind], seed + HELD_OUT, task)
             matches[kind] = Match(found, settings["size"], steps, check, stop, parallel)
+            matches[kind] = matches[kind].allowed(world_model, search)
             _try(matches[kind], world_model, search)
         for kind, match in matches.items():
             write_json(folder / f"goals-{kind}.json", match.goals.to_json())

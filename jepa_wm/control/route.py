@@ -66,6 +66,9 @@ class Route(Goal):
         self._require(len(environments))
         return replace(self, goal=self.goal.of(environments), ways=self.ways.of(environments))
 
+    def settled(self, model: Model) -> "Route":
+        return replace(self, goal=self.goal.settled(model))
+
     def check(self, seen: Observation) -> None:
         self.goal.check(seen)
 

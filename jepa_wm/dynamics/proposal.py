@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jepa_wm.contracts import Dynamics
+from jepa_wm.contracts import Dynamics, Future
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.errors import UserError
 from jepa_wm.precision import at_least_float32
@@ -130,7 +130,7 @@ class Proposal(nn.Module):
 
 def propose(
     proposal: Proposal, dynamics: Dynamics, latents: Tensor, goal: Tensor, horizon: int, hold: bool = False
-) -> Tensor:
+) -> Future:
     """What a proposal would do, each next block from where the last is imagined to lead, and as quickly as it may be.
 
     Args:
@@ -142,18 +142,18 @@ def propose(
         hold: an action is held over each block, the mean of those that were proposed for it.
 
     Returns:
-        (E, K, A) if an action is held, else (E, K, frame_skip * A).
+        One candidate an environment: actions (E, 1, K, A) if they are held, else (E, 1, K, frame_skip * A), and where
+        they lead.
     """
     steps = (dynamics.frame_skip, dynamics.action_dim)
     state = dynamics.start(latents[:, None], latents.new_zeros(len(latents), 0, steps[0] * steps[1]))
-    found: list[Tensor] = []
-    for number in range(horizon):
-        if number:
-            state = dynamics.step(state, found[-1].repeat(1, steps[0]) if hold else found[-1])
-        now = dynamics.latent(state)
-        block = proposal(now, goal, proposal.soonest(now, goal))
-        found.append(block.unflatten(-1, steps).mean(dim=-2) if hold else block)
-    return torch.stack(found, dim=1)
+    actions, places = list[Tensor](), [latents]
+    for _ in range(horizon):
+        block = proposal(places[-1], goal, proposal.soonest(places[-1], goal))
+        actions.append(block.unflatten(-1, steps).mean(dim=-2) if hold else block)
+        state = dynamics.step(state, actions[-1].repeat(1, steps[0]) if hold else block)
+        places.append(dynamics.latent(state))
+    return Future(torch.stack(places[1:], dim=1)[:, None], torch.stack(actions, dim=1)[:, None], seen=latents)
 
 
 def _mlp(inputs: int, width: int, outputs: int) -> nn.Sequential:

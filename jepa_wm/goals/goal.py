@@ -71,6 +71,13 @@ class Goal(ABC):
         """What to plan for from latents (E, N, D): the goal itself, unless something on the way to it comes first."""
         return self
 
+    def settled(self, model: Model) -> "Goal":
+        """The same goal, with what a model makes of its pictures and words kept: to be found once, and used often.
+
+        It is for this model alone, with the weights that it has now. What does not fit it is refused when it is used.
+        """
+        return self
+
     def check(self, seen: Observation) -> None:
         """Refuse what cannot be seen where this is seen.
 
@@ -101,3 +108,10 @@ class Constraint(ABC):
         Raises:
             UserError: if it does not fit the model, or the goal could be met by breaking it alone.
         """
+
+    def forbids(self, model: Model, goal: Goal) -> Tensor | None:
+        """Whether the goal is met where nobody may be, for each environment or for all, bool (E,) or (1,).
+
+        None where the goal does not say where it is met.
+        """
+        return None

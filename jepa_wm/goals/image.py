@@ -1,6 +1,6 @@
 """A picture of what is to be."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from torch import Tensor
@@ -26,24 +26,27 @@ class Image(Goal):
     seen: Observation
     distance: Distance | None = None
     weight: float = 1.0
+    _settled: tuple[Model, Tensor] | None = field(default=None, init=False, repr=False, compare=False)
 
     def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
         latents, by = self.place(model, environments), self.distance or distance
         return lambda future: by.over_time(by.between(future.latents, latents))
 
     def place(self, model: Model, environments: int) -> Tensor:
-        if model.frames.state_dim and self.seen.state is None:
-            raise UserError(
-                f"plan: the goal is an image alone, but this model reads the state, {model.frames.state_dim} "
-                "numbers, beside it; give both, as Observation(pixels, state)"
-            )
-        latents = model.latents_of(self.seen)
+        latents = self._latents(model)
         if len(latents) not in (1, environments):
             raise UserError(f"plan: got {len(latents)} goal images; expected 1 or {environments}, one an environment")
         return latents
 
     def of(self, environments: Tensor) -> Self:
-        return replace(self, seen=self.seen.of(environments))
+        made = replace(self, seen=self.seen.of(environments))
+        if self._settled is None:
+            return made
+        model, latents = self._settled
+        return made._keep(model, latents if len(latents) == 1 else latents[environments.to(latents.device)])
+
+    def settled(self, model: Model) -> Self:
+        return replace(self)._keep(model, self._latents(model))
 
     def check(self, seen: Observation) -> None:
         wanted, there = (tuple(each.pixels.shape[-3:]) for each in (self.seen, seen))
@@ -55,4 +58,18 @@ class Image(Goal):
 
     def where(self, model: Model, head: str) -> Tensor | None:
         reader = dict(model.heads.items()).get(head)
-        return reader(model.latents_of(self.seen)) if isinstance(reader, StateHead) else None
+        return reader(self._latents(model)) if isinstance(reader, StateHead) else None
+
+    def _keep(self, model: Model, latents: Tensor) -> Self:
+        object.__setattr__(self, "_settled", (model, latents))
+        return self
+
+    def _latents(self, model: Model) -> Tensor:
+        if self._settled is not None and self._settled[0] is model:
+            return self._settled[1]
+        if model.frames.state_dim and self.seen.state is None:
+            raise UserError(
+                f"plan: the goal is an image alone, but this model reads the state, {model.frames.state_dim} "
+                "numbers, beside it; give both, as Observation(pixels, state)"
+            )
+        return model.latents_of(self.seen)

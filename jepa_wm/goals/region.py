@@ -48,23 +48,15 @@ class Region(Constraint, ABC):
             raise UserError(f"{self._name}: got margin {self.margin}; expected 0 or more")
 
     def violation(self, model: Model, goal: Goal) -> FutureCost:
-        read = Readout(model, self.head, self.columns, self._name)
-        if len(self.low) != read.width:
+        read, forbidden = self._read(model), self.forbids(model, goal)
+        if forbidden is not None and forbidden.any():
+            first, places = int(forbidden.nonzero()[0, 0]), self._places(read, model, goal)
+            assert places is not None
             raise UserError(
-                f"{self._name}: got corners of {len(self.low)} numbers; expected {read.width}, for columns "
-                f"{read.columns} of '{self.head}'"
+                f"{self._name}: {int(forbidden.sum())} of {len(places)} goals are where the constraint forbids to be, "
+                f"such as number {first} at {[round(x, 3) for x in places[first].tolist()]}, with low "
+                f"{list(self.low)} and high {list(self.high)}; move the goals or the region"
             )
-        met = goal.where(model, self.head)
-        if met is not None:
-            places = met[:, read.columns]
-            beyond = self.unreachable(_box(read, self.low, self.high).gaps(read.standard(places)))
-            if beyond.any():
-                first = int(beyond.nonzero()[0, 0])
-                raise UserError(
-                    f"{self._name}: {int(beyond.sum())} of {len(places)} goals are where the constraint forbids to be, "
-                    f"such as number {first} at {[round(x, 3) for x in places[first].tolist()]}, with low "
-                    f"{list(self.low)} and high {list(self.high)}; move the goals or the region"
-                )
         box = _box(read, *self.corners())
 
         def broken(future: Future) -> Tensor:
@@ -73,6 +65,13 @@ class Region(Constraint, ABC):
             return self.broken(box, seen, points)
 
         return broken
+
+    def forbids(self, model: Model, goal: Goal) -> Tensor | None:
+        read = self._read(model)
+        places = self._places(read, model, goal)
+        if places is None:
+            return None
+        return self.unreachable(_box(read, self.low, self.high).gaps(read.standard(places)))
 
     @abstractmethod
     def corners(self) -> tuple[list[float], list[float]]:
@@ -85,6 +84,20 @@ class Region(Constraint, ABC):
     @abstractmethod
     def unreachable(self, gaps: Tensor) -> Tensor:
         """Whether points so far (E, P) inside of the box's faces are forbidden, (E,); NaN where nothing is known."""
+
+    def _read(self, model: Model) -> Readout:
+        read = Readout(model, self.head, self.columns, self._name)
+        if len(self.low) != read.width:
+            raise UserError(
+                f"{self._name}: got corners of {len(self.low)} numbers; expected {read.width}, for columns "
+                f"{read.columns} of '{self.head}'"
+            )
+        return read
+
+    def _places(self, read: Readout, model: Model, goal: Goal) -> Tensor | None:
+        """The region's columns of what the head reads where the goal is met."""
+        met = goal.where(model, self.head)
+        return None if met is None else met[:, read.columns]
 
     @property
     def _name(self) -> str:

@@ -1,7 +1,7 @@
 """Words for what is to be."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -35,18 +35,27 @@ class Sentence(Goal):
     against: Sequence[str] = ()
     distance: Distance | None = None
     weight: float = 1.0
+    _settled: tuple[Model, dict[str, Tensor]] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        alone = [own for own in self._own if self.against and all(other == own for other in self.against)]
+        if alone:
+            raise UserError(
+                f"Sentence: '{alone[0]}' is to be told from nothing but itself; got against {list(self.against)}; "
+                "expected another sentence among them, or none at all"
+            )
 
     def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
         if model.text is None:
             raise UserError("plan: the goal is a sentence, but this model has no text alignment; train one with it")
-        text, by = model.text, self.distance or distance
-        sentences = [self.sentences] if isinstance(self.sentences, str) else self.sentences
+        text, by, sentences = model.text, self.distance or distance, self._own
         if len(sentences) not in (1, environments):
             raise UserError(f"plan: got {len(sentences)} sentences; expected 1 or {environments}, one an environment")
-        vectors = text.text(sentences)[:, None, None]
+        known = self._vectors(model)
+        vectors = torch.stack([known[sentence] for sentence in sentences])[:, None, None]
         if not self.against:
             return lambda future: by.over_time(1 - text.similarity(future.latents, vectors))
-        others = text.text(list(self.against))
+        others = torch.stack([known[sentence] for sentence in self.against])
         same = torch.tensor([[other == own for own in sentences] for other in self.against], device=others.device)
 
         def cost(future: Future) -> Tensor:
@@ -58,8 +67,27 @@ class Sentence(Goal):
         return cost
 
     def of(self, environments: Tensor) -> "Sentence":
-        if isinstance(self.sentences, str) or len(self.sentences) == 1:
+        if len(self._own) == 1:
             return self
-        check_each(len(self.sentences), environments, "sentences")
-        kept = [sentence for sentence, keep in zip(self.sentences, environments.tolist(), strict=True) if keep]
-        return replace(self, sentences=kept)
+        check_each(len(self._own), environments, "sentences")
+        kept = [sentence for sentence, keep in zip(self._own, environments.tolist(), strict=True) if keep]
+        return replace(self, sentences=kept)._keep(self._settled)
+
+    def settled(self, model: Model) -> "Sentence":
+        return self if model.text is None else replace(self)._keep((model, self._vectors(model)))
+
+    @property
+    def _own(self) -> list[str]:
+        return [self.sentences] if isinstance(self.sentences, str) else self.sentences
+
+    def _keep(self, settled: tuple[Model, dict[str, Tensor]] | None) -> "Sentence":
+        object.__setattr__(self, "_settled", settled)
+        return self
+
+    def _vectors(self, model: Model) -> dict[str, Tensor]:
+        """Of each sentence, its own and the others, its vector in the space of the text alignment."""
+        if self._settled is not None and self._settled[0] is model:
+            return self._settled[1]
+        assert model.text is not None
+        sentences = list(dict.fromkeys([*self._own, *self.against]))
+        return dict(zip(sentences, model.text.text(sentences), strict=True))

@@ -51,6 +51,9 @@ class Sum(Goal):
     def seen_from(self, latents: Tensor) -> "Sum":
         return replace(self, goals=[goal.seen_from(latents) for goal in self.goals])
 
+    def settled(self, model: Model) -> "Sum":
+        return replace(self, goals=[goal.settled(model) for goal in self.goals])
+
     def check(self, seen: Observation) -> None:
         for goal in self.goals:
             goal.check(seen)

@@ -17,6 +17,9 @@ class CategoricalCEM(Iterative):
     `mean`, which may be an earlier plan, with the share of equal chances mixed in that `std` says. The likeliest plan
     of each round is among its candidates.
 
+    Attributes:
+        one_hot: a world model asks that each planned action be one action of the environment.
+
     Args:
         samples: candidates S a round.
         elites: how many of them the chances are counted in.
@@ -29,6 +32,8 @@ class CategoricalCEM(Iterative):
 
     Source: Rubinstein & Kroese 2004.
     """
+
+    one_hot = True
 
     def __init__(
         self,

@@ -11,7 +11,8 @@ from jepa_wm.planning.sampling import fit, gaussian, lowest, mean_cost
 class CEM(Iterative):
     """Sample, keep the best, fit a Gaussian to them, repeat.
 
-    Candidates are clipped to the bounds before they are judged. The mean of each round is among its candidates and
+    Candidates are clipped to the bounds before they are judged. The mean of each round is among its candidates, the
+    mean that is fitted last is the last round's last candidate (of a budget in seconds nobody knows which that is), and
     the best ever seen is returned, so no round can lose it. A candidate without a finite cost is never fitted to.
 
     Args:
@@ -42,9 +43,12 @@ class CEM(Iterative):
     def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
         mean, floor = best.actions, self.min_std * std
         for samples in best.rounds(self.iterations, self.samples):
-            candidates = best.clamp(gaussian(mean, std, samples, generator))
+            ends = best.ends(samples)
+            candidates = best.clamp(gaussian(mean, std, samples - ends, generator))
             elites, costs = lowest(candidates, best.judge(candidates), self.elites)
             found = fit(elites, costs.isfinite().to(elites), mean, std)
             mean, std = (torch.lerp(new, old, self.momentum) for new, old in zip(found, (mean, std), strict=True))
             std = std.maximum(floor)
+            if ends:
+                best.judge(best.clamp(mean)[:, None])
             best.note(spread=std.mean(dim=(1, 2)), elites=mean_cost(costs))

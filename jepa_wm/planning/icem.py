@@ -25,8 +25,8 @@ class ICEM(Iterative):
         UserError: if the counts make no sense.
 
     Source: Pinneri et al. 2020 (arXiv 2008.06389). Here the costs of kept elites are remembered, so that every
-    evaluation is of a new candidate; the mean is a candidate in each round, not in the last alone; and nothing but the
-    mean is shifted from one plan to the next, by whoever plans again: planners have no memory.
+    evaluation is of a new candidate; the mean is a candidate in each round, and the one fitted last is, as in CEM; and
+    nothing but the mean is shifted from one plan to the next, by whoever plans again: planners have no memory.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class ICEM(Iterative):
         mean, floor, wanted = best.actions, self.min_std * std, float(self.samples)
         kept, known = mean[:, None][:, :0], best.costs[:, None][:, :0]
         for allowed in best.rounds(self.iterations, self.samples):
-            noise = coloured(white(min(allowed, int(wanted)) - 1, mean, generator), self.beta)
+            samples = min(allowed, int(wanted))
+            ends = best.ends(samples)
+            noise = coloured(white(samples - ends - 1, mean, generator), self.beta)
             fresh = best.clamp(around(mean, std, noise))
             costs = torch.cat([best.judge(fresh), known], dim=1)
             elites, costs = lowest(torch.cat([fresh, kept], dim=1), costs, self.elites)
@@ -62,6 +64,8 @@ class ICEM(Iterative):
             stay = int(self.keep * self.elites)
             kept, known = elites[:, :stay], costs[:, :stay]
             wanted = max(wanted / self.decay, min(2 * self.elites, self.samples))
+            if ends:
+                best.judge(best.clamp(mean)[:, None])
             best.note(spread=std.mean(dim=(1, 2)), elites=mean_cost(costs))
 
 

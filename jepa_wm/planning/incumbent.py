@@ -30,7 +30,7 @@ class Incumbent:
         self.costs = torch.full_like(mean[:, 0, 0], torch.inf)
         self.nan = torch.zeros_like(self.costs, dtype=torch.long)
         self.evaluations = 0
-        self._began = time.perf_counter()
+        self._began, self._rounds_left = time.perf_counter(), 0
         self._trace: dict[str, list[Tensor]] = {}
 
     def clamp(self, candidates: Tensor) -> Tensor:
@@ -41,7 +41,9 @@ class Incumbent:
         """How many candidates each round may judge: `samples` in each of `iterations`, or while the budget lasts."""
         limit, seconds, slowest = self.budget.evaluations, self.budget.seconds, 0.0
         done = 0
-        while done < iterations if limit is None and seconds is None else True:
+        counted = limit is None and seconds is None
+        while done < iterations if counted else True:
+            self._rounds_left = iterations - done if counted else 0
             began = time.perf_counter()
             left = samples if limit is None else min(samples, limit - self.evaluations)
             if left <= 0 or (seconds is not None and done and began - self._began + slowest > seconds):
@@ -51,6 +53,15 @@ class Incumbent:
                 self.costs.cpu()  # a GPU may have the round still before it
             slowest = max(slowest, time.perf_counter() - began)
             done += 1
+
+    def ends(self, samples: int) -> bool:
+        """Whether a round of so many candidates is the last and has one to spare: for what it is fitted to in the end.
+
+        Of a budget in seconds nobody knows which round will be the last.
+        """
+        limit = self.budget.evaluations
+        last = self._rounds_left == 1 if limit is None else limit - self.evaluations == samples
+        return last and samples > 1
 
     def judge(self, candidates: Tensor) -> Tensor:
         """The costs (E, S) of candidates (E, S, K, A) within the bounds; NaN becomes infinity, and is counted."""

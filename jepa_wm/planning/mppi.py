@@ -48,10 +48,13 @@ class MPPI(Iterative):
     def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
         mean, floor = best.actions, self.min_std * std
         for samples in best.rounds(self.iterations, self.samples):
-            candidates = best.clamp(gaussian(mean, std, samples, generator))
+            ends = best.ends(samples)
+            candidates = best.clamp(gaussian(mean, std, samples - ends, generator))
             elites, costs = lowest(candidates, best.judge(candidates), self.elites)
             mean, std = fit(elites, weights(costs, self.temperature), mean, std)
             std = std.maximum(floor)
+            if ends:
+                best.judge(best.clamp(mean)[:, None])
             best.note(spread=std.mean(dim=(1, 2)), elites=mean_cost(costs))
 
 

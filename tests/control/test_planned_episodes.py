@@ -1,29 +1,36 @@
 """Goal sets, played episodes, the receding horizon, and the verb that ties them."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from jepa_wm.checkpoint import save_modules
-from jepa_wm.contracts import Budget, Cost, Plan
+from jepa_wm.contracts import Budget, Cost, Dynamics, Plan
 from jepa_wm.control import Controller
 from jepa_wm.control.collect import collect
 from jepa_wm.control.evaluate import make_world, play
+from jepa_wm.control.match import Match
+from jepa_wm.control.misread import misread
 from jepa_wm.control.plan import HELD_OUT, plan
 from jepa_wm.control.two_rooms_goals import RegionGoals, RoomGoals
+from jepa_wm.data import Episode
 from jepa_wm.dynamics import TransformerDynamics, Trunk
+from jepa_wm.dynamics.heads import StateHead
 from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
+from jepa_wm.encoders.frames import Frames
 from jepa_wm.envs import PUSH_T
 from jepa_wm.envs.geometry import SUCCESS_DISTANCE
 from jepa_wm.envs.language import REGIONS
 from jepa_wm.envs.policies import NoisyExpert, NoOp
 from jepa_wm.errors import UserError
-from jepa_wm.goals import Sentence
+from jepa_wm.goals import Avoid, Sentence
 from jepa_wm.manifest import write_manifest
 from jepa_wm.planning import CEM
 from jepa_wm.search import Search
@@ -133,6 +140,87 @@ class TestPlay:
         for states, reached in zip(expert.states, expert.reached, strict=True):
             first = int(reached.argmax())
             assert (states[first + 1 :] == states[first + 1]).all() and not reached[:first].any()
+
+
+class TestForbiddenGoals:
+    def test_those_that_the_model_misreads_are_left_out_named_and_counted(
+        self, model: WorldModel, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        head = StateHead(6, state_dim=2, width=8)
+        torch.nn.init.normal_(head.read[-1].weight)
+        reading = WorldModel(model.encoder, model.dynamics, heads={"state": head}).eval()
+        goals = RoomGoals.sample(7, {}, 3)
+        with torch.no_grad():
+            x = head(reading.latents_of(goals.wanted(make_world(goals, 16)).seen))[:, 0]  # type: ignore[attr-defined]
+        order = x.argsort()
+        between = ((x[order[1]] + x[order[2]]) / 2).item()
+        wrong = sorted(order[:2].tolist())
+        search = Search(CEM(4, 2, 1), horizon=2, constraints=[Avoid([-math.inf], [between], columns=[0])])
+        for parallel in (None, 3):
+            found = Match(goals, 16, 4, parallel=parallel).allowed(reading, search).goals
+            assert f"forbids 2 of 7 image goals, left out: {wrong}" in capsys.readouterr().out
+            kept = [i for i in range(7) if i not in wrong]
+            np.testing.assert_array_equal(found.goal, goals.goal[kept])
+            assert found.excluded == goals.excluded + 2
+        nowhere = replace(search, constraints=[Avoid([-math.inf], [math.inf], columns=[0])])
+        match = Match(goals, 16, 4)
+        assert match.allowed(reading, nowhere) is match and match.allowed(reading, Search()) is match
+
+
+class TestMisread:
+    def test_it_is_the_error_of_the_column_that_is_off_farthest(self) -> None:
+        """Latents are states; each block adds its actions, and what is read is 0.3 too much in the second number."""
+        random = np.random.default_rng(0)
+        actions = random.uniform(-1, 1, (20, 2)).astype(np.float32)
+        bias = np.zeros((21, 2), np.float32)
+        bias[5::5, 1] = 0.1 * np.arange(1, 5)
+        state = np.concatenate([np.zeros((1, 2), np.float32), actions.cumsum(axis=0)])
+        frames = np.zeros((21, 3, 8, 8), np.uint8)
+        episode = Episode(frames, actions, state + bias, np.zeros(20, np.float32), [""] * 21, {}, "a")
+        head = StateHead(2, state_dim=2)
+        head.read = nn.Flatten(-2)  # type: ignore[assignment]
+        model = WorldModel(Nothing(), Adding(), frames=Felt(), heads={"state": head})  # type: ignore[arg-type]
+        # A block of the truth goes 0.1 farther than its actions say, two go 0.2 farther.
+        for blocks in (1, 2):
+            assert misread(model, [episode], blocks, 1.0) == pytest.approx(0.1 * blocks, abs=1e-5)
+            assert misread(model, [episode], blocks, 0.5, columns=[0]) == pytest.approx(0, abs=1e-5)
+        with pytest.raises(UserError, match="no episode is 5 blocks"):
+            misread(model, [episode], 5)
+        with pytest.raises(UserError, match="quantile 0"):
+            misread(model, [episode], 1, 0)
+
+
+class Felt(Frames):
+    """Latents that are the state itself."""
+
+    state_dim = 2
+
+    def forward(self, encoder: nn.Module, pixels: Tensor, state: Tensor | None = None) -> Tensor:
+        assert state is not None
+        return state[:, :, None]
+
+
+class Nothing(nn.Module):
+    """An encoder that nobody asks."""
+
+
+class Adding(Dynamics):
+    """Latents to which a block's actions are added."""
+
+    latent_dim, action_dim, frame_skip = 2, 2, 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def start(self, latents: Tensor, actions: Tensor) -> Tensor:
+        return latents[:, -1]
+
+    def step(self, state: Tensor, action: Tensor) -> Tensor:
+        return state + action.unflatten(-1, (5, 2)).sum(dim=-2)[:, None]
+
+    def latent(self, state: Tensor) -> Tensor:
+        return state
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_wm.dynamics import TransformerDynamics, Trunk
+from jepa_wm.dynamics.cost import ActionCost
 from jepa_wm.dynamics.proposal import Proposal, propose
 from jepa_wm.errors import UserError
 
@@ -90,11 +91,11 @@ def test_a_plan_is_the_proposals_one_after_the_other(hold: bool) -> None:
     for parameter in dynamics.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     with patch.object(dynamics, "step", wraps=dynamics.step) as step:
-        plan = propose(proposal, dynamics, seen, goal, 3, hold)
-    assert step.call_count == 2  # where the last block leads, nothing is proposed any more
-    assert plan.shape == (3, 3, 2 if hold else 4)
+        found = propose(proposal, dynamics, seen, goal, 3, hold)
+    assert step.call_count == 3
+    assert found.actions.shape == (3, 1, 3, 2 if hold else 4)
     taken: list[Tensor] = []
-    for block in plan.unbind(1):
+    for block in found.actions[:, 0].unbind(1):
         now = seen
         if taken:
             past = torch.stack(taken, 1)
@@ -103,6 +104,13 @@ def test_a_plan_is_the_proposals_one_after_the_other(hold: bool) -> None:
         wanted = wanted.view(3, 2, 2).mean(1) if hold else wanted
         torch.testing.assert_close(block, wanted, rtol=1e-4, atol=1e-5)
         taken.append(block.repeat(1, 2) if hold else block)
+    judged = ActionCost(dynamics, seen[:, None], lambda future: future.latents[:, :, -1].sum(dim=(-2, -1)))
+    imagined = judged.imagine(found.actions)
+    torch.testing.assert_close(found.latents, imagined.latents, rtol=1e-4, atol=1e-5)
+    judged.known = found._replace(latents=found.latents + 1)
+    assert judged.imagine(found.actions.clone()) is judged.known
+    assert judged.imagine(found.actions + 0.1) is not judged.known
+    assert judged.imagine(found.actions.repeat(1, 2, 1, 1)) is not judged.known
 
 
 def test_where_the_right_action_is_known_it_is_learned_and_so_is_the_way() -> None:

@@ -1,15 +1,19 @@
 """What every goal and every constraint promises; one of a new file needs a case here, and is tested as the others."""
 
+import copy
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 
 from jepa_wm import goals
 from jepa_wm.contracts import Future
+from jepa_wm.encoders import TextAlignment
 from jepa_wm.errors import UserError
 from jepa_wm.goals import (
     Avoid,
@@ -99,6 +103,32 @@ def test_some_environments_cost_what_they_cost_among_all(model: WorldModel, goal
     assert part.weight == goal.weight
     some = Future(*(None if member is None else member[mask] for member in future()))
     torch.testing.assert_close(part.cost(model, 2, DISTANCE)(some), whole[mask])
+
+
+@torch.no_grad()
+def test_a_settled_goal_costs_the_same_and_is_encoded_no_more(model: WorldModel, goal: Goal) -> None:
+    mask, whole = torch.tensor([True, False, True]), goal.cost(model, E, DISTANCE)(future())
+    some = Future(*(None if member is None else member[mask] for member in future()))
+    settled = goal.settled(model)
+    assert type(settled) is type(goal) and settled.weight == goal.weight
+    with patch.object(model, "encode", side_effect=AssertionError), patch.object(TextAlignment, "text", None):
+        torch.testing.assert_close(settled.cost(model, E, DISTANCE)(future()), whole)
+        part = settled.of(mask).settled(model)
+        torch.testing.assert_close(part.cost(model, 2, DISTANCE)(some), whole[mask])
+        settled.where(model, "state")
+
+
+@torch.no_grad()
+def test_a_settled_goal_is_another_for_another_model_and_with_another_picture(model: WorldModel) -> None:
+    other = copy.deepcopy(model)
+    for parameter in other.parameters():
+        parameter.add_(0.3 * torch.randn_like(parameter))
+    for goal in (Image(Observation(PICTURES)), Sentence(WORDS)):
+        found = goal.settled(model).cost(other, E, DISTANCE)(future())
+        torch.testing.assert_close(found, goal.cost(other, E, DISTANCE)(future()))
+    seen = Observation(PICTURES.flip(0))
+    found = replace(Image(Observation(PICTURES)).settled(model), seen=seen).place(model, E)
+    torch.testing.assert_close(found, Image(seen).place(model, E))
 
 
 @torch.no_grad()

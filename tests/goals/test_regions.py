@@ -93,6 +93,12 @@ def test_what_nothing_could_reach_is_refused_at_once(plain: WorldModel) -> None:
         Avoid([x + 0.1, y - 0.1], [x + 0.2, y + 0.1]).violation(plain, Image(Observation(picture)))
 
 
+def test_which_goals_are_forbidden_is_told(plain: WorldModel) -> None:
+    region, goal = Avoid([1.0, 0.0], [2.0, 6.0], margin=0.2), State([[0.5, 3.0], [1.5, 3.0], [0.9, 3.0]])
+    assert region.forbids(plain, goal).tolist() == [False, True, False]  # type: ignore[union-attr]
+    assert region.forbids(plain, Smoothness()) is None
+
+
 @pytest.mark.parametrize("kind", [Avoid, Keep])
 @pytest.mark.parametrize(
     ("wrong", "complaint"),

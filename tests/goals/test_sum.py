@@ -44,6 +44,12 @@ def test_a_sentence_is_told_from_others_by_its_share_among_them(model: WorldMode
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("words", ["the top", ["the door", "the top"]])
+def test_a_sentence_that_is_told_from_itself_alone_is_refused(words: str | list[str]) -> None:
+    with pytest.raises(UserError, match="'the top' is to be told from nothing but itself"):
+        Sentence(words, against=["the top", "the top"])
+
+
 def test_a_list_of_one_sentence_is_for_all() -> None:
     goal = as_goal(["the top"])
     assert goal.of(torch.tensor([True, False, True])) is goal

@@ -216,15 +216,16 @@ def test_an_environment_without_any_number_is_named(case: Case, quadratic: Calla
 def test_the_trace_has_a_row_a_round(case: Case, quadratic: Callable, solve: Solve) -> None:
     seen: list[Tensor] = []
     plan = solve(case.planner, quadratic(case.target, seen), case.start, low=case.low)
-    rounds, trace = len(seen), plan.trace
-    assert rounds == getattr(case.planner, "planner", case.planner).iterations
+    rounds, trace = getattr(case.planner, "planner", case.planner).iterations, plan.trace
     assert {name: tuple(rows.shape) for name, rows in trace.items()} == {
         **dict.fromkeys(("cost", "nan", "spread", "elites"), (rounds, 5)),
         **dict.fromkeys(("seconds", "evaluations"), (rounds,)),
     }
     assert (trace["cost"].diff(dim=0) <= 0).all() and torch.equal(trace["cost"][-1], plan.cost)
     assert (trace["elites"] >= trace["cost"]).all() and (trace["spread"] >= 0).all()
-    assert trace["evaluations"].tolist() == torch.tensor([tried.shape[1] for tried in seen]).cumsum(0).tolist()
+    # A mean that is fitted in the last round is judged after all others of that round.
+    judged = torch.tensor([tried.shape[1] for tried in seen]).cumsum(0).tolist()
+    assert trace["evaluations"].tolist() == [*judged[: rounds - 1], judged[-1]] and len(judged) <= rounds + 1
     assert (trace["seconds"].diff() >= 0).all()
 
 

@@ -44,9 +44,34 @@ def test_the_gaussian_of_cem_is_fitted_to_the_cheapest(quadratic: Callable) -> N
     mean, std = 0.75 * elites.mean(dim=0), 0.75 * elites.std(dim=0, correction=0) + 0.25
     torch.testing.assert_close(seen[1][0, 0], mean)
     generator = torch.Generator().manual_seed(0)
-    _, noise = (torch.randn(39, 2, 2, generator=generator) for _ in range(2))
+    _, noise = (torch.randn(count, 2, 2, generator=generator) for count in (39, 38))
     torch.testing.assert_close(seen[1][0, 1:], mean + std * noise)
     torch.testing.assert_close(trace["elites"][0, 0], costs.sort().values[:6].mean())
+
+
+@pytest.mark.parametrize("budget", [None, Budget(evaluations=120), Budget(evaluations=121), Budget(evaluations=130)])
+@pytest.mark.parametrize("cls", [CEM, ICEM, MPPI])
+def test_the_mean_that_is_fitted_last_is_judged_too(cls: type, budget: Budget | None, quadratic: Callable) -> None:
+    evaluations = 120 if budget is None else budget.evaluations
+    seen: list[Tensor] = []
+    target = 3 * torch.rand(3, 10, 4, generator=torch.Generator().manual_seed(5))
+    cost, start = quadratic(target, seen), torch.zeros(3, 10, 4)
+    made = {CEM: CEM(40, 8, 3, momentum=0.0), ICEM: ICEM(40, 8, 3, keep=0.0, decay=1.0, momentum=0.0)}
+    planner = made.get(cls, MPPI(40, 8, 3))
+    bound = torch.full((4,), FAR)
+    plan = planner.plan(cost, start, torch.ones_like(start), -bound, bound, torch.Generator().manual_seed(0), budget)
+    assert sum(tried.shape[1] for tried in seen) == evaluations
+    last, rest = seen[-1], seen[-2]
+    assert last.shape[1] == 1
+    costs = (rest - target[:, None]).square().sum(dim=(2, 3))
+    if cls is not MPPI:
+        elites = rest.gather(1, costs.topk(8, largest=False).indices[..., None, None].expand(-1, -1, 10, 4))
+        torch.testing.assert_close(last[:, 0], elites.mean(dim=1))
+    means = (last[:, 0] - target).square().sum(dim=(1, 2))
+    assert (plan.cost <= means).all()
+    if cls is CEM and evaluations < 130:
+        # In forty dimensions the mean of many elites is better than all that was drawn, while these are far apart.
+        torch.testing.assert_close(plan.actions, last[:, 0])
 
 
 @pytest.mark.parametrize("cls", [CEM, ICEM, MPPI])
@@ -83,7 +108,7 @@ def test_coloured_noise_follows_its_power_law(beta: float, steps: int) -> None:
 def test_icem_draws_fewer_and_fewer_but_twice_the_elites(quadratic: Callable, solve: Solve) -> None:
     seen: list[Tensor] = []
     solve(ICEM(100, 20, 8, decay=1.25), quadratic(torch.zeros(1, 4, 2), seen), torch.zeros(1, 4, 2))
-    assert [tried.shape[1] for tried in seen] == [100, 80, 64, 51, 40, 40, 40, 40]
+    assert [tried.shape[1] for tried in seen] == [100, 80, 64, 51, 40, 40, 40, 39, 1]
 
 
 def test_kept_elites_of_icem_stand_again_at_the_cost_they_had(solve: Solve) -> None:
