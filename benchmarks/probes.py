@@ -160,8 +160,8 @@ def main() -> None:
     )
     checked = honest()
     text += (
-        f"Of {checked['models']} pairs of unrelated models (25 x 33 layers), {checked['false positives']:.1%} have a p of "
-        f".05 or less after the correction for the search; the greatest distance of their p-values from the uniform "
+        f"Of {checked['models']} pairs of unrelated models (25 x 33 layers), {checked['false positives']:.1%} have a p "
+        f"of .05 or less after the correction for the search; the greatest distance of their p-values from the uniform "
         f"distribution is {checked['distance to uniform']:.3f} (Kolmogorov-Smirnov, 5 % critical: "
         f"{1.358 / checked['models'] ** 0.5:.3f})."
     )

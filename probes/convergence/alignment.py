@@ -32,22 +32,29 @@ def over_training(
 def _best(gallery: Gallery, metric: str, a: Member, b: Member, result: LayerMap) -> Row:
     i, j = result.best
     score = result.score
-    row = _pair("alignment", metric, a, b)._replace(layer=gallery.names(a)[i], other_layer=gallery.names(b)[j])
     low, high = score.interval
-    return row._replace(
-        **{name: getattr(score, name) for name in ("value", "null", "z", "p", "effect", "n")},
+    return _pair("alignment", metric, a, b)._replace(
+        layer=gallery.names(a)[i],
+        other_layer=gallery.names(b)[j],
+        value=score.value,
+        null=score.null,
         null_sd=(score.value - score.null) / score.z if score.z else None,
+        z=score.z,
+        p=score.p,
+        effect=score.effect,
         low=low,
         high=high,
+        n=score.n,
     )
 
 
 def _cells(gallery: Gallery, metric: str, a: Member, b: Member, result: LayerMap) -> Iterator[Row]:
     for i, layer in enumerate(gallery.names(a)):
         for j, other in enumerate(gallery.names(b)):
-            row = _pair("layers", metric, a, b)._replace(layer=layer, other_layer=other, n=result.score.n)
-            names = {"values": "value", "null": "null", "z": "z", "p": "p", "effect": "effect"}
-            yield row._replace(**{short: float(getattr(result, name)[i, j]) for name, short in names.items()})
+            value, null, z, p, effect = (float(part[i, j]) for part in result[:5])
+            yield _pair("layers", metric, a, b)._replace(
+                layer=layer, other_layer=other, value=value, null=null, z=z, p=p, effect=effect, n=result.score.n
+            )
 
 
 def _pair(kind: str, metric: str, a: Member, b: Member) -> Row:

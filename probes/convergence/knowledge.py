@@ -30,8 +30,8 @@ def healthy(x: Tensor, member: Member, layer: str) -> Iterator[Row]:
     """Effective ranks of one layer's latents x (n, d) of held-out frames, and the spectrum that they sum up."""
     for name, value in {"rankme": rankme(x), "participation_ratio": participation_ratio(x)}.items():
         yield _row("health", name, member, layer)._replace(value=value, n=len(x))
-    for index, value in enumerate(_spectrum(x)[:SPECTRUM].tolist(), 1):
-        yield _row("spectrum", "eigenvalue", member, layer)._replace(value=value, index=index, n=len(x))
+    for rank, value in enumerate(_spectrum(x)[:SPECTRUM].tolist(), 1):
+        yield _row("spectrum", "eigenvalue", member, layer)._replace(value=value, rank=rank, n=len(x))
 
 
 def known(store: FeatureStore, found: dict[str, list[Member]], pooling: str, seed: int) -> Iterator[Row]:

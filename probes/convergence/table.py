@@ -29,7 +29,7 @@ class Row(NamedTuple):
         low, high: an interval of 95 %.
         n: samples.
         k: neighbours, where there are any.
-        index: the place in a spectrum, from 1.
+        rank: the place in a spectrum, from 1.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class Row(NamedTuple):
     high: float | None = None
     n: int | None = None
     k: int | None = None
-    index: int | None = None
+    rank: int | None = None
 
 
 def write_table(folder: Path, rows: list[Row], fields: dict[str, Any]) -> None:

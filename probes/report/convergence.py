@@ -203,7 +203,7 @@ def spectra(rows: Sequence[Row]) -> Markup:
     lines = []
     for model in _unique(row.model for row in found):
         own = [row for row in found if row.model == model]
-        points = {row.index or 0: row.value for row in own if row.layer == own[-1].layer and row.value}
+        points = {row.rank or 0: row.value for row in own if row.layer == own[-1].layer and row.value}
         lines.append(Line(model, points, next(colours)))
     if not lines:
         return Markup("")

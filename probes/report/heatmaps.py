@@ -52,7 +52,8 @@ def heatmaps(maps: Sequence[Heatmap], label: str, columns: int = 4) -> Markup:
         for axis in axes[len(maps) :]:
             axis.set_axis_off()
         # An image would be a link into a file of its own: bars are drawn as shapes.
-        figure.colorbar(image, ax=list(axes), shrink=0.8, pad=0.02).solids.set_rasterized(False)
+        bar: Any = figure.colorbar(image, ax=list(axes), shrink=0.8, pad=0.02)
+        bar.solids.set_rasterized(False)
         return drawn(figure, label)
 
 

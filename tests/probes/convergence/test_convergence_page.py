@@ -59,7 +59,7 @@ def measured() -> list[Row]:
             rows.append(Row("probe", "position", model, share, share, "2", value=share / 100, n=99))
             rows.append(Row("health", "rankme", model, share, share, "2", value=3 + share, n=99))
         rows.append(Row("probe", "position", model, 100, 100, "1", value=0.4, n=99))
-        rows += [Row("spectrum", "eigenvalue", model, 100, 100, "2", value=1 / i, index=i) for i in range(1, 9)]
+        rows += [Row("spectrum", "eigenvalue", model, 100, 100, "2", value=1 / i, rank=i) for i in range(1, 9)]
     rows.append(Row("probe", "position", "state", value=1.0, layer="latent", n=99))
     return rows
 

@@ -14,7 +14,7 @@ from probes.neighbours import neighbours
 def test_rows_come_back_as_they_were_from_json_and_from_parquet(tmp_path: Path) -> None:
     rows = [
         Row("alignment", "cka", "a", 10, 50, "3", "b", 12, "1", 0.1 + 0.2, -0.0, z=float("inf"), p=0.5, n=7),
-        Row("spectrum", "eigenvalue", "a", value=float("nan"), index=2),
+        Row("spectrum", "eigenvalue", "a", value=float("nan"), rank=2),
     ]
     finite = [rows[0]._replace(z=None), rows[1]._replace(value=None)]
     write_table(tmp_path, rows, {"warnings": ["w"], "config": {"seed": 1}})
