@@ -1,6 +1,7 @@
 """`jepa-wm align`: how alike encoders are."""
 
 from pathlib import Path
+from typing import Literal
 
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import is_complete, read_manifest
@@ -16,6 +17,7 @@ def align(
     frames: int = 3000,
     pooling: str = "mean",
     permutations: int = 200,
+    reference: Literal["platonic-rep"] | None = None,
     seed: int = 0,
 ) -> None:
     """Hold every two of several models against each other: encoders, text towers, states, pixels, fresh weights.
@@ -32,6 +34,7 @@ def align(
         frames: frames of the training split that are kept; held-out splits follow in proportion.
         pooling: of a layer's tokens.
         permutations: of each null; no p-value is below one over these and one.
+        reference: another code, whose values are put beside ours, with why they differ.
         seed: of the draw of frames, of nulls and of intervals.
 
     Raises:
@@ -46,4 +49,4 @@ def align(
         print(f"{out} is complete already")
         return
     extract(models, data, str(folder / "features"), frames, splits=("val", "test"), seed=seed)
-    study(folder, "align", config, Asked(metrics, pooling, permutations, seed, probes=False))
+    study(folder, "align", config, Asked(metrics, pooling, permutations, seed, False, reference))

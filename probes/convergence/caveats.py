@@ -1,8 +1,11 @@
-"""How much of an alignment is the choice of k and n, and what may deceive in it."""
+"""How much of an alignment is the choice of k and n, or of the code, and what may deceive in it."""
 
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
+from jepa_wm.errors import UserError
+from probes.alignment.reference import differences
 from probes.alignment.sweeps import k_sweep, n_sweep
 from probes.alignment.warnings import warnings_of, warnings_of_search
 from probes.convergence.members import Gallery, Member
@@ -50,3 +53,18 @@ def cautions(gallery: Gallery, last: dict[str, Member], permutations: int) -> li
     for model, member in last.items():
         found += warnings_of(f"{model}, layer {gallery.names(member)[-1]}", gallery.layers(member)[-1], K)
     return found
+
+
+def referred(gallery: Gallery, last: dict[str, Member], reference: str) -> list[dict[str, Any]]:
+    """What another code says of every two models: {model, other, metric, reference, ours, why}.
+
+    Raises:
+        UserError: if the other code is not platonic-rep.
+    """
+    if reference != "platonic-rep":
+        raise UserError(f"reference: got {reference!r}; expected platonic-rep, or none")
+    return [
+        {"model": one, "other": other, **row}
+        for one, other in combinations(last, 2)
+        for row in differences(gallery.layers(last[one]), gallery.layers(last[other]), K)
+    ]

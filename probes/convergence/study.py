@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from jepa_wm.files import atomic_path
 from jepa_wm.manifest import provenance, stage_run
 from probes.convergence.alignment import over_training
-from probes.convergence.caveats import cautions, swept
+from probes.convergence.caveats import cautions, referred, swept
 from probes.convergence.knowledge import known
 from probes.convergence.members import Gallery, members
 from probes.convergence.table import write_table
@@ -23,6 +23,7 @@ class Asked(NamedTuple):
         permutations: of each null.
         seed: of nulls, subsamples and intervals.
         probes: whether it is asked what the models know, too.
+        reference: another code, whose values are put beside ours; None for none.
     """
 
     metrics: tuple[str, ...]
@@ -30,6 +31,7 @@ class Asked(NamedTuple):
     permutations: int
     seed: int
     probes: bool
+    reference: str | None = None
 
 
 def study(folder: Path, stage: str, config: dict[str, Any], asked: Asked) -> None:
@@ -51,6 +53,7 @@ def study(folder: Path, stage: str, config: dict[str, Any], asked: Asked) -> Non
             rows += known(store, found, asked.pooling, asked.seed)
         fields = {
             "warnings": cautions(gallery, last, asked.permutations),
+            "reference": referred(gallery, last, asked.reference) if asked.reference else [],
             "config": config,
             "data": store.manifest["config"],
             **provenance(),

@@ -35,6 +35,7 @@ def convergence_page(title: str, rows: Sequence[Row], fields: dict[str, Any]) ->
             over_training(rows),
             layer_maps(rows),
             sweeps(rows),
+            beside_reference(fields.get("reference", [])),
             knowledge(rows),
             by_layer(rows),
             spectra(rows),
@@ -169,6 +170,18 @@ def sweeps(rows: Sequence[Row]) -> Markup:
     return section("How much is the choice of k and n", *charts, note(text))
 
 
+def beside_reference(rows: Sequence[dict[str, Any]]) -> Markup:
+    """What another code says of the same features."""
+    if not rows:
+        return Markup("")
+    shown = [
+        (f"{row['model']} × {row['other']}", row["metric"], row["why"], _number(row["reference"]), _number(row["ours"]))
+        for row in rows
+    ]
+    header = ("pair", "metric", "why they differ", "platonic-rep", "ours")
+    return section("Beside platonic-rep", table(header, shown, left=3), note("The largest value over all layer pairs."))
+
+
 def knowledge(rows: Sequence[Row]) -> Markup:
     """What the last layer knows, over training; what was not trained is a dotted level."""
     panels = [
@@ -218,7 +231,9 @@ def cautions(warnings: Sequence[str]) -> Markup:
 
 def record(fields: dict[str, Any]) -> Markup:
     """What was run on what."""
-    text = yaml.safe_dump({key: value for key, value in fields.items() if key != "warnings"}, sort_keys=False)
+    text = yaml.safe_dump(
+        {key: value for key, value in fields.items() if key not in ("warnings", "reference")}, sort_keys=False
+    )
     return section("What was run on what", details("manifest", element("pre", text)))
 
 
