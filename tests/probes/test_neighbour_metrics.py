@@ -165,6 +165,7 @@ def test_a_missing_neighbour_agrees_with_nothing():
     assert overlap(a, b).tolist() == [[False, True, False], [True, False, False], [False, True, False]]
     assert longest(a, b).tolist() == [1, 1, 1]
     assert levenshtein(a, b).tolist() == [3, 2, 3]
+    assert relabel(a, torch.tensor([2, 0, 1])).tolist() == [[2, 1, -1], [2, 0, -1], [1, -1, -1]]
     b[:2] = -1
     assert MODULES["cycle_knn"].compare(a, b) == pytest.approx(1 / 3)
 
