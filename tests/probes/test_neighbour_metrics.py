@@ -165,6 +165,7 @@ def test_a_missing_neighbour_agrees_with_nothing():
     assert overlap(a, b).tolist() == [[False, True, False], [True, False, False], [False, True, False]]
     assert longest(a, b).tolist() == [1, 1, 1]
     assert levenshtein(a, b).tolist() == [3, 2, 3]
+    assert relabel(a, torch.tensor([2, 0, 1])).tolist() == [[2, 1, -1], [2, 0, -1], [1, -1, -1]]
     b[:2] = -1
     assert MODULES["cycle_knn"].compare(a, b) == pytest.approx(1 / 3)
 
@@ -196,7 +197,7 @@ def test_a_subsample_knows_the_error_of_a_mean_and_keeps_blocks_together():
         value = rows.mean().item()
         low, high = subsample(value, 2000, lambda kept, rows=rows: rows[kept].mean().item())
         assert (low + high) / 2 == pytest.approx(value)
-        assert (high - low) / 2 / 1.96 == pytest.approx(0.05 / runs**0.5, rel=0.5)
+        assert (high - low) / 2 / 1.96 == pytest.approx(0.05 / runs**0.5, rel=0.35)
 
 
 @pytest.mark.parametrize("name", NAMES)
