@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from probes.resampling import interval, spans
+from probes.subspaces import narrowed
 
 PANEL = 256
 """Columns of a self-product made at once: only the panels on and below the diagonal are made."""
@@ -73,7 +74,8 @@ def ratio(block: Block, measure: Callable[[Sums], Tensor] = hsic) -> float:
 
 
 def jackknifed(x: Tensor, y: Tensor, measure: Callable[[Sums], Tensor]) -> tuple[float, tuple[float, float]]:
-    """CKA by `measure` of float64 x (n, dx) and y (n, dy) and its interval."""
+    """CKA by `measure` of centred float64 x (n, dx) and y (n, dy), and its interval."""
+    x, y = narrowed(x), narrowed(y)
     whole = block_of(x, y)
     value = ratio(whole, measure)
     # The sums of a block are made a second time, which costs less than keeping those of all blocks.
