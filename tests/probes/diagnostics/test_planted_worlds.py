@@ -87,6 +87,9 @@ def test_the_share_of_actions_in_what_moves() -> None:
     assert action_share(between + 2 * within).value == pytest.approx(0.8, abs=0.03)
     low, high = action_share(between + 2 * within).interval
     assert low < 0.8 < high < low + 0.1
+    # Within 2 and 8, so 5; the means 1 and 13 vary by 72, of which 5 / 2 is within.
+    few = torch.tensor([[[0.0], [2]], [[11], [15]]], dtype=torch.float64)
+    assert action_share(few).value == pytest.approx(5 / (5 + 72 - 5 / 2))
     with pytest.raises(UserError, match="at least 2"):
         action_share(between)
 

@@ -5,8 +5,11 @@ import torch
 
 from jepa_wm.statistics import wilson
 from jepa_wm.world_model import WorldModel
+from probes.diagnostics.ranks import wins
+from probes.diagnostics.rows import counts
 from probes.diagnostics.surprise import change, surprise, violations
 from probes.drift import Film
+from probes.statistics import interval
 
 STEP = 4.0
 
@@ -50,3 +53,14 @@ def test_pairs_are_counted_within_and_across() -> None:
     assert found["voe_x_max_auroc"] == pytest.approx((1.5 + 2 + 1.5) / 9)
     assert found["voe_x_mean_accuracy"] == pytest.approx(1.5 / 3)
     assert found["voe_x_mean_auroc"] == pytest.approx((1 + 2 + 1.5) / 9)
+
+
+def test_pairs_are_resampled_together() -> None:
+    generator = torch.Generator().manual_seed(5)
+    can, cannot = (torch.rand(12, 1, generator=generator) for _ in range(2))
+    found = {row["metric"]: row["interval"] for row in violations(can, cannot, "x", seed=9)}
+    drawn = [
+        wins(cannot[rows, 0], can[rows, 0]).mean()
+        for rows in (torch.arange(12).repeat_interleave(times.long()) for times in counts(12, 9))
+    ]
+    assert found["voe_x_max_auroc"] == pytest.approx(list(interval(torch.stack(drawn))), abs=1e-9)
