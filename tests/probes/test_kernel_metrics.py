@@ -193,6 +193,12 @@ def test_metrics_are_their_dense_definitions(name, seed):
     assert metric(x.float() + 1024, y.float() - 512).value == pytest.approx(DENSE[name](x, y), abs=1e-8)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("cca", "pwcca", "linear_predictivity")])
+def test_more_features_than_rows(name):
+    x, y = views(0, n=30, dx=50, dy=41)
+    assert getattr(MODULES[name], name)(x, y).value == pytest.approx(DENSE[name](x, y), abs=1e-8)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_null_is_the_mean_over_permutations(name):
     x, y = views(0, n=60, dx=6, dy=9)
