@@ -62,7 +62,9 @@ def tolerant_overlap(x: Tensor, y: Tensor, items: Tensor, k: int = 10) -> tuple[
     of_x, of_y = (_counts(index[neighbours(rows, k)], int(index.max()) + 1) for rows in (x, y))
     generator = torch.Generator().manual_seed(0)
     draws = [torch.minimum(of_x, of_y[torch.randperm(len(x), generator=generator)]).sum() for _ in range(50)]
-    return (torch.minimum(of_x, of_y).sum() / (k * len(x))).item(), (sum(draws) / (50 * k * len(x))).item()
+    return (torch.minimum(of_x, of_y).sum() / (k * len(x))).item(), (
+        torch.stack(draws).sum() / (50 * k * len(x))
+    ).item()
 
 
 def _counts(labels: Tensor, classes: int) -> Tensor:
