@@ -31,6 +31,9 @@ class Landmarks:
         episodes: the number of the episode of each, (M,).
         neighbours: like landmarks that each is joined to.
         reach: blocks; what is farther apart is not alike.
+        steady: how many times as much as where steps lead most, at most, differences count where they hardly lead: what
+            stays as it is in an episode, such as a door. At 1, all differences count alike, and a way may pass from one
+            world to the next in steps too small to tell, until the door is where it suits.
 
     Attributes:
         block: the median distance of latents that are a block of actions apart.
@@ -45,15 +48,23 @@ class Landmarks:
     observation can be reached from another; here the episodes say it, and the world model's latents what is alike.
     """
 
-    def __init__(self, latents: Tensor, episodes: Tensor, neighbours: int = 16, reach: float = 1.0) -> None:
+    def __init__(
+        self, latents: Tensor, episodes: Tensor, neighbours: int = 16, reach: float = 1.0, steady: float = 1.0
+    ) -> None:
         self.latents, self.episodes, self.neighbours, self.reach = latents, episodes, neighbours, reach
+        self.steady = steady
         count, onward = len(latents), episodes[1:] == episodes[:-1]
         if not 0 < neighbours < count or not onward.any():
             raise UserError(
                 f"landmarks: got {count} latents with {neighbours} neighbours each, and {int(onward.sum())} steps in "
                 "their episodes; expected more latents than neighbours, and a step or more: use more or longer episodes"
             )
+        if not steady >= 1:
+            raise UserError(f"landmarks: got steady {steady}; expected 1 or more")
         flat = latents.flatten(1)
+        plain = steady == 1 or not torch.isfinite(latents).all()
+        self._weights = None if plain else _weights((flat[1:] - flat[:-1])[onward], steady)
+        flat = self._weighed(latents)
         self.block = (flat[1:] - flat[:-1])[onward].norm(dim=1).median().item()
         # What is not a number would be searched for ways without end.
         if not (self.block > 0 and torch.isfinite(latents).all()):
@@ -72,7 +83,7 @@ class Landmarks:
 
     @classmethod
     @torch.no_grad()
-    def of_episodes(cls, model: WorldModel, data: str, most: int = 20_000, seed: int = 0) -> Self:
+    def of_episodes(cls, model: WorldModel, data: str, most: int = 20_000, seed: int = 0, steady: float = 1.0) -> Self:
         """The landmarks of training episodes, drawn at random until `most` frames are encoded.
 
         Args:
@@ -80,6 +91,7 @@ class Landmarks:
             data: folder of shards.
             most: landmarks at most, whole episodes of them.
             seed: draws the episodes.
+            steady: see `Landmarks`.
 
         Raises:
             UserError: if there are no such shards, or they give too few landmarks.
@@ -101,7 +113,7 @@ class Landmarks:
             episodes.append(torch.full((len(pixels),), number))
         if not latents:
             raise UserError(f"landmarks: no whole episode of {shards} fits; raise most, or mend the shards")
-        return cls(torch.cat(latents), torch.cat(episodes))
+        return cls(torch.cat(latents), torch.cat(episodes), steady=steady)
 
     def save(self, folder: str | Path) -> None:
         """Save them into `folder`: safetensors and JSON."""
@@ -110,7 +122,8 @@ class Landmarks:
             save_file(
                 {"latents": self.latents.contiguous(), "episodes": self.episodes}, aside / "landmarks.safetensors"
             )
-            write_json(aside / "landmarks.json", {"neighbours": self.neighbours, "reach": self.reach})
+            settings = {"neighbours": self.neighbours, "reach": self.reach, "steady": self.steady}
+            write_json(aside / "landmarks.json", settings)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -141,10 +154,15 @@ class Landmarks:
             )
         # faiss brings an OpenMP of its own, with a thread for every core whatever torch was told.
         faiss.omp_set_num_threads(torch.get_num_threads())
-        gallery, queries = (rows.detach().cpu().flatten(1).contiguous().numpy() for rows in (self.latents, latents))
+        gallery, queries = (self._weighed(rows).contiguous().numpy() for rows in (self.latents, latents))
         squares, found = faiss.knn(queries, gallery, count)
         away = torch.from_numpy(squares).clamp(min=0).sqrt() / self.block
         return away.clamp(min=LEAST), torch.from_numpy(found)
+
+    def _weighed(self, latents: Tensor) -> Tensor:
+        """Latents (M, N, D) as rows (M, N * D), by whose differences they are alike."""
+        flat = latents.detach().cpu().flatten(1)
+        return flat if self._weights is None else flat @ self._weights
 
     def ways_to(self, ends: Tensor) -> "Ways":
         """The shortest ways from everywhere to the landmarks numbered `ends` (E,)."""
@@ -163,6 +181,13 @@ class Landmarks:
             if torch.equal(shorter, left):
                 return left
             left = shorter
+
+
+def _weights(steps: Tensor, steady: float) -> Tensor:
+    """What steps (n, P) are multiplied by, (P, P): the less they lead somewhere, the more, up to `steady` times."""
+    squares, ways = torch.linalg.eigh((steps.mT @ steps).double())
+    shares = (squares / squares[-1]).clamp(min=steady**-2)
+    return (ways * shares.rsqrt()).to(steps)
 
 
 class Ways(NamedTuple):

@@ -78,6 +78,25 @@ class TestWays:
         place, left = marks.ways_to(torch.tensor([11])).ahead(torch.zeros(1, 1, 2), 100)
         assert 6 <= left.item() < 6 + 10 * LEAST and place[0, 0, 0] > 4
 
+    def test_what_stays_in_an_episode_counts_more_whichever_way_it_points(self, tmp_path: Path) -> None:
+        worlds = [0.0, 0.3, 0.6]
+        latents = torch.tensor([[x, 0.0, world] for world in worlds for x in range(6)])[:, None]
+        episodes, end = torch.arange(3).repeat_interleave(6), torch.tensor([17])
+        turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q
+        for turned in (latents, latents @ turn):
+            alike = Landmarks(turned, episodes, 2).ways_to(end).left[0].item()
+            assert alike == pytest.approx(5 + 0.3 + 0.3, rel=1e-4)
+            steady = Landmarks(turned, episodes, 2, reach=4.0, steady=10.0)
+            assert steady.block == pytest.approx(1, rel=1e-4)
+            steady.save(tmp_path / "steady")
+            for marks in (steady, Landmarks.load(tmp_path / "steady")):
+                away, _ = marks.nearest(turned[:1] + 0.6 * (turned[6:7] - turned[:1]), 1)
+                assert away.item() == pytest.approx(0.4 * 0.3 * 10, rel=1e-3)
+            apart = Landmarks(turned, episodes, 2, steady=10.0).ways_to(end).left
+            assert apart[:12].isinf().all() and apart[12].item() == pytest.approx(5)
+        with pytest.raises(UserError, match="got steady 0"):
+            Landmarks(latents, episodes, 2, steady=0.5)
+
     def test_an_environment_alone_goes_as_it_does_among_others(self, corridor: Landmarks) -> None:
         seen, ends = corridor.latents[[0, 9, 20]] + 0.1, torch.tensor([20, 0, 5])
         ways = corridor.ways_to(ends)
