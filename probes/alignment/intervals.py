@@ -22,7 +22,7 @@ def interval(
     It is of the value of this one pair. The best pair of a search is the best also because chance favoured it, so
     its interval is optimistic: too high, by about one standard error where many pairs are alike. Measure the chosen
     pair on other samples, or read its corrected p. Of mutual kNN, which is not smooth in the rows, it is 1.5 times as
-    wide as it need be (n 400 to 1000, k 5 and 10); of CKA it is exact within a tenth.
+    wide as it need be (n 400 to 1000, k 5 and 10).
 
     Args:
         metric: of `metric_named`.
