@@ -8,18 +8,17 @@ from torch import Tensor
 
 
 class Labelled(Protocol):
-    """Rows of which the truth is known.
-
-    Attributes:
-        state: (n, P).
-        factors: (n, k) by name.
-    """
+    """Rows of which the truth is known."""
 
     @property
-    def state(self) -> Tensor: ...
+    def state(self) -> Tensor:
+        """(n, P)."""
+        ...
 
     @property
-    def factors(self) -> Mapping[str, Tensor]: ...
+    def factors(self) -> Mapping[str, Tensor]:
+        """(n, k) by name."""
+        ...
 
 
 def targets(rows: Mapping[str, Labelled]) -> dict[str, dict[str, Tensor]]:

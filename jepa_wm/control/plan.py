@@ -81,9 +81,7 @@ def plan(
         print(f"{out} is complete already")
         return
     world_model = WorldModel.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
-    rows: list[Row] = []
-    episode_rows: list[Row] = []
-    index: list[Row] = []
+    rows, episode_rows, index = list[Row](), list[Row](), list[Row]()
     with stage_run(folder, "plan", config):
         matches = {}
         for kind in (kind for kind in kinds_of(settings["environment"]) if counts[kind]):
@@ -92,8 +90,8 @@ def plan(
                 found = found.open(counts[kind], task.factors, seed + HELD_OUT)
             else:
                 found = draw_goals(settings["environment"], kind, data, counts[kind], seed + HELD_OUT, task)
-            matches[kind] = Match(found, settings["size"], steps, check, stop, parallel)
-            matches[kind] = matches[kind].allowed(world_model, search)
+            match = Match(found, settings["size"], steps, check, stop, parallel)
+            matches[kind] = match.allowed(world_model, search)
             _try(matches[kind], world_model, search)
         for kind, match in matches.items():
             write_json(folder / f"goals-{kind}.json", match.goals.to_json())
