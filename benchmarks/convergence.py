@@ -4,16 +4,18 @@ Four objectives that share nothing but the encoder's architecture (masked latent
 train on the same episodes of the two rooms, with two seeds each; `jepa-wm probe track` holds every two of them against
 each other at every checkpoint, above their null. Three controls say what that is worth: the same encoders before their
 first step, which agree because they see the same pixels; one objective with another seed, which agrees as well as one
-can ask; and the pixels. The true state stands for the world. Writes docs/convergence.md and docs/convergence.svg; what
-is there of a run is not done again.
+can ask; and the pixels. Only runs of different seeds are compared: those of one seed begin with the same weights. All
+factors of variation stand for the world, the text tower of the first text run for sentences. Writes
+docs/convergence.md and docs/convergence.svg; what is there of a run is not done again.
 """
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 from pathlib import Path
 
 from benchmarks.tables import ROOT, machine, markdown, replace_section
@@ -24,7 +26,7 @@ from probes.convergence.table import Row, read_table
 from probes.report.charts import GREY, PALETTE, Line, Panel, small_multiples, standalone
 
 OBJECTIVES = {"ijepa": "masked", "lejepa": "SIGReg", "distillation": "DINO", "clip": "text"}
-ANCHORS = {"state": "the true state", "pixels": "the pixels"}
+ANCHORS = {"factors": "the world", "sentences": "sentences", "pixels": "pixels"}
 METRICS = {"mutual_knn": "mutual kNN", "cka": "CKA"}
 SNAPSHOTS = 6
 DOCUMENT = ROOT / "docs" / "convergence.md"
@@ -59,7 +61,8 @@ def curve(rows: Iterable[Row], metric: str, one: str, other: str) -> Curve:
     """Alignment of two objectives, or of one and an anchor, or of one with another seed of its own."""
     found: Curve = {}
     for row in rows:
-        if row.kind == "alignment" and row.metric == metric and {_name(row.model), _name(row.other)} == {one, other}:
+        (a, seed_a), (b, seed_b) = _named(row.model), _named(row.other)
+        if row.kind == "alignment" and row.metric == metric and {a, b} == {one, other} and seed_a != seed_b:
             found.setdefault(row.share or 0, []).append(row)
     return dict(sorted(found.items()))
 
@@ -72,8 +75,8 @@ def line(label: str, found: Curve, colour: str, style: str = "-") -> Line:
 
 
 def panels(rows: Sequence[Row]) -> list[Panel]:
-    """For each metric: between objectives; within one, over seeds; with the state; with the pixels."""
-    pairs = [(a, b) for a, b in combinations_with_replacement(OBJECTIVES, 2) if a != b]
+    """For each metric: between objectives; within one, over seeds; with each anchor."""
+    pairs = list(combinations(OBJECTIVES, 2))
     shown = []
     for metric, name in METRICS.items():
         between = [
@@ -105,14 +108,9 @@ def table(rows: Sequence[Row], metric: str) -> str:
         if not found:
             continue
         first, last = found[min(found)], found[max(found)]
-        rises = [
-            b.effect - a.effect
-            for a, b in zip(first, last, strict=True)
-            if a.effect is not None and b.effect is not None
-        ]
-        name = f"{OBJECTIVES[one]} × {OBJECTIVES.get(other) or ANCHORS[other]}" + (
-            ", other seed" if one == other else ""
-        )
+        rises = [(b.effect or 0.0) - (a.effect or 0.0) for a, b in zip(first, last, strict=True)]
+        partner = "itself, other seed" if one == other else {**OBJECTIVES, **ANCHORS}[other]
+        name = f"{OBJECTIVES[one]} × {partner}"
         lines[name] = {
             "null": f"{statistics.mean(row.null or 0.0 for row in last):.4f}",
             "value at the end": f"{statistics.mean(row.value or 0.0 for row in last):.3f}",
@@ -129,8 +127,12 @@ def _range(values: Iterable[float]) -> str:
     return f"{statistics.mean(found):.3f} ({min(found):.3f} to {max(found):.3f})"
 
 
-def _name(model: str | None) -> str:
-    return (model or "").rpartition("/")[2].partition("-")[0]
+def _named(model: str | None) -> tuple[str, str]:
+    """Objective and seed of a run; of an anchor its name and none."""
+    if (model or "").endswith(":text"):
+        return "sentences", ""
+    name, _, seed = (model or "").rpartition("/")[2].partition("-")
+    return name, seed
 
 
 def main() -> None:
@@ -142,7 +144,9 @@ def main() -> None:
     runs = train(arguments.out, arguments.seeds)
     tracked = arguments.out / "track"
     if not is_complete(tracked):
-        run("probe", "track", *map(str, runs), f"--data={arguments.out / 'shards'}", f"--out={tracked}")
+        anchors = json.dumps(["factors", f"{arguments.out / f'clip-{arguments.seeds[0]}'}:text", "pixels"])
+        data = arguments.out / "shards"
+        run("probe", "track", *map(str, runs), f"--anchors={anchors}", f"--data={data}", f"--out={tracked}")
     rows, _ = read_table(tracked)
     chart = small_multiples(panels(rows), "alignment over training", "% of training")
     with atomic_path(ROOT / "docs" / "convergence.svg") as aside:

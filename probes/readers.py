@@ -55,6 +55,13 @@ class StateReader(Reader):
         readout.vector(LATENT, rows.state)
 
 
+class FactorReader(Reader):
+    """The true state and every factor of variation: all that there is to know of a frame, as one layer."""
+
+    def __call__(self, rows: Rows, readout: Readout) -> None:
+        readout.vector(LATENT, torch.cat([rows.state, *rows.factors.values()], dim=1))
+
+
 class PixelReader(Reader):
     """Raw pixels, 0 to 255, as their own and only layer."""
 

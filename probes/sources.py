@@ -8,7 +8,7 @@
 | `NAME:text` | the text tower of a run, of `open_clip:…` or of `hf:…`, on the frames' captions |
 | `runs/x:world` | what a world model's dynamics is given of a frame |
 | `random:NAME` | any of these with fresh weights |
-| `state`, `pixels` | the true state, raw pixels |
+| `state`, `factors`, `pixels` | the true state; that and every factor of variation; raw pixels |
 """
 
 import hashlib
@@ -27,11 +27,11 @@ from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
 from jepa_wm.standard import Standard
 from jepa_wm.world_model import WorldModel
-from probes.readers import EncoderReader, PixelReader, Reader, StateReader, TextReader, WorldReader
+from probes.readers import EncoderReader, FactorReader, PixelReader, Reader, StateReader, TextReader, WorldReader
 from probes.run import find_checkpoints
 from probes.store import model_name, titled
 
-DATA = {"state": StateReader, "pixels": PixelReader}
+DATA = {"state": StateReader, "factors": FactorReader, "pixels": PixelReader}
 READINGS = ("text", "world")
 RANDOM = "random"
 
@@ -42,7 +42,7 @@ class Source(NamedTuple):
     Attributes:
         model: its name, the same for all steps of a run.
         step: of training; None for a run's end, and where there are no steps.
-        base: what is loaded: a name of `load_encoder`, "state" or "pixels".
+        base: what is loaded: a name of `load_encoder`, "state", "factors" or "pixels".
         part: of what is loaded, as of `load_encoder`.
         reading: "text", "world", or "" for the encoder.
         seed: of the weights, which are then fresh; None for those that were trained.

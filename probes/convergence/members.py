@@ -7,7 +7,7 @@ from torch import Tensor
 
 from probes.store import FeatureStore
 
-STATE = "state"
+TRUTH = ("state", "factors")
 HEIGHT = 100.0
 """In standard deviations: the distance from which states are seen; the order of distances is off by one in 10⁴."""
 
@@ -75,7 +75,7 @@ class Gallery:
                 torch.cat([self._whole(member, layer, split)[rows] for split, rows in self._first.items()])
                 for layer in self.names(member)
             ]
-            self._read[member] = [lifted(layer) for layer in layers] if member.model == STATE else layers
+            self._read[member] = [lifted(layer) for layer in layers] if member.model in TRUTH else layers
         return self._read[member]
 
     def _whole(self, member: Member, layer: str, split: str) -> Tensor:

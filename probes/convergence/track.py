@@ -12,7 +12,7 @@ def track(
     runs: list[str],
     data: str,
     out: str,
-    anchors: tuple[str, ...] = ("state", "pixels"),
+    anchors: tuple[str, ...] = ("factors", "pixels"),
     metrics: tuple[str, ...] = ("mutual_knn", "cka"),
     frames: int = 3000,
     pooling: str = "mean",
