@@ -224,6 +224,10 @@ class TestNames:
     def test_state_and_pixels(self, rows: Rows) -> None:
         [state], [pixels] = find_sources("state"), find_sources("pixels")
         assert torch.equal(read(state.load(), rows)["latent", "vector"], rows.state)
+        [factors] = find_sources("factors")
+        known = read(factors.load(), rows)["latent", "vector"]
+        columns = [rows.state, *(rows.factors[name] for name in rows.factors)]
+        assert torch.equal(known, torch.cat(columns, dim=1)) and known.shape[1] > rows.state.shape[1]
         found = read(pixels.load(), rows)["latent", "vector"]
         assert found.dtype == torch.float32 and torch.equal(found.view_as(rows.pixels), rows.pixels.float())
 
