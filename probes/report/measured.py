@@ -36,12 +36,17 @@ def unique(names: Iterable[Any]) -> list[Any]:
 
 
 def by_pair(rows: Sequence[Row], kind: str, metric: str | None = None) -> dict[tuple[str, str], list[Row]]:
-    """The rows of a kind, and of a metric if one is given, by their two models: the most alike at the last first."""
+    """The rows of a kind, and of a metric if one is given, by their two models: the most alike at the end first."""
     found: dict[tuple[str, str], list[Row]] = {}
     for row in of_kind(rows, kind):
         if metric in (None, row.metric):
             found.setdefault((row.model, row.other or ""), []).append(row)
-    return dict(sorted(found.items(), key=lambda item: -(item[1][-1].effect or 0.0)))
+
+    def at_the_last(pair: tuple[str, str]) -> float:
+        own = found[pair]
+        return max(row.effect or 0.0 for row in own if row.share == own[-1].share)
+
+    return {pair: found[pair] for pair in sorted(found, key=at_the_last, reverse=True)}
 
 
 def number(value: float | None) -> str:
