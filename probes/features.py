@@ -95,9 +95,10 @@ def draw_rows(
     Raises:
         UserError: if every episode is broken.
     """
+    count = episodes_drawn(len(shards), frames, each)
     each = each or -(-frames // len(shards))
     columns: dict[str, list[Any]] = {name: [] for name in Rows._fields}
-    drawn = random.permutation(len(shards))[: -(-frames // each)].tolist()
+    drawn = random.permutation(len(shards))[:count].tolist()
     lengths, broken = shards.lengths(), BrokenList(str(shards), len(shards))
     for index in tqdm(drawn, desc=f"{shards.split} frames", leave=False):
         times = random.permutation(lengths[index])[:each]
@@ -119,6 +120,11 @@ def draw_rows(
     region = torch.from_numpy(region_of(state.numpy())) if _in_two_rooms(shards) else None
     factors = _factors(columns["factors"])
     return Rows(pixels, state, columns["captions"], factors, episodes, region, time, columns["ids"])
+
+
+def episodes_drawn(episodes: int, frames: int, each: int | None = None) -> int:
+    """Of how many of a split's episodes `draw_rows` takes frames, were none of them broken."""
+    return min(episodes, -(-frames // (each or -(-frames // episodes))))
 
 
 def _in_two_rooms(shards: EpisodeShards) -> bool:

@@ -116,9 +116,12 @@ class FeatureStore:
             )
         return torch.from_numpy(_mapped(self.path(found), found.shape)).float()
 
-    def layers(self, model: str, step: int | None = None) -> list[str]:
-        """The layers of a model that are in the store, from the first to the last."""
-        return sorted({entry.layer for entry in self.entries(model, step)}, key=_depth)
+    def layers(self, model: str, step: int | None = None, pooling: str | None = None) -> list[str]:
+        """The layers of a model that are in the store, first to last; of one pooling if it is given."""
+        found = {
+            entry.layer for entry in self.entries(model, step) if pooling is None or entry.pooling in (pooling, VECTOR)
+        }
+        return sorted(found, key=_depth)
 
     def steps(self, model: str) -> list[int | None]:
         """The steps of a model that are in the store, ascending, a run's end last."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from jepa_wm.errors import UserError
+from jepa_wm.statistics import NORMAL, student
 from probes import kernels
 from probes.alignment.named import KERNELS, LISTS, Metric, metric_named
 from probes.alignment.permute import blocks_of_rows
@@ -38,13 +39,13 @@ def interval(
         blocks = blocks_of_rows(len(x), groups)
         left_out = without(metric, x, y, blocks)
         spread = (len(blocks) - 1) * left_out.var(correction=0)
-        error = _student(len(blocks) - 1) * spread.sqrt().item()
+        error = student(len(blocks) - 1) * spread.sqrt().item()
     elif method == "subsample":
         units = blocks_of_rows(len(x), groups, most=len(x))
         generator = torch.Generator().manual_seed(0)
         picks = [torch.randperm(len(units), generator=generator)[: len(units) // 2].tolist() for _ in range(HALVES)]
         left_out = without(metric, x, y, [torch.cat([units[unit] for unit in pick]) for pick in picks])
-        error = 1.96 * left_out.std().item()
+        error = NORMAL * left_out.std().item()
     else:
         raise UserError(
             f"interval: got method {method!r}, expected jackknife or subsample. A bootstrap draws rows twice, and "
@@ -75,9 +76,3 @@ def without(metric: Metric, x: Tensor, y: Tensor, blocks: Sequence[Tensor]) -> T
     else:
         values = [metric.compare(metric.prepare(x[rows]), metric.prepare(y[rows])) for rows in kept]
     return torch.tensor(values, dtype=torch.float64)
-
-
-def _student(freedom: int) -> float:
-    """The 97.5 % point of Student's t, to 1 % for 4 degrees of freedom or more (expansion about the normal's)."""
-    z = 1.959964
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

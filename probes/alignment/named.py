@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 import probes.metrics
+from jepa_wm.complaint import nearest
 from jepa_wm.errors import UserError
 from probes import kernels
 
@@ -46,7 +47,7 @@ def metric_named(name: str, k: int | None = None) -> Metric:
     """
     names = sorted(module.name for module in pkgutil.iter_modules(probes.metrics.__path__))
     if name not in names:
-        raise UserError(f"metric: got {name!r}, expected one of {', '.join(names)}")
+        raise UserError(f"metric: got {name!r}, expected one of {', '.join(names)}{nearest(name, names)}")
     module = importlib.import_module(f"probes.metrics.{name}")
     if not hasattr(module, "prepare"):
         raise UserError(

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from probes.checks import check_rows
+from probes.health import participation_ratio
 from probes.neighbours import neighbours
 
 ROWS_A_DIMENSION = 10
@@ -12,6 +13,7 @@ HUB = 10
 SKEW = 3.0
 NARROW = 0.1
 K_SHARE = 0.1
+LEVEL = 0.05
 
 
 def warnings_of(name: str, x: Tensor, k: int) -> list[str]:
@@ -26,21 +28,34 @@ def warnings_of(name: str, x: Tensor, k: int) -> list[str]:
         UserError: x holds NaN or infinity, or has too few rows for k.
     """
     rows = check_rows(name, x, least=2).detach().double()
+    if (rows == rows[0]).all():
+        return [f"{name}: all rows are the same; check the checkpoint"]
     return [
         f"{name}: {said}" for said in (*_of_shape(rows, k), *_of_variance(rows), *_of_copies(rows), *_of_hubs(x, k))
     ]
 
 
-def warnings_of_search(pairs: int, permutations: int) -> list[str]:
-    """What to know of the best of `pairs` pairs of layers, calibrated by so many permutations."""
+def warnings_of_search(pairs: int, permutations: int, comparisons: int = 1) -> list[str]:
+    """What to know of the best of `pairs` pairs of layers, calibrated by so many permutations.
+
+    Args:
+        pairs: of layers, of which the best was taken.
+        permutations: of each null.
+        comparisons: pairs of models, whose p-values are corrected for each other by Holm.
+    """
     said = []
     if pairs > 1:
         said.append(
-            f"the best of {pairs} layer pairs was taken: its p is corrected for them, its value and interval are "
+            f"the best of up to {pairs} layer pairs was taken: its p is corrected for them, its value and interval are "
             "optimistic; quote the pair with its p, and its value on other samples"
         )
-    if permutations < 99:
-        said.append(f"{permutations} permutations cannot give a p below {1 / (permutations + 1):.3g}; use 200 or more")
+    lowest = min(1.0, comparisons / (permutations + 1))
+    if lowest >= LEVEL:
+        of_them = f" of {comparisons} pairs of models, by Holm," if comparisons > 1 else ""
+        said.append(
+            f"{permutations} permutations cannot give a p{of_them} below {lowest:.3g}, however alike they are; "
+            f"use {max(200, round(2 * comparisons / LEVEL))} or more"
+        )
     return said
 
 
@@ -61,12 +76,9 @@ def _of_shape(x: Tensor, k: int) -> list[str]:
 
 def _of_variance(x: Tensor) -> list[str]:
     variance = x.var(dim=0)
-    total = variance.sum().item()
-    if total == 0:
-        return ["all rows are the same; check the checkpoint"]
     said = []
     d, top = x.shape[1], int(variance.argmax())
-    share = variance[top].item() / total
+    share = (variance[top] / variance.sum()).item()
     if d > 2 and share > max(TOP_SHARE, 3 / d):
         said.append(
             f"dimension {top} holds {share:.0%} of the variance: every score is mostly about it; "
@@ -79,13 +91,6 @@ def _of_variance(x: Tensor) -> list[str]:
             "look at neighbour metrics and at the spectrum too"
         )
     return said
-
-
-def participation_ratio(x: Tensor) -> float:
-    """(Σ λ)² / Σ λ² of the covariance of x (n, d): the number of directions that variance is spread over."""
-    centred = x.double() - x.double().mean(dim=0)
-    gram = centred @ centred.T if len(x) < x.shape[1] else centred.T @ centred
-    return (gram.trace() ** 2 / gram.square().sum()).item()
 
 
 def _of_copies(x: Tensor) -> list[str]:

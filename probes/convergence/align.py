@@ -5,8 +5,10 @@ from typing import Literal
 
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import is_complete, read_manifest
-from probes.convergence.study import Asked, study
+from probes.convergence.members import members
+from probes.convergence.study import SPLITS, Asked, check, study
 from probes.extract import extract
+from probes.sources import find_sources
 
 
 def align(
@@ -15,7 +17,7 @@ def align(
     out: str,
     metrics: tuple[str, ...] = ("mutual_knn", "cka"),
     frames: int = 3000,
-    pooling: str = "mean",
+    pooling: Literal["mean", "class"] = "mean",
     permutations: int = 200,
     reference: Literal["platonic-rep"] | None = None,
     seed: int = 0,
@@ -31,7 +33,7 @@ def align(
         data: folder of shards.
         out: folder for the results.
         metrics: files of probes/metrics.
-        frames: frames of the training split that are kept; held-out splits follow in proportion.
+        frames: of which a tenth and two fifths are the most episodes that are taken of val and of test.
         pooling: of a layer's tokens.
         permutations: of each null; no p-value is below one over these and one.
         reference: another code, whose values are put beside ours, with why they differ.
@@ -41,12 +43,15 @@ def align(
         UserError: if there are fewer than two models, or a name or a number is out of range.
     """
     config = dict(locals())
-    if len(set(models)) < 2:
-        raise UserError(f"align: got the models {models}; expected two or more: jepa-wm align A B")
     folder = Path(out)
     if is_complete(folder):
         read_manifest(folder, "align")
         print(f"{out} is complete already")
         return
-    extract(models, data, str(folder / "features"), frames, splits=("val", "test"), seed=seed)
-    study(folder, "align", config, Asked(metrics, pooling, permutations, seed, False, reference))
+    found = members(source for name in models for source in find_sources(name, "last", seed))
+    if len(found) < 2:
+        raise UserError(f"align: got the models {models}; expected two or more that differ: jepa-wm align A B")
+    asked = Asked(metrics, pooling, permutations, seed, False, reference)
+    check(asked, data, frames, each=1)
+    extract(models, data, str(folder / "features"), frames, each=1, poolings=(pooling,), splits=SPLITS, seed=seed)
+    study(folder, "align", config, found, asked)

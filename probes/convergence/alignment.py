@@ -4,12 +4,19 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from probes.alignment.maps import LayerMap, layer_map
-from probes.convergence.members import Gallery, Member, partners
+from probes.convergence.left_out import LeftOut
+from probes.convergence.members import Gallery, Meeting, Member, partners
 from probes.convergence.table import Row
+from probes.store import titled
 
 
 def over_training(
-    gallery: Gallery, found: dict[str, list[Member]], metrics: tuple[str, ...], permutations: int, seed: int
+    gallery: Gallery,
+    found: dict[str, list[Member]],
+    metrics: tuple[str, ...],
+    permutations: int,
+    seed: int,
+    left_out: LeftOut,
 ) -> Iterator[Row]:
     """The best layer pair of every two models at every share of their training, and the whole map at the end.
 
@@ -18,24 +25,27 @@ def over_training(
         found: the checkpoints of each model.
         metrics: files of probes/metrics.
         permutations, seed: of each null.
+        left_out: notes the pairs that a metric refuses.
     """
     for one, other in combinations(found, 2):
-        pairs = partners(found[one], found[other])
+        meetings = partners(found[one], found[other])
         for metric in metrics:
-            for a, b in pairs:
-                result = layer_map(metric, gallery.layers(a), gallery.layers(b), permutations, seed=seed)
-                yield _best(gallery, metric, a, b, result)
-                if (a, b) == pairs[-1]:
-                    yield from _cells(gallery, metric, a, b, result)
+            for met in meetings:
+                with left_out.noted(f"{metric} of {titled(*met.one[:2])} and {titled(*met.other[:2])}"):
+                    x, y = gallery.layers(met.one), gallery.layers(met.other)
+                    result = layer_map(metric, x, y, permutations, seed=seed)
+                    yield _best(gallery, metric, met, result)
+                    if met == meetings[-1]:
+                        yield from _cells(gallery, metric, met, result)
 
 
-def _best(gallery: Gallery, metric: str, a: Member, b: Member, result: LayerMap) -> Row:
+def _best(gallery: Gallery, metric: str, met: Meeting, result: LayerMap) -> Row:
     i, j = result.best
     score = result.score
     low, high = score.interval
-    return _pair("alignment", metric, a, b)._replace(
-        layer=gallery.names(a)[i],
-        other_layer=gallery.names(b)[j],
+    return _pair("alignment", metric, met)._replace(
+        layer=gallery.names(met.one)[i],
+        other_layer=gallery.names(met.other)[j],
         value=score.value,
         null=score.null,
         null_sd=(score.value - score.null) / score.z if score.z else None,
@@ -48,15 +58,15 @@ def _best(gallery: Gallery, metric: str, a: Member, b: Member, result: LayerMap)
     )
 
 
-def _cells(gallery: Gallery, metric: str, a: Member, b: Member, result: LayerMap) -> Iterator[Row]:
-    for i, layer in enumerate(gallery.names(a)):
-        for j, other in enumerate(gallery.names(b)):
+def _cells(gallery: Gallery, metric: str, met: Meeting, result: LayerMap) -> Iterator[Row]:
+    for i, layer in enumerate(gallery.names(met.one)):
+        for j, other in enumerate(gallery.names(met.other)):
             value, null, z, p, effect = (float(part[i, j]) for part in result[:5])
-            yield _pair("layers", metric, a, b)._replace(
+            yield _pair("layers", metric, met)._replace(
                 layer=layer, other_layer=other, value=value, null=null, z=z, p=p, effect=effect, n=result.score.n
             )
 
 
-def _pair(kind: str, metric: str, a: Member, b: Member) -> Row:
-    share = a.share if b.share is None else b.share
-    return Row(kind, metric, a.model, a.step, share, other=b.model, other_step=b.step)
+def _pair(kind: str, metric: str, met: Meeting) -> Row:
+    one, other, share = met
+    return Row(kind, metric, one.model, one.step, share, other=other.model, other_step=other.step)

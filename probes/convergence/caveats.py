@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from itertools import combinations
+from math import comb, prod
 from typing import Any
 
-from jepa_wm.errors import UserError
 from probes.alignment.reference import differences
 from probes.alignment.sweeps import k_sweep, n_sweep
 from probes.alignment.warnings import warnings_of, warnings_of_search
+from probes.convergence.left_out import LeftOut
 from probes.convergence.members import Gallery, Member
 from probes.convergence.table import Row
 
@@ -18,7 +19,7 @@ SIZES = (8, 4, 2, 1)
 """Parts of the samples that are taken: an eighth, a quarter, a half, all."""
 
 
-def swept(gallery: Gallery, last: dict[str, Member], best: list[Row], seed: int) -> Iterator[Row]:
+def swept(gallery: Gallery, last: dict[str, Member], best: list[Row], seed: int, left_out: LeftOut) -> Iterator[Row]:
     """Mutual kNN of each pair's best layers at the end: over k, over n at one k, and over n at one k / n.
 
     Args:
@@ -26,6 +27,7 @@ def swept(gallery: Gallery, last: dict[str, Member], best: list[Row], seed: int)
         last: each model's last checkpoint.
         best: rows of kind "alignment".
         seed: of subsets and permutations.
+        left_out: notes the pairs that a sweep refuses.
     """
     n = len(gallery)
     sizes = [n // part for part in SIZES if n // part > 2 * K]
@@ -37,34 +39,37 @@ def swept(gallery: Gallery, last: dict[str, Member], best: list[Row], seed: int)
             gallery.layers(last[model])[gallery.names(last[model]).index(layer or "")]
             for model, layer in ((one, row[0].layer), (other, row[0].other_layer))
         )
-        found = {
-            "k sweep": k_sweep(SWEPT, x, y, [k for k in KS if k < n // 2], seed=seed),
-            "n sweep": n_sweep(SWEPT, x, y, sizes, k=K, seed=seed),
-            "share sweep": n_sweep(SWEPT, x, y, sizes, share=K / n, seed=seed),
-        }
-        for kind, rows in found.items():
-            yield from (Row(kind, model=one, other=other, **each) for each in rows)
+        with left_out.noted(f"sweeps over k and n of '{one}' and '{other}'"):
+            found = {
+                "k sweep": k_sweep(SWEPT, x, y, [k for k in KS if k < n // 2], seed=seed),
+                "n sweep": n_sweep(SWEPT, x, y, sizes, k=K, seed=seed),
+                "share sweep": n_sweep(SWEPT, x, y, sizes, share=K / n, seed=seed),
+            }
+            for kind, rows in found.items():
+                yield from (Row(kind, model=one, other=other, **each) for each in rows)
 
 
-def cautions(gallery: Gallery, last: dict[str, Member], permutations: int) -> list[str]:
-    """One sentence for each thing that is to be minded about the last layer of each model, and about the search."""
-    pairs = max(len(gallery.names(a)) * len(gallery.names(b)) for a, b in combinations(last.values(), 2))
-    found = warnings_of_search(pairs, permutations)
-    for model, member in last.items():
-        found += warnings_of(f"{model}, layer {gallery.names(member)[-1]}", gallery.layers(member)[-1], K)
-    return found
+def cautions(gallery: Gallery, last: dict[str, Member], permutations: int, left_out: LeftOut) -> list[str]:
+    """One sentence for each thing that is to be minded about the last layer of each model, and about the search.
 
-
-def referred(gallery: Gallery, last: dict[str, Member], reference: str) -> list[dict[str, Any]]:
-    """What another code says of every two models: {model, other, metric, reference, ours, why}.
-
-    Raises:
-        UserError: if the other code is not platonic-rep.
+    Args:
+        gallery: what they are compared on.
+        last: each model's last checkpoint.
+        permutations: of each null.
+        left_out: notes the models of which nothing can be said.
     """
-    if reference != "platonic-rep":
-        raise UserError(f"reference: got {reference!r}; expected platonic-rep, or none")
-    return [
-        {"model": one, "other": other, **row}
-        for one, other in combinations(last, 2)
-        for row in differences(gallery.layers(last[one]), gallery.layers(last[other]), K)
-    ]
+    found, layers = [], [1]
+    for model, member in last.items():
+        with left_out.noted(f"a look at the last layer of '{model}'"):
+            found += warnings_of(f"{model}, layer {gallery.names(member)[-1]}", gallery.layers(member)[-1], K)
+            layers.append(len(gallery.names(member)))
+    searched = prod(sorted(layers)[-2:]) if len(last) > 1 else 1
+    return warnings_of_search(searched, permutations, comb(len(last), 2)) + found
+
+
+def referred(gallery: Gallery, last: dict[str, Member], left_out: LeftOut) -> Iterator[dict[str, Any]]:
+    """What platonic-rep says of every two models: {model, other, metric, reference, ours, why}."""
+    for one, other in combinations(last, 2):
+        with left_out.noted(f"platonic-rep's values of '{one}' and '{other}'"):
+            for row in differences(gallery.layers(last[one]), gallery.layers(last[other]), K):
+                yield {"model": one, "other": other, **row}

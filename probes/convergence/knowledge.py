@@ -5,11 +5,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from probes.convergence.left_out import LeftOut
 from probes.convergence.members import Member
 from probes.convergence.table import Row
 from probes.health import participation_ratio, rankme
+from probes.health.spectrum import eigenvalues
 from probes.linear import ridge_probe
-from probes.store import FeatureStore
+from probes.store import FeatureStore, titled
 from probes.targets import targets
 
 SPECTRUM = 64
@@ -34,7 +36,9 @@ def healthy(x: Tensor, member: Member, layer: str) -> Iterator[Row]:
         yield _row("spectrum", "eigenvalue", member, layer)._replace(value=value, rank=rank, n=len(x))
 
 
-def known(store: FeatureStore, found: dict[str, list[Member]], pooling: str, seed: int) -> Iterator[Row]:
+def known(
+    store: FeatureStore, found: dict[str, list[Member]], pooling: str, seed: int, left_out: LeftOut
+) -> Iterator[Row]:
     """The last layer of every checkpoint, and every layer of the last one.
 
     Args:
@@ -42,16 +46,18 @@ def known(store: FeatureStore, found: dict[str, list[Member]], pooling: str, see
         found: the checkpoints of each model.
         pooling: of a layer's tokens.
         seed: of nulls and intervals.
+        left_out: notes the layers that a probe refuses.
     """
     for checkpoints in found.values():
         for member in checkpoints:
-            layers = store.layers(member.model, member.step)
+            layers = store.layers(member.model, member.step, pooling)
             for layer in layers if member == checkpoints[-1] else layers[-1:]:
                 features = {
                     split: store.features(member.model, member.step, layer, pooling, split)
                     for split in ("train", "val", "test")
                 }
-                yield from probed(features, store, member, layer, seed)
+                with left_out.noted(f"probes of layer {layer} of {titled(member.model, member.step)}"):
+                    yield from probed(features, store, member, layer, seed)
                 yield from healthy(features["test"], member, layer)
 
 
@@ -61,5 +67,5 @@ def _row(kind: str, metric: str, member: Member, layer: str) -> Row:
 
 def _spectrum(x: Tensor) -> Tensor:
     """Eigenvalues of the covariance of x (n, d), as shares of their sum, the greatest first."""
-    values = torch.linalg.svdvals(x.double() - x.double().mean(dim=0)).square()
+    values = eigenvalues(x, least=1)
     return values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)

@@ -1,11 +1,14 @@
 """What is compared: models of a feature store, each at one or several checkpoints."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from probes.store import FeatureStore
+from jepa_wm.errors import UserError
+from probes.sources import Source
+from probes.store import FeatureStore, titled
 
 TRUTH = ("state", "factors")
 HEIGHT = 100.0
@@ -26,60 +29,109 @@ class Member(NamedTuple):
     share: int | None = None
 
 
-def members(store: FeatureStore) -> dict[str, list[Member]]:
-    """The checkpoints of each model of a store, in the order of training."""
+class Meeting(NamedTuple):
+    """Two checkpoints that are compared, and the share of training, in percent, that stands for both."""
+
+    one: Member
+    other: Member
+    share: int | None
+
+
+def members(sources: Iterable[Source]) -> dict[str, list[Member]]:
+    """The checkpoints of each model, models as they were named and checkpoints in the order of training.
+
+    They are those that were asked for: a store may hold others, of an earlier call.
+    """
+    steps: dict[str, set[int | None]] = {}
+    for source in sources:
+        steps.setdefault(source.model, set()).add(source.step)
     found = {}
-    for model in dict.fromkeys(entry.model for entry in store.entries()):
-        steps = store.steps(model)
-        last = max((step for step in steps if step is not None), default=None)
-        shares = [None if step is None or not last else round(100 * step / last) for step in steps]
-        found[model] = [Member(model, step, share) for step, share in zip(steps, shares, strict=True)]
+    for model, own in steps.items():
+        last = max((step for step in own if step is not None), default=None)
+        found[model] = [
+            Member(model, step, None if step is None or not last else round(100 * step / last))
+            for step in sorted(own, key=lambda step: (step is None, step or 0))
+        ]
     return found
 
 
-def partners(one: list[Member], other: list[Member]) -> list[tuple[Member, Member]]:
+def partners(one: list[Member], other: list[Member]) -> list[Meeting]:
     """Each checkpoint of one model with that of the other which had done the nearest share of its training.
 
     The model with more checkpoints sets the pace; what has but one stands beside every checkpoint of the other.
     """
     if len(one) < len(other):
-        return [(a, b) for b, a in partners(other, one)]
-    return [(member, min(other, key=lambda candidate: _apart(member, candidate))) for member in one]
+        return [Meeting(a, b, share) for b, a, share in partners(other, one)]
+    met = [(member, min(other, key=lambda candidate: _apart(member, candidate))) for member in one]
+    return [Meeting(a, b, b.share if a.share is None else a.share) for a, b in met]
 
 
 class Gallery:
-    """The samples that models are compared on: one of each held-out episode, since moments of one are no two samples.
+    """The samples that models are compared on, each of another episode: moments of one are no two samples.
 
     Args:
         store: where the features are.
         pooling: of a layer's tokens.
         splits: whose rows are taken.
+
+    Attributes:
+        collapsed: a sentence for each checkpoint of which layers were left out.
     """
 
     def __init__(self, store: FeatureStore, pooling: str, splits: tuple[str, ...] = ("val", "test")) -> None:
         self.store, self.pooling, self.splits = store, pooling, splits
         self._first = {split: _first_of_each(store.rows(split).episode) for split in splits}
-        self._read: dict[Member, list[Tensor]] = {}
+        self._read: dict[Member, dict[str, Tensor]] = {}
+        self.collapsed: list[str] = []
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self._first.values())
 
     def names(self, member: Member) -> list[str]:
-        """Names of its layers, from first to last."""
-        return self.store.layers(member.model, member.step)
+        """Names of its layers, from first to last, without those that are the same in every sample.
+
+        Raises:
+            UserError: if no layer is left.
+        """
+        return list(self._varied(member))
 
     def layers(self, member: Member) -> list[Tensor]:
-        """Features (n, d) of each layer; what was read is kept."""
+        """Features (n, d) of each of them.
+
+        Raises:
+            UserError: if no layer is left.
+        """
+        return list(self._varied(member).values())
+
+    def _varied(self, member: Member) -> dict[str, Tensor]:
         if member not in self._read:
+<<<<<<< HEAD
             layers = [
                 torch.cat([self._whole(member, layer, split)[rows] for split, rows in self._first.items()])
                 for layer in self.names(member)
             ]
             self._read[member] = [lifted(layer) for layer in layers] if member.model in TRUTH else layers
+=======
+            names = self.store.layers(member.model, member.step, self.pooling)
+            read = {name: self._of_samples(member, name) for name in names}
+            self._read[member] = {name: layer for name, layer in read.items() if (layer != layer[0]).any()}
+            dropped = [name for name in names if name not in self._read[member]]
+            if dropped:
+                self.collapsed.append(
+                    f"{titled(member.model, member.step)}: {', '.join(dropped)} of its layers {', '.join(names)} are "
+                    "the same in every sample, and are left out"
+                )
+        if not self._read[member]:
+            raise UserError(f"{titled(member.model, member.step)} has collapsed: no layer tells two samples apart")
+>>>>>>> 5aa26e8460a151a65851b11202cef31c9befb1ac
         return self._read[member]
 
-    def _whole(self, member: Member, layer: str, split: str) -> Tensor:
-        return self.store.features(member.model, member.step, layer, self.pooling, split)
+    def _of_samples(self, member: Member, layer: str) -> Tensor:
+        parts = [
+            self.store.features(member.model, member.step, layer, self.pooling, split)[rows]
+            for split, rows in self._first.items()
+        ]
+        return lifted(torch.cat(parts)) if member.model == STATE else torch.cat(parts)
 
 
 def lifted(x: Tensor) -> Tensor:

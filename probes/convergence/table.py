@@ -13,7 +13,7 @@ class Row(NamedTuple):
 
     Attributes:
         kind: alignment (the best layer pair of two checkpoints), layers (one cell of their map), k sweep, n sweep,
-            probe, health or spectrum.
+            share sweep (n, at one k / n), probe, health or spectrum.
         metric: what was measured.
         model: of which model.
         step: at which step of its training.

@@ -1,11 +1,14 @@
 """`jepa-wm probe track`: what runs know at every checkpoint, and whether they converge."""
 
 from pathlib import Path
+from typing import Literal
 
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import is_complete, read_manifest
-from probes.convergence.study import Asked, study
+from probes.convergence.members import members
+from probes.convergence.study import Asked, check, study
 from probes.extract import extract
+from probes.sources import find_sources
 
 
 def track(
@@ -15,7 +18,7 @@ def track(
     anchors: tuple[str, ...] = ("factors", "pixels"),
     metrics: tuple[str, ...] = ("mutual_knn", "cka"),
     frames: int = 3000,
-    pooling: str = "mean",
+    pooling: Literal["mean", "class"] = "mean",
     permutations: int = 200,
     seed: int = 0,
 ) -> None:
@@ -47,7 +50,13 @@ def track(
         read_manifest(folder, "track")
         print(f"{out} is complete already")
         return
-    extract(runs, data, str(folder / "features"), frames, steps="all", seed=seed)
+    trained = [source for run in runs for source in find_sources(run, "all", seed)]
+    found = members([*trained, *(source for name in anchors for source in find_sources(name, "last", seed))])
+    asked = Asked(metrics, pooling, permutations, seed, probes=True)
+    if len(found) > 1:
+        check(asked, data, frames)
+    features = str(folder / "features")
+    extract(runs, data, features, frames, poolings=(pooling,), steps="all", seed=seed)
     if anchors:
-        extract(list(anchors), data, str(folder / "features"), frames, seed=seed)
-    study(folder, "track", config, Asked(metrics, pooling, permutations, seed, probes=True))
+        extract(list(anchors), data, features, frames, poolings=(pooling,), seed=seed)
+    study(folder, "track", config, found, asked)

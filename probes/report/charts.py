@@ -13,6 +13,8 @@ PALETTE = (BLUE, ORANGE, GREEN, "#8b5fb0", "#b3402e", "#3f9db0", "#a98a2c", "#c2
 MUTED = "#5b6672"
 PANEL = (2.68, 1.85)
 """Inches of one panel."""
+HANDLE, LETTER, LETTERS, MARGIN = 0.5, 0.068, 0.18, 0.12
+"""Inches: a legend's line, a letter's width, the height of a row of the legend, and what stands about it."""
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 STYLE: Any = {
@@ -79,8 +81,12 @@ def small_multiples(panels: Sequence[Panel], label: str, xlabel: str = "step", c
 
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
+    labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
+    width = PANEL[0] * columns
+    abreast = max(1, min(len(labels), int(width / (HANDLE + LETTER * max(map(len, labels))))))
+    height = PANEL[1] * rows + MARGIN + LETTERS * -(-len(labels) // abreast)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.3), layout=ConstrainedLayoutEngine(h_pad=0.07))
+        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=0.07))
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         handles: dict[str, Any] = {}
         for axis, panel in zip(axes, panels, strict=False):
@@ -89,8 +95,8 @@ def small_multiples(panels: Sequence[Panel], label: str, xlabel: str = "step", c
             axis.set_axis_off()
         figure.supxlabel(xlabel, color=MUTED, fontsize=8)
         if len(handles) > 1:
-            lines, labels = list(handles.values()), list(handles)
-            figure.legend(handles=lines, labels=labels, loc="outside upper left", ncols=len(lines), frameon=False)
+            lines = [handles[label] for label in labels]
+            figure.legend(handles=lines, labels=labels, loc="outside upper left", ncols=abreast, frameon=False)
         return drawn(figure, label)
 
 

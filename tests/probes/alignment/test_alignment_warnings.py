@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from probes.alignment.warnings import participation_ratio, warnings_of, warnings_of_search
+from probes.alignment.warnings import warnings_of, warnings_of_search
 
 
 def plain(n=400, d=12):
@@ -61,11 +61,12 @@ def test_large_k_is_warned_of():
 def test_searches_are_warned_of():
     assert warnings_of_search(1, 200) == []
     said = warnings_of_search(325, 19)
-    assert "best of 325 layer pairs" in said[0] and "p below 0.05" in said[1]
+    assert "best of up to 325 layer pairs" in said[0] and "p below 0.05" in said[1] and "use 200" in said[1]
+    assert warnings_of_search(1, 200, comparisons=10) == []
+    (said,) = warnings_of_search(1, 200, comparisons=45)
+    # Holm multiplies the smallest p, 1 / 201, by the number of pairs.
+    assert "p of 45 pairs of models, by Holm, below 0.224" in said and "use 1800" in said
 
 
-@pytest.mark.parametrize("shape", [(50, 8), (8, 50)])
-def test_participation_ratio_is_that_of_the_spectrum(shape):
-    x = plain(*shape).double()
-    values = torch.linalg.svdvals(x - x.mean(dim=0)).square()
-    assert participation_ratio(x) == pytest.approx((values.sum() ** 2 / values.square().sum()).item())
+def test_a_collapsed_layer_is_said_and_no_failure():
+    assert warnings_of("a", torch.ones(50, 3), 10) == ["a: all rows are the same; check the checkpoint"]

@@ -4,12 +4,15 @@ import json
 import re
 import shutil
 import subprocess
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from probes.convergence.table import Row
 from probes.report.convergence import convergence_page
+from probes.report.measured import short_names
+from probes.report.pairs import _map
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OFFLINE = [
@@ -80,6 +83,7 @@ def opened(page: str, folder: Path) -> tuple[list[dict[str, object]], list[str]]
     return json.loads(title[1]), [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_a_browser_without_a_network_draws_every_chart_and_does_not_complain(tmp_path: Path) -> None:
     fields = {"warnings": ["few samples: 300"], "config": {"data": "shards"}}
@@ -107,11 +111,53 @@ def test_the_page_needs_no_other_file_and_says_what_was_measured() -> None:
 
 
 def test_the_best_cell_of_a_layer_map_is_the_highest() -> None:
-    from probes.report.convergence import _map
-
     cells = [
         Row("layers", "cka", "a", layer=str(i), other="b", other_layer=str(j), effect=e)
         for (i, j), e in {(0, 0): 0.1, (0, 1): 0.7, (1, 0): 0.2, (1, 1): 0.3}.items()
     ]
     drawn = _map(("a", "b"), cells)
     assert drawn.best == (0, 1) and drawn.values == [[0.1, 0.7], [0.2, 0.3]]
+
+
+def test_models_are_named_by_what_tells_them_apart() -> None:
+    models = ["runs/one/x", "runs/two/x", "runs/two/y:text", "state", "x", "/far/away/runs/z@teacher"]
+    assert list(short_names(models).values()) == ["one/x", "two/x", "y:text", "state", "x", "z@teacher"]
+    long = "open_clip:ViT-B-32-and-much-more:laion2b_s34b_b79k"
+    assert len(short_names([long])[long]) < 35
+    twins = [f"{'a' * 30}{middle}{'b' * 30}" for middle in "xy"]
+    assert list(short_names(twins).values()) == twins
+
+
+def test_of_many_pairs_the_most_alike_are_shown_and_the_others_folded() -> None:
+    names = [f"a/long/path/of/runs/{name}" for name in "abcdefg"]
+    rows = [
+        Row("alignment", "cka", one, share, share, "2", other, share, "1", 0.5, 0.0, 0.01, 9.0, 0.005, i / 30)
+        for i, (one, other) in enumerate(combinations(names, 2))
+        for share in (0, 100)
+    ]
+    rows = [row._replace(low=0.4, high=0.6, n=300) for row in rows]
+    page = convergence_page("Seven", rows, {})
+    shown, folded = page.split("<details><summary>9 more</summary>")
+    assert shown.count("f × g</text>") == 1 and "a × b</text>" not in shown and "a × b</text>" in folded
+    # Nothing reaches the level once 21 pairs are paid for: 21 x .005.
+    assert shown.count(">0.105<") == 21 and "long/path" not in page
+
+
+def test_two_checkpoints_at_one_share_are_no_failure() -> None:
+    rows = [
+        Row("alignment", "cka", "a", step, share, "2", "b", step, "1", step / 100, 0.0, 0.01, 9.0, 0.005, 0.5)
+        for step, share in ((0, 0), (1, 0), (90, 100))
+    ]
+    assert "cka" in convergence_page("Two", rows, {})
+
+
+def test_a_legend_of_many_long_names_leaves_room_for_the_chart() -> None:
+    # matplotlib warns where nothing is left of the axes, and warnings are errors.
+    rows = [
+        Row("spectrum", "eigenvalue", f"{'name ' * 5}{model}", value=1 / rank, rank=rank, layer="latent")
+        for model in range(10)
+        for rank in range(1, 9)
+    ]
+    page = convergence_page("Ten", rows, {})
+    height = float(re.search(r'<svg[^>]* height="([0-9.]+)pt"', page)[1])
+    assert height > 72 * (1.85 + 10 * 0.17)

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pyarrow.parquet
+import pytest
 import torch
 
+from jepa_wm.errors import UserError
+from probes.convergence.left_out import LeftOut
 from probes.convergence.members import Member, lifted, partners
 from probes.convergence.table import Row, read_table, write_table
 from probes.neighbours import neighbours
@@ -31,10 +34,30 @@ def test_checkpoints_stand_beside_those_of_the_nearest_share_of_training() -> No
     a = [Member("a", step, share) for step, share in ((0, 0), (5, 50), (10, 100))]
     b = [Member("b", step, share) for step, share in ((0, 0), (30, 30), (60, 60), (90, 90), (100, 100))]
     state = [Member("state", None)]
-    assert [(x.share, y.share) for x, y in partners(a, b)] == [(0, 0), (50, 30), (50, 60), (100, 90), (100, 100)]
-    assert partners(b, a) == [(y, x) for x, y in partners(a, b)]
-    assert partners(a, state) == [(each, state[0]) for each in a]
-    assert partners(state, a) == [(state[0], each) for each in a]
+    met = partners(a, b)
+    assert [(x.share, y.share) for x, y, _ in met] == [(0, 0), (50, 30), (50, 60), (100, 90), (100, 100)]
+    # The one with more checkpoints sets the pace, whichever was named first.
+    assert [share for _, _, share in met] == [0, 30, 60, 90, 100]
+    assert partners(b, a) == [(y, x, share) for x, y, share in met]
+    assert partners(a, state) == [(each, state[0], each.share) for each in a]
+    assert partners(state, a) == [(state[0], each, each.share) for each in a]
+
+
+def test_a_single_checkpoint_stands_beside_all_of_another_run_at_their_shares() -> None:
+    end, many = [Member("a", 7, 100)], [Member("b", step, share) for step, share in ((0, 0), (9, 100))]
+    assert [share for _, _, share in partners(end, many)] == [share for _, _, share in partners(many, end)] == [0, 100]
+
+
+def test_what_was_refused_is_said_once_for_each_reason() -> None:
+    left_out = LeftOut()
+    for what in "abcde":
+        with left_out.noted(what):
+            raise UserError("too few rows")
+    with left_out.noted("f"):
+        raise UserError("collapsed")
+    with pytest.raises(ZeroDivisionError), left_out.noted("g"):
+        raise ZeroDivisionError
+    assert left_out.sentences() == ["left out: a, b, c and 2 more: too few rows", "left out: f: collapsed"]
 
 
 def test_neighbours_of_a_state_are_those_nearest_to_it() -> None:
