@@ -105,13 +105,6 @@ class Gallery:
 
     def _varied(self, member: Member) -> dict[str, Tensor]:
         if member not in self._read:
-<<<<<<< HEAD
-            layers = [
-                torch.cat([self._whole(member, layer, split)[rows] for split, rows in self._first.items()])
-                for layer in self.names(member)
-            ]
-            self._read[member] = [lifted(layer) for layer in layers] if member.model in TRUTH else layers
-=======
             names = self.store.layers(member.model, member.step, self.pooling)
             read = {name: self._of_samples(member, name) for name in names}
             self._read[member] = {name: layer for name, layer in read.items() if (layer != layer[0]).any()}
@@ -123,7 +116,6 @@ class Gallery:
                 )
         if not self._read[member]:
             raise UserError(f"{titled(member.model, member.step)} has collapsed: no layer tells two samples apart")
->>>>>>> 5aa26e8460a151a65851b11202cef31c9befb1ac
         return self._read[member]
 
     def _of_samples(self, member: Member, layer: str) -> Tensor:
@@ -131,7 +123,7 @@ class Gallery:
             self.store.features(member.model, member.step, layer, self.pooling, split)[rows]
             for split, rows in self._first.items()
         ]
-        return lifted(torch.cat(parts)) if member.model == STATE else torch.cat(parts)
+        return lifted(torch.cat(parts)) if member.model in TRUTH else torch.cat(parts)
 
 
 def lifted(x: Tensor) -> Tensor:
