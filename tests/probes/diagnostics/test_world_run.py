@@ -1,5 +1,6 @@
 """`jepa-wm probe world` on a tiny model: what is written, what is left out, what is refused."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from jepa_wm.cli import main
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
+from jepa_wm.standard import Standard
 from jepa_wm.world_model import WorldModel
 from probes.diagnostics.controls import seen, untrained, untrained_dynamics, views
 from probes.diagnostics.held import mean_actions, read_held
@@ -84,6 +86,17 @@ def test_untrained_parts_are_new_and_the_others_are_the_same(world_model: WorldM
     assert not torch.allclose(own, fresh) and torch.equal(fresh, again)
     assert torch.equal(untrained_dynamics(world_model).encode(pixels[:, None]), own)
     assert views(world_model)["pixels"](pixels, state).shape == (3, 3 * 32 * 32)
+
+
+def test_untrained_parts_have_the_units_that_were_measured(world_model: WorldModel) -> None:
+    model = copy.deepcopy(world_model)
+    units = [part for part in model.modules() if isinstance(part, Standard)]
+    assert units
+    for part in units:
+        part.std.fill_(7.0)
+    for made in (untrained(model), untrained_dynamics(model)):
+        found = [part.std for part in made.modules() if isinstance(part, Standard)]
+        assert len(found) == len(units) and all((std == 7).all() for std in found)
 
 
 def test_a_film_is_viewed_frame_by_frame(collection: Path, world_model: WorldModel) -> None:
