@@ -283,8 +283,9 @@ class TestEpisodes:
             controller.act(seen)
         assert encode.call_count == 1
         first, second = planner.costs[0]
-        torch.testing.assert_close(planner.costs[1][0], second, rtol=0.02, atol=0)
-        assert abs(first / second - 1) > 0.1
+        again = planner.costs[1].item()
+        # In bfloat16 two environments at once differ by rounding from one alone.
+        assert abs(again - second) < 0.5 * abs(second - first)
 
     @pytest.mark.parametrize("change", ["a step of training", "loaded"])
     def test_a_goal_is_encoded_again_where_the_weights_are_others(self, change: str) -> None:
