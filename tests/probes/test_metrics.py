@@ -110,8 +110,8 @@ def test_independent_input_is_at_the_null_whatever_the_width(name, widths):
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {*UNCOVERED}))
 def test_interval_covers_the_expectation(name):
-    x, y = related(n=200 * 60, share=0.8)
-    draws = [METRICS[name](*views) for views in zip(x.split(200), y.split(200), strict=True)]
+    x, y = related(n=100 * 60, share=0.8)
+    draws = [METRICS[name](*views) for views in zip(x.split(100), y.split(100), strict=True)]
     mean = sum(score.value for score in draws) / len(draws)
     assert sum(score.interval[0] <= mean <= score.interval[1] for score in draws) >= 0.88 * len(draws)
     error = torch.tensor([score.interval[1] - score.value for score in draws]).mean() / 1.96
