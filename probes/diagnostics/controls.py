@@ -17,7 +17,7 @@ def untrained(model: WorldModel, seed: int = 0) -> WorldModel:
     """A model of the same configuration that was never trained, with the same units and bounds of actions."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder, dynamics, frames = (fresh(part) for part in (model.encoder, model.dynamics, model.frames))
+        encoder, dynamics, frames = fresh(model.encoder), fresh(model.dynamics), fresh(model.frames)
     return WorldModel(encoder, dynamics, frames=frames, bounds=model.bounds).to(model.device).eval()
 
 
