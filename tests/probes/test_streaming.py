@@ -133,7 +133,7 @@ def test_one_process_reduces_to_a_copy():
 
 
 def test_jackknife_covers():
-    x, y = views(n=100 * 60, dx=6, dy=5)
+    x, y = views(n=100 * 120, dx=6, dy=5)
     # Drift aside, which would make the repeats differ.
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(1))
     scores = [cka(*part) for part in zip(x[order].split(100), y[order].split(100), strict=True)]
