@@ -82,7 +82,7 @@ def read_long(shards: EpisodeShards, frame_skip: int, frames: int, episodes: int
     if not (lengths > span).any():
         raise UserError(
             f"{shards} has no episode of {span + 1} frames, which {frames} frames {frame_skip} steps apart need; the "
-            f"longest has {max(lengths)}"
+            f"longest has {max(lengths)}: ask for fewer, or use longer episodes"
         )
     return _read(shards, np.flatnonzero((lengths > span) | (lengths == 0))[:episodes].tolist())
 

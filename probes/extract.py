@@ -29,7 +29,7 @@ def extract(
     frames: int = 3000,
     each: int | None = None,
     poolings: tuple[str, ...] = ("mean",),
-    layers: Literal["all"] | list[str] = "all",
+    layers: Literal["all"] | list[str | int] = "all",
     steps: Literal["last", "all"] = "last",
     splits: tuple[str, ...] = tuple(SHARES),
     dtype: Literal["float32", "float16"] = "float32",
@@ -63,7 +63,9 @@ def extract(
         UserError: if a name, layer, pooling or split is unknown, the shards are missing or unfinished or lack
             captions that are read, the store is one of other frames, or features are no finite numbers.
     """
-    kept = None if layers == "all" else layers
+    kept = None if layers == "all" else [str(layer) for layer in layers]
+    if not models:
+        raise UserError("probe extract: got no models; expected one or more, such as a run, 'state' or 'pixels'")
     _check(poolings, splits, kept, frames=frames, each=each, processes=processes)
     sources = [source for name in models for source in find_sources(name, steps, seed)]
     identity = {
@@ -76,11 +78,8 @@ def extract(
         store = open_store(out, rows, identity)
     wanted = Wanted(poolings, kept)
     chosen = {split: rows[split] for split in splits}
-    with Crew(processes) as crew:
-        made = sum(
-            add_features(store, source, chosen, wanted, crew, replace)
-            for source in tqdm(sources, desc="models", leave=False)
-        )
+    with Crew(processes) as crew, tqdm(sources, desc="models", leave=False) as bar:
+        made = sum(add_features(store, source, chosen, wanted, crew, replace) for source in bar)
     print(f"{made} arrays made, {len(store.entries())} in all: {out}")
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from jepa_wm.contracts import Score
 from jepa_wm.errors import UserError
+from jepa_wm.statistics import rate_interval
 from probes.checks import check_rows
 from probes.statistics import interval, majority_rate, resample_groups, shuffle_groups
 
@@ -73,15 +74,15 @@ def ridge_probe(train: Split, val: Split, test: Split, groups: Tensor | None = N
     return ProbeScore(score, tuple(r2.tolist()), tuple(pearson.tolist()), PENALTIES[choice])
 
 
-def ridge_classifier(train: Split, val: Split, test: Split, groups: Tensor | None = None, seed: int = 0) -> Score:
+def ridge_classifier(train: Split, val: Split, test: Split, groups: Tensor | None = None) -> Score:
     """Accuracy of a ridge regression on one-hot labels (n,), the penalty chosen on `val`.
 
-    The null is the rate of the most frequent training label; the rest is as in `ridge_probe`.
+    The null is the rate of the most frequent training label. The interval takes whole groups of the test split for
+    what is independent, and is Wilson's, so that it has a width where every answer is right.
 
     Args:
         train, val, test: features (n, d) and integer labels (n,), from 0.
         groups: episode of every row, as in `ridge_probe`.
-        seed: of the resampling.
 
     Raises:
         UserError: as in `ridge_probe`.
@@ -93,11 +94,8 @@ def ridge_classifier(train: Split, val: Split, test: Split, groups: Tensor | Non
     weights = ridge(x, one_hot - offset)
     accuracy = ((val_x @ weights + offset).argmax(dim=-1) == val[1]).double().mean(dim=-1)
     correct = ((test_x @ weights[int(accuracy.argmax())] + offset).argmax(dim=-1) == test[1]).double()
-
-    rows = torch.stack([torch.ones_like(correct), correct], dim=1)
-    count, hits = resample_groups(rows, test_groups, torch.Generator().manual_seed(seed)).unbind(dim=1)
-    null = majority_rate(train[1], test[1])
-    return Score(correct.mean().item(), null, interval(hits / count), len(correct))
+    around = rate_interval(correct.numpy(), test_groups.numpy())
+    return Score(correct.mean().item(), majority_rate(train[1], test[1]), around, len(correct))
 
 
 def ridge(x: Tensor, y: Tensor, penalties: tuple[float, ...] = PENALTIES) -> Tensor:

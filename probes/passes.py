@@ -99,7 +99,8 @@ def plan(reader: Reader, rows: Rows, wanted: Wanted, there: set[Key], aside: Pat
     if not readout.found:
         raise UserError(
             f"{reader.source}: got the layers {', '.join(wanted.layers or ['all'])} and the poolings "
-            f"{', '.join(wanted.poolings)}; it has the layers {', '.join(readout.passed)}, all of them with 'mean'"
+            f"{', '.join(wanted.poolings)}; it has the layers {', '.join(readout.passed)}, all of them with 'mean': "
+            "add one of these, or leave this model out"
         )
     files = {}
     for key, value in readout.found.items():

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from jepa_wm.checkpoint import build, spec
+from jepa_wm.checkpoint import spec
 from jepa_wm.complaint import nearest
 from jepa_wm.encoders import OpenClipEncoder, OpenClipText, TimmEncoder, load_encoder, load_text, load_text_tower
 from jepa_wm.encoders.load import KINDS
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
-from jepa_wm.standard import Standard
 from jepa_wm.world_model import WorldModel
+from probes.fresh import fresh
 from probes.readers import EncoderReader, FactorReader, PixelReader, Reader, StateReader, TextReader, WorldReader
 from probes.run import find_checkpoints
 from probes.store import model_name, titled
@@ -71,21 +71,21 @@ class Source(NamedTuple):
         # Weights that are loaded take the place of random ones, which are drawn first.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed or 0)
-            return self._reader(fresh=self.seed is not None)
+            return self._reader(anew=self.seed is not None)
 
-    def _reader(self, fresh: bool) -> Reader:
+    def _reader(self, anew: bool) -> Reader:
         if self.reading == "world":
             model = WorldModel.from_pretrained(self.base)
-            if fresh:
+            if anew:
                 model.encoder, model.frames = _anew(model.encoder), _anew(model.frames)
             return WorldReader(model)
         kind, _, name = self.base.partition(":")
-        known = FRESH.get((kind, self.reading)) if fresh and "@" not in name else None
+        known = FRESH.get((kind, self.reading)) if anew and "@" not in name else None
         module: Any = known(*name.split(":")).eval() if known else self._trained()
-        if fresh and not known:
+        if anew and not known:
             module = _anew(module)
         if self.reading == "text":
-            return TextReader(module, f"the text tower of {self.base}" + " with fresh weights" * fresh)
+            return TextReader(module, f"the text tower of {self.base}" + " with fresh weights" * anew)
         return EncoderReader(module, resize=not _is_run(self.base))
 
     def _trained(self) -> nn.Module:
@@ -112,7 +112,7 @@ def find_sources(name: str, steps: str = "last", seed: int = 0) -> list[Source]:
     name = model_name(name)
     if name in DATA:
         return [Source(name, None, name)]
-    fresh, base = name.startswith(f"{RANDOM}:"), name.removeprefix(f"{RANDOM}:")
+    anew, base = name.startswith(f"{RANDOM}:"), name.removeprefix(f"{RANDOM}:")
     stem, _, reading = base.rpartition(":")
     base, reading = (stem, reading) if stem and reading in READINGS else (base, "")
     part, every = "", False
@@ -122,10 +122,10 @@ def find_sources(name: str, steps: str = "last", seed: int = 0) -> list[Source]:
         base, _, part = base.partition("@")
         part, every = "" if part == "*" else part, part == "*"
         _check_path(base, reading, part, name)
-    model = f"{RANDOM}:" * fresh + base + f"@{part}" * bool(part) + f":{reading}" * bool(reading)
-    start = seed if fresh else None
-    if every or (steps == "all" and not fresh and _is_run(base)):
-        if fresh:
+    model = f"{RANDOM}:" * anew + base + f"@{part}" * bool(part) + f":{reading}" * bool(reading)
+    start = seed if anew else None
+    if every or (steps == "all" and not anew and _is_run(base)):
+        if anew:
             raise UserError(f"'{name}': fresh weights have no steps of training; expected '{model}'")
         return [
             Source(model, step, str(path), part or None, reading)
@@ -146,12 +146,8 @@ def fingerprint(source: Source, reader: Reader) -> str:
 
 
 def _anew(module: Any) -> Any:
-    made = build(spec(module)).eval()
+    made = fresh(module)
     made.source = "fresh weights"
-    for new, old in zip(made.modules(), module.modules(), strict=True):
-        # Measured on the data, not learned.
-        if isinstance(new, Standard):
-            new.load_state_dict(old.state_dict())
     return made
 
 

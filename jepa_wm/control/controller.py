@@ -15,6 +15,9 @@ from jepa_wm.observations import Observation
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
+Weights = list[tuple[int, int]]
+"""Where each of a model's tensors is, and how often it was written to."""
+
 
 class Controller:
     """Plan, act on the first planned actions, plan again from what is seen then.
@@ -31,7 +34,7 @@ class Controller:
     Args:
         model: the world model.
         goal: what to reach: an image, a sentence, or any `jepa_wm.goals.Goal`; `controller.goal = …` sets another. It
-            is encoded at the first plan: set it again if the model has changed since.
+            is encoded at the first plan, and again where the model's weights have changed since.
         search: how to plan.
         seed: seeds the searches.
         env: the gymnasium environment, single or vectorised, whose actions are wanted; vectors if none is given.
@@ -46,6 +49,7 @@ class Controller:
     block: np.ndarray
     _age: np.ndarray
     _ending: np.ndarray
+    _settled: tuple[Weights, Goal] | None
 
     def __init__(
         self,
@@ -75,7 +79,7 @@ class Controller:
     @goal.setter
     def goal(self, wanted: GoalLike | np.ndarray) -> None:
         """Set another; it counts from the next plan on."""
-        self._goal = self.sight.goal(wanted)
+        self._goal, self._settled = self.sight.goal(wanted), None
 
     @property
     def blocks(self) -> Tensor:
@@ -157,9 +161,18 @@ class Controller:
         mean = torch.cat([self._plans[due][:, done:], rest], dim=1)
         now = seen.of(due)
         self._goal.check(now)
-        self._goal = self._goal.settled(self.model)
+        weights = _weights(self.model)
+        if self._settled is None or self._settled[0] != weights:
+            self._settled = weights, self._goal.settled(self.model)
+        wanted = self._settled[1].of(due)
         self.plan = self.model.plan(
-            now.pixels, self.goal.of(due), self.search, mean=mean, seed=self.seed + self.plans, state=now.state
+            now.pixels, wanted, self.search, mean=mean, seed=self.seed + self.plans, state=now.state
         )
         self._plans[due] = self.plan.actions.cpu()
         self.plans += 1
+
+
+def _weights(model: WorldModel) -> Weights:
+    """What differs once a model's weights were trained, loaded or moved; tensors of inference mode do not change."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]

@@ -5,19 +5,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from jepa_wm.checkpoint import build, spec
 from jepa_wm.world_model import WorldModel
 from probes.drift import Film, encode
+from probes.fresh import fresh
 
 View = Callable[[Tensor, Tensor], Tensor]
 """Pixels uint8 (n, C, H, W) and states (n, P) -> float (n, d)."""
 
 
 def untrained(model: WorldModel, seed: int = 0) -> WorldModel:
-    """A model of the same configuration that was never trained, with the same bounds of actions."""
+    """A model of the same configuration that was never trained, with the same units and bounds of actions."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder, dynamics, frames = (build(spec(part)) for part in (model.encoder, model.dynamics, model.frames))
+        encoder, dynamics, frames = fresh(model.encoder), fresh(model.dynamics), fresh(model.frames)
     return WorldModel(encoder, dynamics, frames=frames, bounds=model.bounds).to(model.device).eval()
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jepa_wm.envs import PUSH_T, tee
 from jepa_wm.envs.geometry import path_distance
 from probes.diagnostics.ranks import spearman
 from probes.diagnostics.rows import Row, ratio, row
@@ -60,6 +61,24 @@ def step_distances(state: Tensor) -> Tensor:
     """Steps (E, T, T) between the frames of states (E, T, P)."""
     time = torch.arange(state.shape[1], dtype=torch.float64)
     return (time[:, None] - time).abs().expand(len(state), -1, -1)
+
+
+def places(state: Tensor, environment: str | None, factors: Factors) -> Tensor:
+    """What of states (E, ..., P) says where things are, in units of lengths: all of them but in Push-T.
+
+    There two states then lie as far apart as the pusher has moved and the block's points have, by root mean square: a
+    turn counts as far as it moves them. The pusher's velocity, which no goal asks for, does not count.
+
+    Args:
+        state: of each episode.
+        environment: gymnasium id.
+        factors: of each episode's world (E, ...).
+    """
+    if environment != PUSH_T:
+        return state
+    arm = torch.from_numpy(np.asarray(factors["block_scale"] * tee.UNIT * tee.GYRATION)).to(state)
+    turned = arm.view(-1, *(1,) * (state.ndim - 1)) * state[..., 4:6]
+    return torch.cat([state[..., :4], turned], dim=-1)
 
 
 def ways(states: Tensor, goals: Tensor, factors: Factors | None) -> Tensor:

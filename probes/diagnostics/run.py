@@ -3,18 +3,20 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from torch import Tensor
+
 from jepa_wm.envs import PUSH_T, TWO_ROOMS
 from jepa_wm.errors import UserError
 from jepa_wm.files import write_json
 from jepa_wm.manifest import is_complete, read_manifest, stage_run
 from jepa_wm.world_model import WorldModel
 from probes.diagnostics.controls import seen, untrained, untrained_dynamics, views
-from probes.diagnostics.distances import planning_distance, step_distances, true_distances
+from probes.diagnostics.distances import places, planning_distance, step_distances, true_distances
 from probes.diagnostics.drift_curve import drift_curve
 from probes.diagnostics.held import Held, mean_actions, read_held
 from probes.diagnostics.impossible import film_of_clip, twins
 from probes.diagnostics.inverse import inverse_dynamics
-from probes.diagnostics.latents import neighbours_in_time, paths, spectra
+from probes.diagnostics.latents import decay, paths, ranks, sphere
 from probes.diagnostics.plan_ranks import foresight, plan_ranks, play_plans, true_costs
 from probes.diagnostics.rows import Row, row, table
 from probes.diagnostics.sensitivity import imagine_others, sensitivity
@@ -76,16 +78,25 @@ def diagnose(model: str, data: str, out: str, episodes: int = 64, horizon: int =
     print(f"{len(rows)} measurements: {folder / RESULTS}")
 
 
-def health(model: WorldModel, held: Held, seed: int) -> list[Row]:
-    """Spectra of the latents, pooled over tokens, and how straight they run."""
-    rows = []
-    for name, each in {"model": model, "random_init": untrained(model, seed)}.items():
-        pooled = encode(each, held.film.pixels.flatten(0, 1), held.film.state.flatten(0, 1)).mean(dim=1)
-        latents = pooled.unflatten(0, held.film.state.shape[:2])
-        rows += [*spectra(latents, name, seed), neighbours_in_time(latents, name, seed)]
-    for name, view in views(model, seed).items():
-        rows += paths(seen(view, held.film), name, seed)
-    return rows
+def health(measure: Callable[[Tensor, str, int], list[Row]]) -> Diagnosis:
+    """One measure of the latents' health, pooled over tokens.
+
+    Each is asked by itself: of latents that have collapsed some cannot be taken, and others show it.
+    """
+
+    def ask(model: WorldModel, held: Held, seed: int) -> list[Row]:
+        rows = []
+        for name, each in {"model": model, "random_init": untrained(model, seed)}.items():
+            pooled = encode(each, held.film.pixels.flatten(0, 1), held.film.state.flatten(0, 1)).mean(dim=1)
+            rows += measure(pooled.unflatten(0, held.film.state.shape[:2]), name, seed)
+        return rows
+
+    return ask
+
+
+def straight(model: WorldModel, held: Held, seed: int) -> list[Row]:
+    """How straight latents run."""
+    return [each for name, view in views(model, seed).items() for each in paths(seen(view, held.film), name, seed)]
 
 
 def drift(model: WorldModel, held: Held, seed: int) -> list[Row]:
@@ -112,10 +123,11 @@ def actions(model: WorldModel, held: Held, seed: int) -> list[Row]:
 
 def distance(model: WorldModel, held: Held, seed: int) -> list[Row]:
     """What latent distance says of the true one, and of the steps between."""
-    state, rows = held.film.state, []
+    state, rows = places(held.film.state, held.environment, held.factors), list[Row]()
     truths = {"distance": true_distances(state, held.rooms), "steps": step_distances(state)}
     for name, view in views(model, seed).items():
-        latents = seen(view, held.film)
+        # What the truth is made of, without what is none of it: the ceiling.
+        latents = state if name == "state" else seen(view, held.film)
         for kind, truth in truths.items():
             rows += planning_distance(latents, truth, kind, name, seed)
     return rows
@@ -127,7 +139,8 @@ def plans(model: WorldModel, held: Held, seed: int) -> list[Row]:
     film = Film(*(part[:PLAYED] for part in held.film))
     factors = {name: values[:PLAYED] for name, values in held.factors.items()}
     played = play_plans(environment, film, factors, model, seed=seed)
-    truth = true_costs(film, played, factors if held.rooms else None)
+    began, ended = (places(part.state, environment, factors) for part in (film, played))
+    truth = true_costs(film._replace(state=began), played._replace(state=ended), factors if held.rooms else None)
     rows = plan_ranks(model, film, played, truth, "model", seed) + foresight(model, film, played, truth, seed)
     return rows + plan_ranks(untrained_dynamics(model, seed), film, played, truth, "untrained_dynamics", seed)
 
@@ -153,7 +166,10 @@ def expectation(model: WorldModel, held: Held, seed: int) -> list[Row]:
 
 
 DIAGNOSES: dict[str, Diagnosis] = {
-    "health": health,
+    "ranks": health(ranks),
+    "decay of the spectrum": health(decay),
+    "sphere": health(sphere),
+    "straightness": straight,
     "drift": drift,
     "actions": actions,
     "distance": distance,

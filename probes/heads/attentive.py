@@ -1,6 +1,7 @@
 """An attentive classifier on tokens: what a mean over them would drown."""
 
 import math
+from copy import deepcopy
 from itertools import product
 from typing import NamedTuple
 
@@ -123,9 +124,7 @@ def _train(x: Tensor, y: Tensor, classes: int, recipe: Attentive, seed: int) -> 
         torch.manual_seed(seed)
         first = AttentiveHead(x.shape[-1], classes, recipe.depth, recipe.heads)
     grid = list(product(recipe.rates, recipe.decays))
-    heads = [AttentiveHead(x.shape[-1], classes, recipe.depth, recipe.heads) for _ in grid]
-    for head in heads:
-        head.load_state_dict(first.state_dict())
+    heads = [deepcopy(first) for _ in grid]
     optimisers = [
         torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=decay)
         for head, (rate, decay) in zip(heads, grid, strict=True)

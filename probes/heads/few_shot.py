@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from jepa_wm.contracts import Score
 from jepa_wm.errors import UserError
+from jepa_wm.statistics import rate_interval
 from probes.heads.logistic import logistic
 from probes.heads.outcome import check_labels
 from probes.linear import Split, check_splits, ridge, standardise
@@ -119,7 +120,10 @@ def _interval(hits: Tensor, groups: Tensor, generator: torch.Generator) -> tuple
     rows = torch.cat([torch.ones_like(hits[:1]), hits]).T
     sums = resample_groups(rows, groups, generator)
     rates = sums[:, 1:] / sums[:, :1]
-    return interval(rates.gather(1, torch.randint(len(hits), rates.shape, generator=generator)).mean(dim=1))
+    low, high = interval(rates.gather(1, torch.randint(len(hits), rates.shape, generator=generator)).mean(dim=1))
+    # A bootstrap of answers that are all right would claim to know the rate exactly.
+    least, most = rate_interval(hits.mean(dim=0).numpy(), groups.numpy())
+    return min(low, least), max(high, most)
 
 
 def _check_shots(labels: Tensor, shots: tuple[int, ...]) -> None:

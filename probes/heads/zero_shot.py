@@ -76,8 +76,10 @@ def zero_shot(images: Tensor, labels: Tensor, classes: Tensor, groups: Tensor | 
     there = F.one_hot(labels, number).double()
     rows = torch.cat([there, there * near[:, :1]], dim=1)
     drawn = resample_groups(rows, groups, torch.Generator().manual_seed(seed))
-    around = interval(_recall(drawn))
-    return ZeroShot(share(1), share(5), Score(_recall(rows.sum(dim=0)).item(), 1 / number, around, len(labels)))
+    top1, right = share(1), near[:, 0]
+    # A bootstrap of answers that are all right, or all wrong, would claim to know the rate exactly.
+    around = interval(_recall(drawn)) if right.any() and not right.all() else top1.interval
+    return ZeroShot(top1, share(5), Score(_recall(rows.sum(dim=0)).item(), 1 / number, around, len(labels)))
 
 
 def _recall(sums: Tensor) -> Tensor:

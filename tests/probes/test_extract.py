@@ -260,6 +260,10 @@ def test_the_command_line(run: Path, collection: Path, capsys: pytest.CaptureFix
     assert main(["probe", "extract", *line, "--poolings=[mean, class]", "--layers=[latent]"]) == 0
     assert "9 arrays made, 9 in all" in capsys.readouterr().out
     assert np.isfinite(FeatureStore(out).features(f"{run}:text", None, "latent", "mean", "val").numpy()).all()
+    assert main(["probe", "extract", *line, "--layers=[0, latent]"]) == 0
+    assert "6 arrays made, 15 in all" in capsys.readouterr().out
     assert main(["probe", "extract", *line, "--layers=latent"]) == 2
+    assert main(["probe", "extract", "--models=[]", *line[1:]]) == 2
+    assert "got no models; expected one or more" in capsys.readouterr().err
     assert main(["probe", "extract", *line, "--seed=1"]) == 2
     assert "seed 0, not 1" in capsys.readouterr().err

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from jepa_wm.errors import UserError
+from jepa_wm.statistics import wilson
 from probes.linear import _gram, r2_interval, r_squared, ridge, ridge_classifier, ridge_probe
 
 
@@ -144,7 +145,10 @@ def test_classifier_separates_separable_classes():
     centres = 3 * torch.eye(4)
     labels = [torch.arange(n) % 4 for n in (200, 80, 80)]
     parts = [(centres[y] + 0.1 * torch.randn(len(y), 4, generator=torch.Generator().manual_seed(0)), y) for y in labels]
-    assert ridge_classifier(*parts)[:2] == (1.0, 0.25)
+    score = ridge_classifier(*parts)
+    assert score[:2] == (1.0, 0.25) and score.interval == pytest.approx(wilson(80, 80))
+    few = ridge_classifier(*parts, groups=torch.arange(360) // 20)
+    assert few.interval[0] < score.interval[0] and few.interval[1] == 1
 
 
 def test_features_that_do_not_vary_know_nothing():

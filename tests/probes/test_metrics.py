@@ -96,22 +96,22 @@ def test_related_views_score_above_the_null_within_the_interval(name):
 @pytest.mark.parametrize("widths", [(4, 6), (100, 300)])
 def test_independent_input_is_at_the_null_whatever_the_width(name, widths):
     generator = torch.Generator().manual_seed(0)
-    views = [[torch.randn(64, d, generator=generator) for d in widths] for _ in range(60)]
+    views = [[torch.randn(64, d, generator=generator) for d in widths] for _ in range(40)]
     try:
         draws = [METRICS[name](*view) for view in views]
     except UserError:
         assert max(widths) >= 64, "only more columns than rows are a reason to refuse"
         return
     excess = torch.tensor([score.value - score.null for score in draws], dtype=torch.float64)
-    assert abs(excess.mean()) < max(4 * excess.std().item() / 60**0.5, 1e-9)
+    assert abs(excess.mean()) < max(4 * excess.std().item() / 40**0.5, 1e-9)
     if name not in UNCOVERED:
-        assert sum(score.interval[0] <= score.null <= score.interval[1] for score in draws) >= 0.88 * 60
+        assert sum(score.interval[0] <= score.null <= score.interval[1] for score in draws) >= 0.88 * 40
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {*UNCOVERED}))
 def test_interval_covers_the_expectation(name):
-    x, y = related(n=200 * 60, share=0.8)
-    draws = [METRICS[name](*views) for views in zip(x.split(200), y.split(200), strict=True)]
+    x, y = related(n=100 * 60, share=0.8)
+    draws = [METRICS[name](*views) for views in zip(x.split(100), y.split(100), strict=True)]
     mean = sum(score.value for score in draws) / len(draws)
     assert sum(score.interval[0] <= mean <= score.interval[1] for score in draws) >= 0.88 * len(draws)
     error = torch.tensor([score.interval[1] - score.value for score in draws]).mean() / 1.96

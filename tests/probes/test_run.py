@@ -109,6 +109,19 @@ def test_unrelated_latents_do_not_agree(text, rows):
     assert found["recall_at_1"]["value"] < found["recall_at_1"]["null"] + 0.15
 
 
+@pytest.mark.parametrize("side", ["latents", "captions"])
+def test_a_collapsed_checkpoint_is_measured_but_for_its_neighbours(text, rows, side, capsys):
+    part = rows["test"]
+    latents = torch.randn(len(part.captions), 16, generator=torch.Generator().manual_seed(0))
+    if side == "latents":
+        latents = torch.ones_like(latents)
+    else:
+        text.text = lambda captions: torch.ones(len(captions), 16)
+    found = by_metric(language(text, latents, part))
+    assert set(found) == {"cka", "recall_at_1"} and found["cka"]["value"] == 0
+    assert "mutual_knn is left out" in capsys.readouterr().out
+
+
 def test_every_checkpoint_and_both_controls_are_measured(tmp_path, runs, collection, world_model):
     results = run(runs, collection, tmp_path / "out")
     rows = read_splits(str(collection), FRAMES, 0)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from jepa_wm.envs import PUSH_T, TWO_ROOMS, tee
 from jepa_wm.envs.factors import FACTORS, default_values
 from jepa_wm.envs.geometry import geometry, overlap
-from probes.diagnostics.distances import planning_distance, step_distances, true_distances
+from probes.diagnostics.distances import places, planning_distance, step_distances, true_distances
 from probes.diagnostics.ranks import spearman
 
 
@@ -84,3 +85,24 @@ def test_the_way_through_the_door_is_the_shortest_on_a_grid() -> None:
 
 def _repeated(factors: dict[str, np.ndarray], count: int):
     return geometry({name: np.repeat(value, count, axis=0) for name, value in factors.items()})
+
+
+def test_places_of_push_t_are_as_far_apart_as_the_points_of_its_block() -> None:
+    random = np.random.default_rng(0)
+    scale, angle = np.array([1.0, 1.5]), random.uniform(0, 6, (2, 2))
+    state = torch.from_numpy(
+        np.concatenate([random.uniform(0, 1, (2, 2, 4)), np.sin(angle)[..., None], np.cos(angle)[..., None]], axis=-1)
+    )
+    state = torch.cat([state, 2 * torch.rand(2, 2, 2, dtype=torch.float64)], dim=-1)
+    found = true_distances(places(state, PUSH_T, {"block_scale": scale}), None)[:, 0, 1]
+    grid = np.stack(np.meshgrid(np.linspace(-4, 4, 801), np.linspace(-4, 4, 801)), axis=-1).reshape(-1, 2)
+    inside = grid[tee.signed_distance(grid[:, 0], grid[:, 1], 1.0) < 0]
+    for i in range(2):
+        points = []
+        for x, y, sine, cosine in state[i, :, 2:6].tolist():
+            turn = np.array([[cosine, -sine], [sine, cosine]])
+            points.append(scale[i] * tee.UNIT * inside @ turn.T + [x, y])
+        moved = ((points[0] - points[1]) ** 2).sum(axis=-1).mean()
+        pusher = (state[i, 0, :2] - state[i, 1, :2]).square().sum().item()
+        assert found[i].item() == pytest.approx((moved + pusher) ** 0.5, rel=2e-3)
+    assert places(state, TWO_ROOMS, {}) is state

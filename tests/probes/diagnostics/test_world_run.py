@@ -1,5 +1,6 @@
 """`jepa-wm probe world` on a tiny model: what is written, what is left out, what is refused."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import torch
 from jepa_wm.cli import main
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
+from jepa_wm.standard import Standard
 from jepa_wm.world_model import WorldModel
 from probes.diagnostics.controls import seen, untrained, untrained_dynamics, views
 from probes.diagnostics.held import mean_actions, read_held
 from probes.diagnostics.rows import mean, ratio
-from probes.diagnostics.run import expectation, plans
+from probes.diagnostics.run import diagnose, expectation, plans
 
 HORIZON = 4
 
@@ -46,6 +48,22 @@ def test_every_question_is_answered_beside_controls(diagnosed: Path) -> None:
     assert values["shuffled_error", "untrained_dynamics", 3] == 0
     assert values["inverse_dynamics_r2", "state", None] > 0.5 > values["inverse_dynamics_r2", "model", None]
     assert values["distance_spearman", "state", None] > 0.95
+
+
+def test_collapse_is_told_by_what_can_be_asked_of_it(collection: Path, world_model: WorldModel, tmp_path: Path) -> None:
+    collapsed = copy.deepcopy(world_model)
+    for parameter in collapsed.encoder.parameters():
+        torch.nn.init.zeros_(parameter)
+    collapsed.save_pretrained(tmp_path / "model")
+    diagnose(str(tmp_path / "model"), str(collection), str(tmp_path / "out"), 4, 2)
+    found = json.loads((tmp_path / "out" / "diagnostics.json").read_text())
+    assert set(found["left_out"]) == {"decay of the spectrum", "sphere", "straightness"}
+    told = {row["metric"]: row for row in found["rows"] if row["control"] == "model"}
+    assert (
+        told["rankme"]["value"] == pytest.approx(1, abs=1e-3)
+        and told["effective_rank"]["value"] == 0 < told["effective_rank"]["null"]
+    )
+    assert told["distance_spearman"]["value"] == 0 and told["distance_auc"]["value"] == 0.5
 
 
 def test_a_finished_run_is_left_as_it_is(diagnosed: Path, collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,6 +102,17 @@ def test_untrained_parts_are_new_and_the_others_are_the_same(world_model: WorldM
     assert not torch.allclose(own, fresh) and torch.equal(fresh, again)
     assert torch.equal(untrained_dynamics(world_model).encode(pixels[:, None]), own)
     assert views(world_model)["pixels"](pixels, state).shape == (3, 3 * 32 * 32)
+
+
+def test_untrained_parts_have_the_units_that_were_measured(world_model: WorldModel) -> None:
+    model = copy.deepcopy(world_model)
+    units = [part for part in model.modules() if isinstance(part, Standard)]
+    assert units
+    for part in units:
+        part.std.fill_(7.0)
+    for made in (untrained(model), untrained_dynamics(model)):
+        found = [part.std for part in made.modules() if isinstance(part, Standard)]
+        assert len(found) == len(units) and all((std == 7).all() for std in found)
 
 
 def test_a_film_is_viewed_frame_by_frame(collection: Path, world_model: WorldModel) -> None:

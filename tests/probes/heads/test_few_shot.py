@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from jepa_wm.errors import UserError
+from jepa_wm.statistics import wilson
 from probes.heads.few_shot import draw, few_shot, logistic_logits, nearest_mean, ridge_logits
 
 
@@ -49,6 +50,13 @@ def test_more_examples_help_and_the_classifier_is_chosen_on_val(blobs):
         assert low < each.score.value < high and each.score.n == 200
     # The mean over draws is known better than a single one.
     assert one.score.interval[1] - one.score.interval[0] < one.spread[1] - one.spread[0]
+
+
+def test_where_all_answers_are_right_the_rate_is_not_known_exactly():
+    labels = [torch.arange(n) % 4 for n in (40, 20, 80)]
+    parts = [(9 * torch.eye(4)[y] + 0.1 * torch.randn(len(y), 4), y) for y in labels]
+    (found,) = few_shot(*parts, shots=(5,), draws=10)
+    assert found.score.value == 1 and found.score.interval == pytest.approx(wilson(80, 80))
 
 
 def test_noise_is_at_chance(ignorant):

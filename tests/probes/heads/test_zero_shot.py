@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from jepa_wm.errors import UserError
+from jepa_wm.statistics import wilson
 from probes.heads.zero_shot import class_vectors, zero_shot
 
 
@@ -47,6 +48,7 @@ def test_fewer_than_five_classes_and_an_absent_one():
     classes = torch.eye(3)
     found = zero_shot(classes[[0, 0, 1]], torch.tensor([0, 0, 1]), classes)
     assert [score.value for score in found] == [1.0, 1.0, 1.0] and found.top5.null == 1.0
+    assert all(score.interval == pytest.approx(wilson(3, 3)) for score in found)
 
 
 def test_bad_input_is_refused():
