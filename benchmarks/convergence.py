@@ -105,11 +105,9 @@ def table(rows: Sequence[Row], metric: str) -> str:
         if not found:
             continue
         first, last = found[min(found)], found[max(found)]
-        rises = [
-            b.effect - a.effect
-            for a, b in zip(first, last, strict=True)
-            if a.effect is not None and b.effect is not None
-        ]
+        # Of a collapsed checkpoint there is no row.
+        began = {(row.model, row.other): row.effect or 0.0 for row in first}
+        rises = [(row.effect or 0.0) - began[pair] for row in last if (pair := (row.model, row.other)) in began]
         name = f"{OBJECTIVES[one]} × {OBJECTIVES.get(other) or ANCHORS[other]}" + (
             ", other seed" if one == other else ""
         )
