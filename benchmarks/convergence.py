@@ -108,7 +108,9 @@ def table(rows: Sequence[Row], metric: str) -> str:
         if not found:
             continue
         first, last = found[min(found)], found[max(found)]
-        rises = [(b.effect or 0.0) - (a.effect or 0.0) for a, b in zip(first, last, strict=True)]
+        # Of a collapsed checkpoint there is no row.
+        began = {(row.model, row.other): row.effect or 0.0 for row in first}
+        rises = [(row.effect or 0.0) - began[pair] for row in last if (pair := (row.model, row.other)) in began]
         partner = "itself, other seed" if one == other else {**OBJECTIVES, **ANCHORS}[other]
         name = f"{OBJECTIVES[one]} × {partner}"
         lines[name] = {

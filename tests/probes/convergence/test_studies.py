@@ -216,9 +216,12 @@ def test_a_world_of_too_few_episodes_is_refused(tmp_path: Path, collection: Path
 
 def test_what_has_no_class_token_is_compared_by_what_it_has(tmp_path: Path, shards: str) -> None:
     a = run(tmp_path / "a", encoder(1), encoder(2))
-    out = tmp_path / "out"
-    # Layers by their mean are in the store already; they are no answer to what was asked.
-    extract([a], shards, str(out / "features"), SMALL["frames"], each=1, splits=("val", "test"))
+    out, again = tmp_path / "out", tmp_path / "again"
     align([a, "state"], shards, str(out), metrics=("cka",), pooling="class", **SMALL)
     rows, _ = read_table(out)
     assert [row.layer for row in of(rows, "layers", model=a)] == ["latent"]
+    assert {entry.pooling for entry in FeatureStore(out / "features").entries()} == {"vector"}
+    # Layers by their mean, of an earlier call, are no answer to what is asked.
+    extract([a], shards, str(again / "features"), SMALL["frames"], each=1, splits=("val", "test"))
+    align([a, "state"], shards, str(again), metrics=("cka",), pooling="class", **SMALL)
+    assert read_table(again)[0] == rows
