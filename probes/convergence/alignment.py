@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from itertools import combinations
 
+from tqdm import tqdm
+
 from probes.alignment.maps import LayerMap, layer_map
 from probes.convergence.left_out import LeftOut
 from probes.convergence.members import Gallery, Meeting, Member, partners
@@ -27,7 +29,7 @@ def over_training(
         permutations, seed: of each null.
         left_out: notes the pairs that a metric refuses.
     """
-    for one, other in combinations(found, 2):
+    for one, other in tqdm(list(combinations(found, 2)), desc="pairs of models", leave=False):
         meetings = partners(found[one], found[other])
         for metric in metrics:
             for met in meetings:
