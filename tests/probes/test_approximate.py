@@ -17,6 +17,7 @@ def share(lists, exact):
     return (lists[:, :, None] == exact[:, None, :]).any(dim=2).double().mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("index", "little", "enough", "all_of_them"), [("hnsw", 1, 300, 3000), ("ivf", 1, 60, 76)])
 def test_effort_buys_recall_and_the_audit_knows_it(index, little, enough, all_of_them):
     x = clusters()

@@ -92,6 +92,7 @@ def test_related_views_score_above_the_null_within_the_interval(name):
     assert score.n == 160
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("widths", [(4, 6), (100, 300)])
 def test_independent_input_is_at_the_null_whatever_the_width(name, widths):
@@ -108,6 +109,7 @@ def test_independent_input_is_at_the_null_whatever_the_width(name, widths):
         assert sum(score.interval[0] <= score.null <= score.interval[1] for score in draws) >= 0.88 * 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*NAMES} - {*UNCOVERED}))
 def test_interval_covers_the_expectation(name):
     x, y = related(n=100 * 60, share=0.8)

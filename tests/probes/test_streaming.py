@@ -132,6 +132,7 @@ def test_one_process_reduces_to_a_copy():
     assert reduced.score().value == pytest.approx(dense(x, y), abs=1e-10)
 
 
+@pytest.mark.slow
 def test_jackknife_covers():
     x, y = views(n=100 * 120, dx=6, dy=5)
     # Drift aside, which would make the repeats differ.

@@ -38,6 +38,7 @@ def test_jackknife_of_blocks():
     assert interval(metric, x, y) == pytest.approx((value - error, value + error), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mutual_knn", "cka"])
 @pytest.mark.parametrize("method", ["jackknife", "subsample"])
 def test_interval_covers_the_expectation(name, method):

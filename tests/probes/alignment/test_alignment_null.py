@@ -10,6 +10,7 @@ from probes.alignment.permute import blocks_of_rows, orders, same_length
 from probes.alignment.unrelated import distance_to_uniform, p_of_unrelated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mutual_knn", "cka"])
 def test_p_of_unrelated_models_is_uniform_over_all_layer_pairs(metric):
     runs = 100
@@ -45,6 +46,7 @@ def episodes(count, length, generator):
     return walk.flatten(0, 1), torch.arange(count).repeat_interleave(length)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mutual_knn", "cka"])
 def test_only_whole_episodes_are_exchangeable(metric):
     generator = torch.Generator().manual_seed(5)
