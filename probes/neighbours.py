@@ -89,7 +89,9 @@ def _indices(x: Tensor, k: int) -> Tensor:
     unit = _unit(x)
     rough, found = _candidates(unit, unit, min(k + 1, len(x)))
     some = torch.linspace(0, len(x) - 1, min(16, len(x)), device=x.device).long()
-    error = 4 * (rough[some] - _cosines(x[some], x, found[some])).abs().max() + 1e-7
+    near = found[some]
+    exact = _cosines(x[some], x[near.flatten()], torch.arange(near.numel(), device=x.device).view_as(near))
+    error = 4 * (rough[some] - exact).abs().max() + 1e-7
     unsure = ((rough[:, :-1] - rough[:, 1:]) <= 2 * error).any(dim=1).nonzero()[:, 0]
     if 16 * len(unsure) > len(x):
         return search(x, x, k)[1]
