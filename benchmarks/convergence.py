@@ -6,7 +6,7 @@ each other at every checkpoint, above their null. Three controls say what that i
 first step, which agree because they see the same pixels; one objective with another seed, which agrees as well as one
 can ask; and the pixels. Only runs of different seeds are compared: those of one seed begin with the same weights. All
 factors of variation stand for the world, the text tower of the first text run for sentences. Writes
-docs/convergence.md and docs/convergence.svg; what is there of a run is not done again.
+docs/convergence.md and its charts; what is there of a run is not done again.
 """
 
 import argparse
@@ -18,17 +18,26 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations, combinations_with_replacement
 from pathlib import Path
 
+from torch import Tensor
+
 from benchmarks.tables import ROOT, machine, markdown, replace_section
 from jepa_wm.files import atomic_path
 from jepa_wm.manifest import is_complete
 from jepa_wm.paths import config_root
-from probes.convergence.table import Row, read_table
+from probes.convergence.alignment import over_training
+from probes.convergence.left_out import LeftOut
+from probes.convergence.members import Gallery, Member, members
+from probes.convergence.study import SPLITS
+from probes.convergence.table import Row, read_table, write_table
 from probes.report.charts import GREY, PALETTE, Line, Panel, small_multiples, standalone
+from probes.sources import find_sources
+from probes.store import FeatureStore
 
 OBJECTIVES = {"ijepa": "masked", "lejepa": "SIGReg", "distillation": "DINO", "clip": "text"}
 ANCHORS = {"factors": "the world", "sentences": "sentences", "pixels": "pixels"}
 METRICS = {"mutual_knn": "mutual kNN", "cka": "CKA"}
-SNAPSHOTS = 6
+LAYERS = {"last": "Last layers", "best": "The best of all layers"}
+SNAPSHOTS, PERMUTATIONS = 6, 50
 DOCUMENT = ROOT / "docs" / "convergence.md"
 
 
@@ -86,7 +95,7 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
         shown.append(Panel(f"{name}: between objectives", between))
         colours = dict(zip(OBJECTIVES, (*PALETTE[6:], GREY, "#1f2933"), strict=False))
         for title, other in (
-            ("same objective, other seed", None),
+            ("two seeds of one", None),
             *((f"with {text}", name) for name, text in ANCHORS.items()),
         ):
             lines = [
@@ -118,10 +127,15 @@ def table(rows: Sequence[Row], metric: str) -> str:
             "value at the end": f"{statistics.mean(row.value or 0.0 for row in last):.3f}",
             "effect before": _range(row.effect or 0.0 for row in first),
             "effect after": _range(row.effect or 0.0 for row in last),
+            "best layers": _layers(last),
             "largest p": f"{max(row.p or 0.0 for row in last):.3f}",
             "seed pairs that rose": f"{sum(rise > 0 for rise in rises)} of {len(rises)}",
         }
     return markdown(METRICS[metric], lines)
+
+
+def _layers(rows: Iterable[Row]) -> str:
+    return ", ".join(sorted({f"{row.layer} × {row.other_layer}" for row in rows}))
 
 
 def _range(values: Iterable[float]) -> str:
@@ -137,6 +151,33 @@ def _named(model: str | None) -> tuple[str, str]:
     return name, seed
 
 
+class LastLayer(Gallery):
+    """What is compared, of each model the last layer alone."""
+
+    def names(self, member: Member) -> list[str]:
+        """Its name."""
+        return super().names(member)[-1:]
+
+    def layers(self, member: Member) -> list[Tensor]:
+        """Its features (n, d)."""
+        return super().layers(member)[-1:]
+
+
+def of_last_layers(tracked: Path, runs: Sequence[Path], anchors: Sequence[str]) -> list[Row]:
+    """Alignment of last layers over training, from the features that `probe track` left; kept beside them.
+
+    The best of all layers is mostly the first, a linear map of pixels that training hardly moves.
+    """
+    here = tracked / "last"
+    if not (here / "results.json").is_file():
+        named = [source for run in runs for source in find_sources(str(run), "all", 0)]
+        found = members([*named, *(source for name in anchors for source in find_sources(name, "last", 0))])
+        gallery, left_out = LastLayer(FeatureStore(tracked / "features"), "mean", SPLITS), LeftOut()
+        here.mkdir(exist_ok=True)
+        write_table(here, list(over_training(gallery, found, tuple(METRICS), PERMUTATIONS, 0, left_out)), {})
+    return read_table(here)[0]
+
+
 def main() -> None:
     """Train, track, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -144,22 +185,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     arguments = parser.parse_args()
     runs = train(arguments.out, arguments.seeds)
-    tracked = arguments.out / "track"
-    if not is_complete(tracked):
-        anchors = json.dumps(["factors", f"{arguments.out / f'clip-{arguments.seeds[0]}'}:text", "pixels"])
-        data = arguments.out / "shards"
-        run("probe", "track", *map(str, runs), f"--anchors={anchors}", f"--data={data}", f"--out={tracked}")
-    rows, _ = read_table(tracked)
-    chart = small_multiples(panels(rows), "alignment over training", "% of training")
-    with atomic_path(ROOT / "docs" / "convergence.svg") as aside:
-        aside.write_text(standalone(chart))
-    n = max(row.n or 0 for row in rows if row.kind == "alignment")
-    text = "\n\n".join(
-        [
-            f"{machine()} {n} held-out episodes, {len(arguments.seeds)} seeds.",
-            *(table(rows, metric) for metric in METRICS),
-        ]
+    tracked, anchors = (
+        arguments.out / "track",
+        ["factors", f"{arguments.out / f'clip-{arguments.seeds[0]}'}:text", "pixels"],
     )
+    if not is_complete(tracked):
+        data = arguments.out / "shards"
+        options = [f"--anchors={json.dumps(anchors)}", f"--data={data}", f"--out={tracked}"]
+        run("probe", "track", *map(str, runs), *options)
+    n, texts = 0, []
+    found = {"last": of_last_layers(tracked, runs, anchors), "best": read_table(tracked)[0]}
+    for which, rows in found.items():
+        chart = small_multiples(panels(rows), f"alignment of {which} layers over training", "% of training", columns=5)
+        with atomic_path(ROOT / "docs" / f"convergence_{which}.svg") as aside:
+            aside.write_text(standalone(chart))
+        n = max(row.n or 0 for row in rows if row.kind == "alignment")
+        texts += [f"### {LAYERS[which]}", *(table(rows, metric) for metric in METRICS)]
+    text = "\n\n".join([f"{machine()} {n} held-out episodes, {len(arguments.seeds)} seeds.", *texts])
     replace_section(DOCUMENT, "convergence", text)
     print(text)
 
