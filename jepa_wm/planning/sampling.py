@@ -29,11 +29,16 @@ def lowest(candidates: Tensor, costs: Tensor, count: int) -> tuple[Tensor, Tenso
 
 
 def fit(candidates: Tensor, weights: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean and the spread (E, K, A) of candidates (E, S, K, A) with weights (E, S); the old where none weighs."""
+    """The mean and the spread (E, K, A) of candidates (E, S, K, A) with weights (E, S); the old where none weighs.
+
+    The spread is not biased: over n it would shrink by itself, of 30 elites in 30 rounds by two fifths. Of weights
+    that differ n is as many as would be as good alike (Kish), and at least two.
+    """
     total = weights.sum(dim=1)
     shares = (weights / torch.where(total > 0, total, 1)[:, None])[..., None, None]
     found = (shares * candidates).sum(dim=1)
-    spread = (shares * (candidates - found[:, None]).square()).sum(dim=1).sqrt()
+    lost = shares.square().sum(dim=1).clamp(max=0.5)
+    spread = ((shares * (candidates - found[:, None]).square()).sum(dim=1) / (1 - lost)).sqrt()
     heard = (total > 0)[:, None, None]
     return torch.where(heard, found, mean), torch.where(heard, spread, std)
 

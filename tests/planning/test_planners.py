@@ -22,6 +22,7 @@ from jepa_wm.planning import (
 )
 from jepa_wm.planning.icem import coloured
 from jepa_wm.planning.mppi import weights
+from jepa_wm.planning.sampling import fit
 
 Solve = Callable[..., Plan]
 FAR = 1e6
@@ -41,7 +42,7 @@ def test_the_gaussian_of_cem_is_fitted_to_the_cheapest(quadratic: Callable) -> N
     trace = unbounded(CEM(40, 6, 2, momentum=0.25), quadratic(target, seen), torch.zeros(1, 2, 2)).trace
     costs = (seen[0][0] - target).square().sum(dim=(1, 2))
     elites = seen[0][0][costs.argsort()[:6]]
-    mean, std = 0.75 * elites.mean(dim=0), 0.75 * elites.std(dim=0, correction=0) + 0.25
+    mean, std = 0.75 * elites.mean(dim=0), 0.75 * elites.std(dim=0) + 0.25
     torch.testing.assert_close(seen[1][0, 0], mean)
     generator = torch.Generator().manual_seed(0)
     _, noise = (torch.randn(count, 2, 2, generator=generator) for count in (39, 38))
@@ -143,6 +144,15 @@ def test_weights_of_mppi_in_closed_form() -> None:
     typical = (0 + 1 + 3) / 3
     by_hand = [1.0, *torch.tensor([-1 / (0.5 * typical), -3 / (0.5 * typical)]).exp().tolist(), 0.0]
     torch.testing.assert_close(weights(costs, 0.5), torch.tensor([by_hand, [1.0] * 4, [0.0] * 4]))
+
+
+def test_fitted_spread_is_not_biased() -> None:
+    drawn, old = torch.randn(20000, 6, 1, 1, dtype=torch.float64), torch.ones(20000, 1, 1, dtype=torch.float64)
+    weights = torch.tensor([[1.0, 1, 1, 1, 1, 1], [3, 1, 1, 0.5, 0, 0], [5, 0, 0, 0, 0, 0]], dtype=torch.float64)
+    alike, unlike, alone = (fit(drawn, row.expand(20000, 6), old, old)[1] for row in weights)
+    torch.testing.assert_close(alike, drawn.std(dim=1))
+    assert unlike.square().mean().item() == pytest.approx(1, abs=0.03)
+    assert (alone == 0).all()
 
 
 def test_mppi_goes_on_from_the_weighted_mean(quadratic: Callable) -> None:
