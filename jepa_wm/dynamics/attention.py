@@ -16,31 +16,53 @@ FEW = 4
 """Tokens up to which pairs of them are multiplied faster one by one on a CPU than by a kernel of attention."""
 
 
+class Pair(NamedTuple):
+    """Keys and values (B, heads, L, d) of the same tokens, keys already rotated."""
+
+    keys: Tensor
+    values: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens L."""
+        return self.keys.shape[2]
+
+    def after(self, tokens: int) -> "Pair":
+        """Those behind the first `tokens`."""
+        return Pair(self.keys[:, :, tokens:], self.values[:, :, tokens:])
+
+
 class Cache(NamedTuple):
-    """Keys and values of the frames before, keys already rotated.
+    """What was read of the frames before.
 
     Attributes:
-        shared: keys and values (2, B, heads, L, d) of what was seen: one copy for all candidates.
-        own: keys and values (2, B * S, heads, l, d) of what each candidate has imagined since.
+        shared: of the L tokens that were seen, (B, heads, L, d): one copy for all candidates.
+        own: of the l tokens that each candidate has imagined since, (B * S, heads, l, d).
     """
 
-    shared: Tensor
-    own: Tensor
+    shared: Pair
+    own: Pair
 
     @property
     def tokens(self) -> int:
         """Tokens of each candidate's past."""
-        return self.shared.shape[3] + self.own.shape[3]
+        return self.shared.tokens + self.own.tokens
 
     def expand(self, candidates: int) -> "Cache":
         """The cache of S candidates of each state, adjacent: what was seen stays one copy."""
-        return Cache(self.shared, self.own.repeat_interleave(candidates, dim=1))
+        return Cache(self.shared, Pair(*(part.repeat_interleave(candidates, dim=0) for part in self.own)))
+
+    def with_new(self, new: Pair) -> "Cache":
+        """It and the tokens of a new frame of each candidate."""
+        if not self.own.tokens:
+            return Cache(self.shared, new)
+        return Cache(self.shared, Pair(*(torch.cat(parts, dim=2) for parts in zip(self.own, new, strict=True))))
 
     def last(self, tokens: int) -> "Cache":
         """What is left of it when only the last `tokens` are kept."""
         excess = max(self.tokens - tokens, 0)
-        seen = min(excess, self.shared.shape[3])
-        return Cache(self.shared[:, :, :, seen:], self.own[:, :, :, excess - seen :])
+        seen = min(excess, self.shared.tokens)
+        return Cache(self.shared.after(seen), self.own.after(excess - seen))
 
 
 class WindowAttention(nn.Module):
@@ -62,17 +84,15 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, count: int, rotation: Rotation | None, cache: Cache | None) -> tuple[Tensor, Cache]:
         """Attend from tokens x (B, T * N, W) of T new frames, `count` a frame, to them and to the cache."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, self.head_dim))
-        if rotation is not None:
-            qkv = torch.cat([rotation(qkv[:, :, :2]), qkv[:, :, 2:]], dim=2)
-        apart = qkv.permute(2, 0, 3, 1, 4)
-        (q, k, v), new = apart, apart[1:]
+        turned = qkv[:, :, :2] if rotation is None else rotation(qkv[:, :, :2])
+        q, k, v = (part.transpose(1, 2) for part in (*turned.unbind(2), qkv[:, :, 2]))
         past = 0 if cache is None else cache.tokens // count
         visible = band(past, x.shape[1] // count, count, self.window, x.device)
-        if cache is None:  # A copy, for the view would hold the queries' memory, too.
-            new = new.contiguous()
-            cache = Cache(new, new[:, :, :, :0])
+        if cache is None:  # Copies, for views would hold the queries' memory, too.
+            seen = Pair(k.contiguous(), v.contiguous())
+            cache = Cache(seen, seen.after(seen.tokens))
         else:
-            cache = Cache(cache.shared, torch.cat([cache.own, new], dim=3) if cache.own.shape[3] else new)
+            cache = cache.with_new(Pair(k, v))
         if past:
             mixed = attend(q, cache, visible)
         elif x.shape[1] == 1:  # A token that sees itself alone, which is how many rollouts begin.

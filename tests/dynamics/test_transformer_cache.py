@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from jepa_wm.dynamics import TimeRope, TransformerDynamics, Trunk, rollout
-from jepa_wm.dynamics.attention import FEW, Cache, attend, band, behind
+from jepa_wm.dynamics.attention import FEW, Cache, Pair, attend, band, behind
 from jepa_wm.dynamics.conditioning import KINDS, Kind
 from jepa_wm.dynamics.positions import rotation_of
 from jepa_wm.encoders.positions import Positions, Rope
@@ -104,12 +104,12 @@ def test_actions_are_normalised_by_the_statistics() -> None:
 def test_what_was_seen_is_kept_once_and_forgotten_when_the_window_has_passed() -> None:
     model = lively(4, 2)
     state = model.start(torch.randn(2, 6, 2, 8), torch.randn(2, 5, 6))
-    seen = [cache.shared.untyped_storage().data_ptr() for cache in state.caches if cache]
+    seen = [part.untyped_storage().data_ptr() for cache in state.caches if cache for part in cache.shared]
     state = model.expand(state, 50)
     sizes = []
     for _ in range(5):
-        sizes.append(next((cache.shared.shape[1:4:2], cache.own.shape[1:4:2]) for cache in state.caches if cache))
-        assert seen == [cache.shared.untyped_storage().data_ptr() for cache in state.caches if cache]
+        sizes.append(next(tuple(part.keys.shape[:3:2] for part in (cache.shared, cache.own)) for cache in state.caches if cache))
+        assert seen == [part.untyped_storage().data_ptr() for cache in state.caches if cache for part in cache.shared]
         state = model.step(state, torch.randn(100, 6))
     # Two tokens a frame; three frames are kept: those that were seen for two states, imagined ones for a hundred.
     assert sizes == [((2, 6), (100, 0)), ((2, 4), (100, 2)), ((2, 2), (100, 4)), ((2, 0), (100, 6)), ((2, 0), (100, 6))]
@@ -123,7 +123,7 @@ def test_attention_to_a_shared_cache_is_attention_to_copies_of_it(past: int, tim
     copied = torch.cat([seen.repeat_interleave(4, dim=1), own], dim=3)
     ages = torch.arange(past, past + time)[:, None] - torch.arange(past + time)
     brute = F.scaled_dot_product_attention(q, copied[0], copied[1], attn_mask=(ages >= 0) & (ages < window))
-    torch.testing.assert_close(attend(q, Cache(seen, own), visible), brute)
+    torch.testing.assert_close(attend(q, Cache(Pair(*seen), Pair(*own)), visible), brute)
 
 
 @pytest.mark.parametrize("tokens", [2, FEW, FEW + 1])
