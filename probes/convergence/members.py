@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from jepa_wm.errors import UserError
+from probes.alignment.many import pooled
 from probes.sources import Source
 from probes.store import FeatureStore, titled
 
@@ -67,21 +68,29 @@ def partners(one: list[Member], other: list[Member]) -> list[Meeting]:
 
 
 class Gallery:
-    """The samples that models are compared on, each of another episode: moments of one are no two samples.
+    """The samples that models are compared on, each another episode or image: moments of one are no two samples.
 
     Args:
         store: where the features are.
         pooling: of a layer's tokens.
         splits: whose rows are taken.
+        views: whether a sample is the mean over all rows of its episode or image, frames or captions (see `pooled`);
+            else it is the first of them.
 
     Attributes:
+        rows: those of a sample that are pooled, on average; 1 where the first stands for all.
         collapsed: a sentence for each checkpoint of which layers were left out.
     """
 
-    def __init__(self, store: FeatureStore, pooling: str, splits: tuple[str, ...] = ("val", "test")) -> None:
+    def __init__(
+        self, store: FeatureStore, pooling: str, splits: tuple[str, ...] = ("val", "test"), views: bool = False
+    ) -> None:
         self.store, self.pooling, self.splits = store, pooling, splits
-        self._first = {split: _first_of_each(store.rows(split).episode) for split in splits}
+        items = {split: store.rows(split).episode for split in splits}
+        self._first = {split: _first_of_each(own) for split, own in items.items()}
+        self._views = torch.cat(list(items.values())) if views else None
         self._read: dict[Member, dict[str, Tensor]] = {}
+        self.rows = 1.0 if self._views is None else len(self._views) / len(self)
         self.collapsed: list[str] = []
 
     def __len__(self) -> int:
@@ -119,11 +128,13 @@ class Gallery:
         return self._read[member]
 
     def _of_samples(self, member: Member, layer: str) -> Tensor:
-        parts = [
-            self.store.features(member.model, member.step, layer, self.pooling, split)[rows]
-            for split, rows in self._first.items()
-        ]
-        return lifted(torch.cat(parts)) if member.model in TRUTH else torch.cat(parts)
+        every = {split: self.store.features(*member[:2], layer, self.pooling, split) for split in self.splits}
+        chosen = (
+            every if self._views is not None else {split: every[split][rows] for split, rows in self._first.items()}
+        )
+        features = torch.cat(list(chosen.values()))
+        features = lifted(features) if member.model in TRUTH else features
+        return features if self._views is None else pooled(features, self._views)
 
 
 def lifted(x: Tensor) -> Tensor:

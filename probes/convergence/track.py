@@ -7,8 +7,9 @@ from jepa_wm.errors import UserError
 from jepa_wm.manifest import is_complete, read_manifest
 from probes.convergence.members import members
 from probes.convergence.study import Asked, check, study
+from probes.draw import compared
 from probes.extract import extract
-from probes.sources import find_sources
+from probes.sources import check_kind, find_sources
 
 
 def track(
@@ -30,7 +31,8 @@ def track(
 
     Args:
         runs: run folders of `jepa-wm pretrain` or `forecast`.
-        data: folder of shards.
+        data: folder of shards, of episodes or of images; of the latter it is asked what labels are known, and not
+            positions, and the anchors must be others.
         out: folder for the results.
         anchors: what else every run is held against, as `jepa-wm probe extract` names it.
         metrics: of alignment, files of probes/metrics.
@@ -50,9 +52,11 @@ def track(
         read_manifest(folder, "track")
         print(f"{out} is complete already")
         return
-    trained = [source for run in runs for source in find_sources(run, "all", seed)]
-    found = members([*trained, *(source for name in anchors for source in find_sources(name, "last", seed))])
-    asked = Asked(metrics, pooling, permutations, seed, probes=True)
+    sources = [source for run in runs for source in find_sources(run, "all", seed)]
+    sources += [source for name in anchors for source in find_sources(name, "last", seed)]
+    check_kind(sources, data)
+    found = members(sources)
+    asked = Asked(metrics, pooling, permutations, seed, probes=True, splits=compared(data))
     if len(found) > 1:
         check(asked, data, frames)
     features = str(folder / "features")
