@@ -33,7 +33,7 @@ def identity_of(folder: str) -> dict[str, Any]:
     return found if kind_of(folder) == "episodes" else {**found, "kind": kind_of(folder)}
 
 
-def read_rows(folder: str, frames: int, seed: int, each: int | None = None) -> dict[str, Rows]:
+def read_rows(folder: str, frames: int, seed: int, each: int | None = None, size: int | None = None) -> dict[str, Rows]:
     """Draw about `frames` rows from the training split and `SHARES` of that from the others.
 
     Args:
@@ -41,12 +41,16 @@ def read_rows(folder: str, frames: int, seed: int, each: int | None = None) -> d
         frames: of episodes frames, of images captions, of which the first alone counts if `each` is None.
         seed: of the draw.
         each: frames of an episode or captions of an image, at most.
+        size: of images alone, as of `Pictures`.
 
     Raises:
-        UserError: if there are no such shards, or all of a split is broken.
+        UserError: if there are no such shards, or all of a split is broken, or frames are to be resized.
     """
-    read = read_pictures if kind_of(folder) == "images" else read_splits
-    return dict(read(folder, frames, seed, each))
+    if kind_of(folder) == "images":
+        return dict(read_pictures(folder, frames, seed, each, size))
+    if size is not None:
+        raise UserError(f"size: got {size}, and {folder} holds episodes, whose frames are of one size: leave it out")
+    return dict(read_splits(folder, frames, seed, each))
 
 
 def samples_drawn(folder: str, frames: int, each: int | None = None) -> dict[str, int]:

@@ -32,6 +32,7 @@ def extract(
     layers: Literal["all"] | list[str | int] = "all",
     steps: Literal["last", "all"] = "last",
     splits: tuple[str, ...] = tuple(SHARES),
+    size: int | None = None,
     dtype: Literal["float32", "float16"] = "float32",
     seed: int = 0,
     processes: int = 1,
@@ -54,6 +55,8 @@ def extract(
         layers: "all", or some of "embed", "0", "1" …, "latent"; of each model those that it has.
         steps: "all" for every checkpoint of runs, "last" for their end.
         splits: of the shards.
+        size: of images, side in pixels to which they are resized and cropped for what has no size of its own: runs of
+            this package, and `pixels`; as they are if it is not given.
         dtype: of the numbers in the store; of float16 three digits are left.
         seed: seeds the draw of frames and fresh weights.
         processes: that share the passes; the result is the same to the byte. Each takes a GPU of its own where there
@@ -67,14 +70,15 @@ def extract(
     kept = None if layers == "all" else [str(layer) for layer in layers]
     if not models:
         raise UserError("probe extract: got no models; expected one or more, such as a run, 'state' or 'pixels'")
-    _check(poolings, splits, kept, frames=frames, each=each, processes=processes)
+    _check(poolings, splits, kept, frames=frames, each=each, size=size, processes=processes)
     sources = [source for name in models for source in find_sources(name, steps, seed)]
     check_kind(sources, data)
     identity = {
         **identity_of(data),
+        **({"size": size} if size else {}),
         **{"frames": frames, "each": each, "seed": seed, "dtype": dtype},
     }
-    rows = read_rows(data, frames, seed, each)
+    rows = read_rows(data, frames, seed, each, size)
     Path(out).mkdir(parents=True, exist_ok=True)
     with FileLock(Path(out) / ".lock"):
         store = open_store(out, rows, identity)

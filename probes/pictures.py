@@ -1,7 +1,7 @@
 """Images that are probed, with their labels and captions; they stay in their shards until they are read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from tqdm import tqdm
 from jepa_wm.data import BrokenSample, Shards
 from jepa_wm.data.broken import BrokenList
 from jepa_wm.data.images import captions_of, decode_image
+from jepa_wm.encoders import Preprocessing
 from jepa_wm.errors import UserError
 from probes.features import SHARES, Rows, episodes_drawn
 from probes.parts import Part, parts_of
@@ -26,33 +27,36 @@ class Pictures:
     Args:
         shards: where they are.
         numbers: of each row's image in the shards, int64 (n,); rows of one image have the same.
+        size: side in pixels to which they are resized and cropped for what has no size of its own; None to leave them.
     """
 
     shards: Shards
     numbers: Tensor
+    size: int | None = None
 
     def __getitem__(self, index: Tensor) -> "Pictures":
         """Those of the rows numbered `index` (m,)."""
-        return Pictures(self.shards, self.numbers[index])
+        return replace(self, numbers=self.numbers[index])
 
     def decode(self, sized: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Pixels uint8 (n, C, H, W).
 
         Args:
-            sized: brings each image, uint8 (C, H, W), to the size of all; None leaves them as they are.
+            sized: brings each image, uint8 (C, H, W), to the size of all; None for `size`.
 
         Raises:
             UserError: if they are not of one size then.
             BrokenSample: if one cannot be decoded.
         """
+        sized = sized or (Preprocessing(self.size) if self.size else None)
         images = [self._read(number) for number in self.numbers.tolist()]
         images = [sized(image) for image in images] if sized else images
-        if other := next((image for image in images if image.shape != images[0].shape), None):
-            (_, *one), (_, *two) = images[0].shape, other.shape
+        several = sized is None and (self.shards.manifest or {}).get("frame_shape", images[0].shape) is None
+        if several or len({image.shape for image in images}) > 1:
             raise UserError(
-                f"{self.shards} holds images of {one[0]} x {one[1]} and of {two[0]} x {two[1]} pixels; 'pixels' and "
-                "runs of this package read them as they are, which must be of one size: leave those models out, or "
-                "resize the images and pack them anew"
+                f"{self.shards} holds images of several sizes, and 'pixels' and runs of this package read them as they "
+                "are; give the 'size' to which they are resized and cropped, such as that of the run's training, or "
+                "leave those models out"
             )
         return torch.stack(images)
 
@@ -60,7 +64,9 @@ class Pictures:
         return torch.from_numpy(self.shards.parsed(number, decode_image)).movedim(-1, -3)
 
 
-def read_pictures(folder: str, frames: int, seed: int, each: int | None = None) -> dict[str, Rows[Pictures]]:
+def read_pictures(
+    folder: str, frames: int, seed: int, each: int | None = None, size: int | None = None
+) -> dict[str, Rows[Pictures]]:
     """Draw about `frames` images, or of several captions an image these, for training, `SHARES` of that for the others.
 
     Args:
@@ -68,6 +74,7 @@ def read_pictures(folder: str, frames: int, seed: int, each: int | None = None) 
         frames: rows of the training split.
         seed: of the draw.
         each: captions of an image, at most, a row each, in their order; the first alone if None.
+        size: as of `Pictures`.
 
     Raises:
         UserError: as of `parts_of`, or if all images of a split are broken.
@@ -75,7 +82,8 @@ def read_pictures(folder: str, frames: int, seed: int, each: int | None = None) 
     rows = {}
     for number, (split, part) in enumerate(parts_of(folder).items()):
         random = np.random.default_rng([seed, number])
-        rows[split] = draw_pictures(part, split, max(1, round(frames * SHARES[split])), random, each or 1)
+        drawn = draw_pictures(part, split, max(1, round(frames * SHARES[split])), random, each or 1)
+        rows[split] = drawn._replace(pixels=replace(drawn.pixels, size=size))
     return rows
 
 

@@ -20,6 +20,7 @@ def align(
     frames: int = 3000,
     pooling: Literal["mean", "class"] = "mean",
     views: int = 1,
+    size: int | None = None,
     permutations: int = 200,
     reference: Literal["platonic-rep"] | None = None,
     seed: int = 0,
@@ -41,6 +42,7 @@ def align(
         pooling: of a layer's tokens.
         views: frames of an episode or captions of an image, at most, whose features are pooled to one sample: the mean
             of each view's, scaled to norm 1.
+        size: of images, as of `jepa-wm probe extract`.
         permutations: of each null; no p-value is below one over these and one.
         reference: another code, whose values are put beside ours, with why they differ.
         seed: of the draw of frames, of nulls and of intervals.
@@ -64,5 +66,5 @@ def align(
     check(asked, data, frames, each=1)
     store = str(folder / "features")
     # As many samples as of one view each.
-    extract(models, data, store, frames * views, views, poolings=(pooling,), splits=asked.splits, seed=seed)
+    extract(models, data, store, frames * views, views, poolings=(pooling,), splits=asked.splits, size=size, seed=seed)
     study(folder, "align", config, found, asked)

@@ -8,10 +8,10 @@ from torch import Tensor
 from probes.convergence.left_out import LeftOut
 from probes.convergence.members import Member
 from probes.convergence.table import Row
+from probes.heads.outcome import check_labels
 from probes.health import participation_ratio, rankme
 from probes.health.spectrum import eigenvalues
-from probes.knn import knn_probe
-from probes.linear import ridge_probe
+from probes.linear import ridge_classifier, ridge_probe
 from probes.store import FeatureStore, titled
 from probes.targets import targets
 
@@ -33,8 +33,9 @@ def probed(features: dict[str, Tensor], store: FeatureStore, member: Member, lay
     labels = [part.labels for part in rows.values() if part.labels is not None]
     if len(labels) == len(rows):
         train, val, test = zip(features.values(), labels, strict=True)
-        value, null, (low, high), n = knn_probe(train, val, test, groups).score
-        yield _row("probe", "label_knn", member, layer)._replace(value=value, null=null, low=low, high=high, n=n)
+        check_labels(*labels)
+        value, null, (low, high), n = ridge_classifier(train, val, test, groups)
+        yield _row("probe", "labels", member, layer)._replace(value=value, null=null, low=low, high=high, n=n)
 
 
 def healthy(x: Tensor, member: Member, layer: str) -> Iterator[Row]:

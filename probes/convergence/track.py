@@ -20,6 +20,7 @@ def track(
     metrics: tuple[str, ...] = ("mutual_knn", "cka"),
     frames: int = 3000,
     pooling: Literal["mean", "class"] = "mean",
+    size: int | None = None,
     permutations: int = 200,
     seed: int = 0,
 ) -> None:
@@ -38,6 +39,7 @@ def track(
         metrics: of alignment, files of probes/metrics.
         frames: frames that probes are trained on; alignment takes one of each held-out episode.
         pooling: of a layer's tokens.
+        size: of images, as of `jepa-wm probe extract`.
         permutations: of each null; no p-value is below one over these and one.
         seed: of the draw of frames, of nulls and of intervals.
 
@@ -60,7 +62,7 @@ def track(
     if len(found) > 1:
         check(asked, data, frames)
     features = str(folder / "features")
-    extract(runs, data, features, frames, poolings=(pooling,), steps="all", seed=seed)
+    extract(runs, data, features, frames, poolings=(pooling,), steps="all", size=size, seed=seed)
     if anchors:
-        extract(list(anchors), data, features, frames, poolings=(pooling,), seed=seed)
+        extract(list(anchors), data, features, frames, poolings=(pooling,), size=size, seed=seed)
     study(folder, "track", config, found, asked)
