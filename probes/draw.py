@@ -26,6 +26,12 @@ def kind_of(folder: str) -> str:
     return str(kind)
 
 
+def of_several_sizes(folder: str) -> bool:
+    """Whether the manifest of a folder of shards says that its pictures are not of one size."""
+    manifest = manifest_of(folder, Cache())
+    return "frame_shape" in manifest and manifest["frame_shape"] is None
+
+
 def identity_of(folder: str) -> dict[str, Any]:
     """What tells a folder of shards from others, JSON values by name."""
     found = {"data_hash": manifest_of(folder, Cache()).get("data_hash")}

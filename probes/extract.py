@@ -15,7 +15,7 @@ from probes.draw import identity_of, read_rows
 from probes.features import SHARES, Rows
 from probes.levels import EMBED, LATENT, POOLINGS
 from probes.passes import Crew, Task, Wanted, load, plan
-from probes.sources import Source, check_kind, find_sources, fingerprint
+from probes.sources import Source, check_sources, find_sources, fingerprint
 from probes.store import Entry, FeatureStore, open_store
 
 PARTIAL = ".arrays"
@@ -72,7 +72,7 @@ def extract(
         raise UserError("probe extract: got no models; expected one or more, such as a run, 'state' or 'pixels'")
     _check(poolings, splits, kept, frames=frames, each=each, size=size, processes=processes)
     sources = [source for name in models for source in find_sources(name, steps, seed)]
-    check_kind(sources, data)
+    check_sources(sources, data, size)
     identity = {
         **identity_of(data),
         **({"size": size} if size else {}),

@@ -18,6 +18,10 @@ from probes.features import SHARES, Rows, episodes_drawn
 from probes.parts import Part, parts_of
 
 NO_LABEL = -1
+TO_ONE_SIZE = (
+    "'pixels' and runs of this package read them as they are: give the 'size' to which they are resized and cropped, "
+    "such as that of the run's training, or leave those models out"
+)
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,8 @@ class Pictures:
         sized = sized or (Preprocessing(self.size) if self.size else None)
         images = [self._read(number) for number in self.numbers.tolist()]
         images = [sized(image) for image in images] if sized else images
-        several = sized is None and (self.shards.manifest or {}).get("frame_shape", images[0].shape) is None
-        if several or len({image.shape for image in images}) > 1:
-            raise UserError(
-                f"{self.shards} holds images of several sizes, and 'pixels' and runs of this package read them as they "
-                "are; give the 'size' to which they are resized and cropped, such as that of the run's training, or "
-                "leave those models out"
-            )
+        if len({image.shape for image in images}) > 1:
+            raise UserError(f"{self.shards} holds images of several sizes; {TO_ONE_SIZE}")
         return torch.stack(images)
 
     def _read(self, number: int) -> Tensor:

@@ -27,8 +27,9 @@ from jepa_wm.encoders.load import KINDS
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
 from jepa_wm.world_model import WorldModel
-from probes.draw import kind_of
+from probes.draw import kind_of, of_several_sizes
 from probes.fresh import fresh
+from probes.pictures import TO_ONE_SIZE
 from probes.readers import EncoderReader, FactorReader, PixelReader, Reader, StateReader, TextReader, WorldReader
 from probes.run import find_checkpoints
 from probes.store import model_name, titled
@@ -138,15 +139,20 @@ def find_sources(name: str, steps: str = "last", seed: int = 0) -> list[Source]:
     return [Source(model, None, base, part or None, reading, start)]
 
 
-def check_kind(sources: Iterable[Source], data: str) -> None:
-    """Ask for sources of what there is in the shards of the folder `data`.
+def check_sources(sources: Iterable[Source], data: str, size: int | None = None) -> None:
+    """Ask for sources of what there is in the shards of the folder `data`, before anything is made.
 
     Raises:
-        UserError: if one needs what episodes alone have, and there are none.
+        UserError: if one needs what episodes alone have, or images of one size, and there are none.
     """
     kind = kind_of(data)
+    if kind == "episodes":
+        return
+    several = size is None and of_several_sizes(data)
     for source in sources:
-        if kind != "episodes" and {source.base, source.reading} & set(EPISODES_ALONE):
+        if several and (source.base == "pixels" or (_is_run(source.base) and not source.reading)):
+            raise UserError(f"'{source.model}': {data} holds images of several sizes; {TO_ONE_SIZE}")
+        if {source.base, source.reading} & set(EPISODES_ALONE):
             raise UserError(
                 f"'{source.model}' needs episodes, and {data} holds {kind}; leave it out, or give shards of episodes: "
                 f"of {kind} there are encoders, 'NAME:text' on their captions and 'pixels'"

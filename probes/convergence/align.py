@@ -9,7 +9,7 @@ from probes.convergence.members import members
 from probes.convergence.study import Asked, check, study
 from probes.draw import compared
 from probes.extract import extract
-from probes.sources import check_kind, find_sources
+from probes.sources import check_sources, find_sources
 
 
 def align(
@@ -61,7 +61,7 @@ def align(
     found = members(sources)
     if len(found) < 2:
         raise UserError(f"align: got the models {models}; expected two or more that differ: jepa-wm align A B")
-    check_kind(sources, data)
+    check_sources(sources, data, size)
     asked = Asked(metrics, pooling, permutations, seed, False, reference, compared(data), views)
     check(asked, data, frames, each=1)
     store = str(folder / "features")

@@ -9,7 +9,7 @@ from probes.convergence.members import members
 from probes.convergence.study import Asked, check, study
 from probes.draw import compared
 from probes.extract import extract
-from probes.sources import check_kind, find_sources
+from probes.sources import check_sources, find_sources
 
 
 def track(
@@ -56,7 +56,7 @@ def track(
         return
     sources = [source for run in runs for source in find_sources(run, "all", seed)]
     sources += [source for name in anchors for source in find_sources(name, "last", seed)]
-    check_kind(sources, data)
+    check_sources(sources, data, size)
     found = members(sources)
     asked = Asked(metrics, pooling, permutations, seed, probes=True, splits=compared(data))
     if len(found) > 1:

@@ -25,7 +25,7 @@ from probes.convergence.table import read_table
 from probes.convergence.track import track
 from probes.extract import extract
 from probes.parts import parts_of
-from probes.pictures import read_pictures
+from probes.pictures import Pictures, read_pictures
 from probes.readers import EncoderReader
 from probes.store import FeatureStore
 
@@ -241,8 +241,16 @@ class TestBadInput:
     def test_runs_read_images_as_they_are(self, run: str, tmp_path: Path) -> None:
         data = pairs(tmp_path / "data", side=None, train=range(40))
         for model in (run, "pixels"):
-            with pytest.raises(UserError, match=r"holds images of several sizes, and .* give the 'size' to which"):
-                extract([model], data, str(tmp_path / "out"), 20)
+            for verb in (extract, align):
+                with pytest.raises(UserError, match=r"holds images of several sizes; .* give the 'size' to which"):
+                    verb([TIMM, model], data, str(tmp_path / "out"), 20)
+        assert not (tmp_path / "out").exists()
+        # What no manifest says shows when they are read.
+        (tmp_path / "data" / "manifest.json").unlink()
+        shards = [f"{tmp_path}/data/train-00000{number}.tar" for number in range(2)]
+        with pytest.raises(UserError, match=r"holds images of several sizes; 'pixels'"):
+            Pictures(Shards(shards), torch.arange(9)).decode()
+        pairs(tmp_path / "data", side=None, train=range(40))
         extract([run, "pixels"], data, str(tmp_path / "sized"), 20, size=16)
         store = FeatureStore(tmp_path / "sized")
         numbers = numbers_of(store.rows("train").ids)
