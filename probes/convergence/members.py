@@ -1,6 +1,6 @@
 """What is compared: models of a feature store, each at one or several checkpoints."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -87,14 +87,16 @@ class Gallery:
     ) -> None:
         self.store, self.pooling, self.splits = store, pooling, splits
         items = {split: store.rows(split).episode for split in splits}
-        self._first = {split: _first_of_each(own) for split, own in items.items()}
+        first = {split: _first_of_each(own) for split, own in items.items()}
+        self._count = sum(map(len, first.values()))
+        self._taken: Mapping[str, Tensor | slice] = dict.fromkeys(splits, slice(None)) if views else first
         self._views = torch.cat(list(items.values())) if views else None
         self._read: dict[Member, dict[str, Tensor]] = {}
         self.rows = 1.0 if self._views is None else len(self._views) / len(self)
         self.collapsed: list[str] = []
 
     def __len__(self) -> int:
-        return sum(len(rows) for rows in self._first.values())
+        return self._count
 
     def names(self, member: Member) -> list[str]:
         """Names of its layers, from first to last, without those that are the same in every sample.
@@ -128,12 +130,11 @@ class Gallery:
         return self._read[member]
 
     def _of_samples(self, member: Member, layer: str) -> Tensor:
-        every = {split: self.store.features(*member[:2], layer, self.pooling, split) for split in self.splits}
-        chosen = (
-            every if self._views is not None else {split: every[split][rows] for split, rows in self._first.items()}
-        )
-        features = torch.cat(list(chosen.values()))
-        features = lifted(features) if member.model in TRUTH else features
+        parts = [
+            self.store.features(member.model, member.step, layer, self.pooling, split)[rows]
+            for split, rows in self._taken.items()
+        ]
+        features = lifted(torch.cat(parts)) if member.model in TRUTH else torch.cat(parts)
         return features if self._views is None else pooled(features, self._views)
 
 
