@@ -30,7 +30,10 @@ VERBS = {
     ),
     "export": ("jepa_wm.export:export", "write a world model as programs that run where nothing but PyTorch is"),
     "probe": ("probes.run:probe", "measure what the latents know, over training steps"),
-    "probe extract": ("probes.extract:extract", "write what encoders make of frames, layer by layer, to a store"),
+    "probe extract": (
+        "probes.extract:extract",
+        "write what encoders make of frames or images, layer by layer, to a store",
+    ),
     "probe track": ("probes.convergence.track:track", "what runs know at every checkpoint, and whether they converge"),
     "probe world": ("probes.diagnostics.run:diagnose", "ask of a world model whether it is one, beside controls"),
     "align": ("probes.convergence.align:align", "how alike encoders are, layer by layer, beside chance"),

@@ -1,4 +1,4 @@
-"""`jepa-wm probe extract`: what encoders make of frames, layer by layer, to a store."""
+"""`jepa-wm probe extract`: what encoders make of frames or images, layer by layer, to a store."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +10,12 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
-from jepa_wm.data import EpisodeShards
 from jepa_wm.errors import UserError
-from probes.features import SHARES, Rows, read_splits
+from probes.draw import identity_of, read_rows
+from probes.features import SHARES, Rows
 from probes.levels import EMBED, LATENT, POOLINGS
 from probes.passes import Crew, Task, Wanted, load, plan
-from probes.sources import Source, find_sources, fingerprint
+from probes.sources import Source, check_sources, find_sources, fingerprint
 from probes.store import Entry, FeatureStore, open_store
 
 PARTIAL = ".arrays"
@@ -32,27 +32,31 @@ def extract(
     layers: Literal["all"] | list[str | int] = "all",
     steps: Literal["last", "all"] = "last",
     splits: tuple[str, ...] = tuple(SHARES),
+    size: int | None = None,
     dtype: Literal["float32", "float16"] = "float32",
     seed: int = 0,
     processes: int = 1,
     replace: bool = False,
 ) -> None:
-    """Write the features of frames, by any models and of all their layers, to a store.
+    """Write the features of frames or images, by any models and of all their layers, to a store.
 
     What is there already is not made again, so an extraction that was killed goes on, and another call adds models,
     layers or poolings to the same rows. Each model reads a frame once, whatever the number of layers.
 
     Args:
         models: names of `load_encoder`, runs among them; `RUN@teacher`, `RUN@*` for all checkpoints; `NAME:text` for
-            the text tower on the frames' captions; `RUN:world`; `random:NAME` for fresh weights; `state`; `pixels`.
-        data: folder of shards.
+            the text tower on their captions; `RUN:world`; `random:NAME` for fresh weights; `state`; `pixels`.
+        data: folder of shards, of episodes or of images.
         out: folder of the store.
-        frames: frames of the training split; a tenth as many of val, two fifths of test.
-        each: frames of an episode, at most; 1 so that no frame's neighbours are merely moments later.
+        frames: frames or images of the training split; a tenth as many of val, two fifths of test.
+        each: frames of an episode, at most; 1 so that no frame's neighbours are merely moments later. Of images
+            captions of one, each a row; if it is not given, the first.
         poolings: of a layer's tokens: "mean", "class" where there is such a token, "tokens" for all of them.
         layers: "all", or some of "embed", "0", "1" …, "latent"; of each model those that it has.
         steps: "all" for every checkpoint of runs, "last" for their end.
         splits: of the shards.
+        size: of images, side in pixels to which they are resized and cropped for what has no size of its own: runs of
+            this package, and `pixels`; as they are if it is not given.
         dtype: of the numbers in the store; of float16 three digits are left.
         seed: seeds the draw of frames and fresh weights.
         processes: that share the passes; the result is the same to the byte. Each takes a GPU of its own where there
@@ -66,13 +70,15 @@ def extract(
     kept = None if layers == "all" else [str(layer) for layer in layers]
     if not models:
         raise UserError("probe extract: got no models; expected one or more, such as a run, 'state' or 'pixels'")
-    _check(poolings, splits, kept, frames=frames, each=each, processes=processes)
+    _check(poolings, splits, kept, frames=frames, each=each, size=size, processes=processes)
     sources = [source for name in models for source in find_sources(name, steps, seed)]
+    check_sources(sources, data, size)
     identity = {
-        "data_hash": (EpisodeShards(data).manifest or {}).get("data_hash"),
+        **identity_of(data),
+        **({"size": size} if size else {}),
         **{"frames": frames, "each": each, "seed": seed, "dtype": dtype},
     }
-    rows = read_splits(data, frames, seed, each)
+    rows = read_rows(data, frames, seed, each, size)
     Path(out).mkdir(parents=True, exist_ok=True)
     with FileLock(Path(out) / ".lock"):
         store = open_store(out, rows, identity)

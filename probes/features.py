@@ -1,6 +1,6 @@
 """The frames that are probed, and their latents."""
 
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,23 +16,25 @@ SHARES = {"train": 1.0, "val": 0.1, "test": 0.4}
 """Frames of each split, as a share of those that probes are trained on."""
 
 BATCH = 256
+Pixels = TypeVar("Pixels")
 
 
-class Rows(NamedTuple):
-    """Frames with what is true of them, those of an episode adjacent and in random order.
+class Rows(NamedTuple, Generic[Pixels]):
+    """Frames or images with what is true of them, those of an episode adjacent and in random order.
 
     Attributes:
-        pixels: uint8 (n, C, H, W).
-        state: float32 (n, P).
+        pixels: uint8 (n, C, H, W) of frames; of images `probes.pictures.Pictures`, which are not read yet.
+        state: float32 (n, P); P is 0 for images.
         captions: n sentences.
         factors: float32 (n, k) by name: k is 3 for a colour, else 1.
-        episode: int64 (n,), a number that no other split uses.
+        episode: int64 (n,), a number that no other split uses; of images that of the image.
         region: int64 (n,), the number of the region that the disc is in; None elsewhere than in the two rooms.
-        time: int64 (n,), of the frame in its episode, from 0.
-        ids: n names: shard, episode and time.
+        time: int64 (n,), of the frame in its episode, from 0; of images the place of the caption among the image's.
+        ids: n names: shard, episode and time, or shard, key and the place of the caption.
+        labels: int64 (n,), -1 where there is none; None if there is none at all.
     """
 
-    pixels: Tensor
+    pixels: Pixels
     state: Tensor
     captions: list[str]
     factors: dict[str, Tensor]
@@ -40,12 +42,13 @@ class Rows(NamedTuple):
     region: Tensor | None
     time: Tensor
     ids: list[str]
+    labels: Tensor | None = None
 
-    def first(self, count: int) -> "Rows":
+    def first(self, count: int) -> "Rows[Pixels]":
         """The first `count` rows."""
         return self.take(torch.arange(min(count, len(self.ids))))
 
-    def take(self, index: Tensor) -> "Rows":
+    def take(self, index: Tensor) -> "Rows[Pixels]":
         """The rows numbered `index` (m,), in that order."""
         return Rows(*(_taken(column, index) for column in self))
 
@@ -58,7 +61,7 @@ def _taken(column: Any, index: Tensor) -> Any:
     return None if column is None else column[index]
 
 
-def read_splits(folder: str, frames: int, seed: int, each: int | None = None) -> dict[str, Rows]:
+def read_splits(folder: str, frames: int, seed: int, each: int | None = None) -> dict[str, Rows[Tensor]]:
     """Draw about `frames` frames from the training split and `SHARES` of that from the others.
 
     Args:
@@ -82,7 +85,7 @@ def read_splits(folder: str, frames: int, seed: int, each: int | None = None) ->
 
 def draw_rows(
     shards: EpisodeShards, frames: int, random: np.random.Generator, begin: int = 0, each: int | None = None
-) -> Rows:
+) -> Rows[Tensor]:
     """Draw about `frames` frames, as few from each episode as the number of episodes allows.
 
     Args:
@@ -145,6 +148,6 @@ def encode(encoder: nn.Module, pixels: Tensor) -> Tensor:
     return torch.cat([model.pooled(chunk).float() for chunk in pixels.split(BATCH)])
 
 
-def encode_splits(encoder: nn.Module, rows: dict[str, Rows]) -> dict[str, Tensor]:
+def encode_splits(encoder: nn.Module, rows: dict[str, Rows[Tensor]]) -> dict[str, Tensor]:
     """Pooled latents (n, D) of each split."""
     return {split: encode(encoder, part.pixels) for split, part in rows.items()}

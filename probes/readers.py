@@ -1,5 +1,6 @@
 """Who reads rows: encoders, text towers and world models with all their layers, the true state, and raw pixels."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.world_model import WorldModel
 from probes.features import Rows
 from probes.levels import LATENT, Readout, watched
+from probes.pictures import Pictures
 
 MOST_PIXELS = 2**16
 """Numbers of a frame above which raw pixels are refused: a store of them would hold nothing else."""
@@ -34,8 +36,7 @@ class Reader:
 
     def distinct(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Rows (m,) that differ in what is read, and for each of the n rows which of these m is like it (n,)."""
-        every = torch.arange(len(rows.ids))
-        return every, every
+        return _distinct(rows.pixels.numbers.tolist() if isinstance(rows.pixels, Pictures) else range(len(rows.ids)))
 
     def to(self, device: str) -> "Reader":
         """Read there."""
@@ -66,13 +67,14 @@ class PixelReader(Reader):
     """Raw pixels, 0 to 255, as their own and only layer."""
 
     def __call__(self, rows: Rows, readout: Readout) -> None:
-        numbers = rows.pixels[0].numel()
+        pixels = _pixels(rows)
+        numbers = pixels[0].numel()
         if numbers > MOST_PIXELS:
             raise UserError(
-                f"pixels: a frame of {tuple(rows.pixels.shape[1:])} has {numbers} numbers; expected {MOST_PIXELS} or "
+                f"pixels: a frame of {tuple(pixels.shape[1:])} has {numbers} numbers; expected {MOST_PIXELS} or "
                 "less: leave 'pixels' out, or pack the shards with smaller frames"
             )
-        readout.vector(LATENT, rows.pixels.flatten(1))
+        readout.vector(LATENT, pixels.flatten(1))
 
 
 class EncoderReader(Reader):
@@ -88,8 +90,7 @@ class EncoderReader(Reader):
         self.parts, self.source = (encoder,), encoder.source
 
     def __call__(self, rows: Rows, readout: Readout) -> None:
-        pixels = rows.pixels.to(self._device)
-        pixels = self.encoder.preprocessing(pixels) if self.resize else pixels
+        pixels = _pixels(rows, self.encoder.preprocessing if self.resize else None, self._device)
         readout.prefix = getattr(self.encoder, "prefix", 0)
         with watched(self.encoder, readout):
             latents = self.encoder.pooled(pixels)
@@ -155,11 +156,22 @@ class TextReader(Reader):
             raise UserError(
                 "the shards have no captions, which a text tower reads; leave ':text' out, or pack the shards with them"
             )
-        sentences = sorted(set(rows.captions))
-        number = {sentence: i for i, sentence in enumerate(sentences)}
-        own = torch.tensor([number[caption] for caption in rows.captions])
-        first = {caption: i for i, caption in reversed(list(enumerate(rows.captions)))}
-        return torch.tensor([first[sentence] for sentence in sentences]), own
+        return _distinct(rows.captions)
+
+
+def _pixels(rows: Rows, sized: Callable[[Tensor], Tensor] | None = None, device: torch.device | str = "cpu") -> Tensor:
+    """Pixels uint8 (n, C, H, W) of rows, brought to one size by `sized` if it is given."""
+    if isinstance(rows.pixels, Pictures):
+        return rows.pixels.decode(sized).to(device)
+    pixels: Tensor = rows.pixels.to(device)
+    return sized(pixels) if sized else pixels
+
+
+def _distinct(things: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """The row (m,) in which each of n things comes first, in their own order, and which of them each is (n,)."""
+    first = {thing: i for i, thing in reversed(list(enumerate(things)))}
+    number = {thing: i for i, thing in enumerate(sorted(first))}
+    return torch.tensor([first[thing] for thing in number]), torch.tensor([number[thing] for thing in things])
 
 
 def _words(tower: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -13,6 +13,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,12 +27,16 @@ from jepa_wm.encoders.load import KINDS
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
 from jepa_wm.world_model import WorldModel
+from probes.draw import kind_of, of_several_sizes
 from probes.fresh import fresh
+from probes.pictures import TO_ONE_SIZE
 from probes.readers import EncoderReader, FactorReader, PixelReader, Reader, StateReader, TextReader, WorldReader
 from probes.run import find_checkpoints
 from probes.store import model_name, titled
 
 DATA = {"state": StateReader, "factors": FactorReader, "pixels": PixelReader}
+EPISODES_ALONE = ("state", "factors", "world")
+"""What needs more than pictures, labels and captions."""
 READINGS = ("text", "world")
 RANDOM = "random"
 
@@ -132,6 +137,26 @@ def find_sources(name: str, steps: str = "last", seed: int = 0) -> list[Source]:
             for step, path in find_checkpoints(base, read_manifest(base)["stage"])
         ]
     return [Source(model, None, base, part or None, reading, start)]
+
+
+def check_sources(sources: Iterable[Source], data: str, size: int | None = None) -> None:
+    """Ask for sources of what there is in the shards of the folder `data`, before anything is made.
+
+    Raises:
+        UserError: if one needs what episodes alone have, or images of one size, and there are none.
+    """
+    kind = kind_of(data)
+    if kind == "episodes":
+        return
+    several = size is None and of_several_sizes(data)
+    for source in sources:
+        if several and (source.base == "pixels" or (_is_run(source.base) and not source.reading)):
+            raise UserError(f"'{source.model}': {data} holds images of several sizes; {TO_ONE_SIZE}")
+        if {source.base, source.reading} & set(EPISODES_ALONE):
+            raise UserError(
+                f"'{source.model}' needs episodes, and {data} holds {kind}; leave it out, or give shards of episodes: "
+                f"of {kind} there are encoders, 'NAME:text' on their captions and 'pixels'"
+            )
 
 
 def fingerprint(source: Source, reader: Reader) -> str:

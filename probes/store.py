@@ -31,13 +31,14 @@ class StoreRows(NamedTuple):
     """What is true of a split's n rows.
 
     Attributes:
-        ids: shard, episode and time of each.
-        episode: int64 (n,), a number that no other split uses.
-        time: int64 (n,), of the frame in its episode.
+        ids: shard, episode and time of each; of images shard, key and the place of the caption.
+        episode: int64 (n,), a number that no other split uses; of images that of the image.
+        time: int64 (n,), of the frame in its episode, or of the caption among the image's.
         state: float32 (n, P).
         factors: float32 (n, k) by name.
         captions: n sentences.
         region: int64 (n,); None elsewhere than in the two rooms.
+        labels: int64 (n,), -1 where there is none; None if there is none at all.
     """
 
     ids: list[str]
@@ -47,6 +48,7 @@ class StoreRows(NamedTuple):
     factors: dict[str, Tensor]
     captions: list[str]
     region: Tensor | None
+    labels: Tensor | None = None
 
 
 class Entry(NamedTuple):
@@ -243,9 +245,9 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 def _columns(rows: Rows) -> dict[str, np.ndarray]:
     factors = {FACTOR + name: value.numpy() for name, value in sorted(rows.factors.items())}
-    region = {} if rows.region is None else {"region": rows.region.numpy()}
+    some = {name: value.numpy() for name in ("region", "labels") if (value := getattr(rows, name)) is not None}
     tensors = {name: getattr(rows, name).numpy() for name in ("episode", "time", "state")}
-    return {"ids": np.array(rows.ids), "captions": np.array(rows.captions), **tensors, **region, **factors}
+    return {"ids": np.array(rows.ids), "captions": np.array(rows.captions), **tensors, **some, **factors}
 
 
 def _hash(columns: dict[str, np.ndarray]) -> str:
@@ -274,4 +276,5 @@ def _read_rows(path: Path, expected: str) -> StoreRows:
         factors={name: torch.from_numpy(column) for name, column in factors.items()},
         captions=columns["captions"].tolist(),
         region=tensors.get("region"),
+        labels=tensors.get("labels"),
     )

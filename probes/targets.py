@@ -22,11 +22,12 @@ class Labelled(Protocol):
 
 
 def targets(rows: Mapping[str, Labelled]) -> dict[str, dict[str, Tensor]]:
-    """Real targets (n, k) by name and split: the position, which is the whole state, and the factors that vary.
+    """Real targets (n, k) by name and split: the position, which is the whole state, if any, and factors that vary.
 
     A factor's columns that are constant in a split have no R² and are left out.
     """
-    asked = {"position": {split: part.state for split, part in rows.items()}}
+    states = {split: part.state for split, part in rows.items()}
+    asked = {"position": states} if all(state.shape[1] for state in states.values()) else {}
     for name in next(iter(rows.values())).factors:
         values = {split: part.factors[name] for split, part in rows.items()}
         varies = torch.stack([(value != value[0]).any(dim=0) for value in values.values()]).all(dim=0)

@@ -1,16 +1,13 @@
 """Read whole episodes from shards."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from jepa_wm.data.cache import Cache
 from jepa_wm.data.episodes import ARRAYS, Episode, decode
 from jepa_wm.data.footage import Recorded
 from jepa_wm.data.shards import Shards
 from jepa_wm.errors import UserError
-
-T = TypeVar("T")
 
 
 class EpisodeShards(Shards):
@@ -36,7 +33,7 @@ class EpisodeShards(Shards):
         Raises:
             BrokenSample: if it is not what `jepa_wm.data.episodes` writes.
         """
-        return self._parsed(number, lambda members: decode(members, self.key(number), self.form))
+        return self.parsed(number, lambda members: decode(members, self.key(number), self.form))
 
     def recorded(self, number: int) -> Recorded:
         """What was recorded in an episode beside its frames, which are not read.
@@ -45,16 +42,8 @@ class EpisodeShards(Shards):
             BrokenSample: as decoding it does.
         """
         wanted = ("json", *(f"{name}.npy" for name in ARRAYS))
-        return self._parsed(number, lambda members: Recorded(members, self.form), *wanted)
+        return self.parsed(number, lambda members: Recorded(members, self.form), *wanted)
 
     def key(self, number: int) -> str:
         """The name of an episode."""
         return self.name(number).partition(":")[2]
-
-    def _parsed(self, number: int, parse: Callable[[dict[str, bytes]], T], *wanted: str) -> T:
-        members = self.members(number, *wanted)
-        try:
-            return parse(members)
-        # Hostile bytes make the parsers raise nearly anything; none of it may end a run.
-        except Exception as error:
-            raise self.broken(number, error) from error

@@ -1,6 +1,7 @@
 """Read images, with their labels and captions."""
 
 import io
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -68,6 +69,20 @@ def decode_image(members: dict[str, bytes], new: Allocate = allocate) -> np.ndar
         out = new((image.height, image.width, 3))
         out[:] = np.asarray(image.convert("RGB"))
         return out
+
+
+def captions_of(members: dict[str, bytes]) -> list[str]:
+    """All captions of an image: that in `txt`, or those of the list in `json` that begins with it; "" if there is none.
+
+    Raises:
+        ValueError, RecursionError: if the members are no text or no JSON.
+    """
+    first = members.get("txt", b"").decode()
+    about = json.loads(members.get("json", b"{}"))
+    for value in about.values() if isinstance(about, dict) else ():
+        if isinstance(value, list) and value[:1] == [first] and all(isinstance(each, str) for each in value):
+            return [each for each in value if each.strip()] or [first]
+    return [first]
 
 
 def image_size(members: dict[str, bytes]) -> tuple[int, int]:

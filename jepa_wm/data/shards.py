@@ -2,11 +2,11 @@
 
 import bisect
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from jepa_wm.data.index import SUFFIX, Index, load_index
 from jepa_wm.errors import UserError
 
 OPEN_FILES = 64
+T = TypeVar("T")
 
 
 class Shards:
@@ -136,6 +137,14 @@ class Shards:
             row[: len(frames)] = frames
         return np.concatenate(lengths)
 
+    def sample_keys(self) -> list[str]:
+        """The key of each sample, "lost" where a shard was cut short; reads every index."""
+        found = []
+        for shard, count in enumerate(self.counts):
+            keys = self.index(shard).keys.tolist()[:count]
+            found += keys + ["lost"] * (count - len(keys))
+        return found
+
     def members(self, number: int, *extensions: str) -> dict[str, bytes]:
         """The contents of a sample's members, by extension: those named, or all.
 
@@ -151,6 +160,19 @@ class Shards:
                 raise ValueError(index.problems[place])
             return self._read(shard, index.spans(place), extensions)
         except ValueError as error:
+            raise self.broken(number, error) from error
+
+    def parsed(self, number: int, parse: Callable[[dict[str, bytes]], T], *wanted: str) -> T:
+        """What `parse` makes of the contents of a sample's members, by extension: those `wanted`, or all.
+
+        Raises:
+            BrokenSample: if the sample lacks one of them, or `parse` fails.
+        """
+        members = self.members(number, *wanted)
+        try:
+            return parse(members)
+        # Hostile bytes make the parsers raise nearly anything; none of it may end a run.
+        except Exception as error:
             raise self.broken(number, error) from error
 
     def broken(self, number: int, error: Exception) -> BrokenSample:

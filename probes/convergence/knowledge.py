@@ -8,9 +8,10 @@ from torch import Tensor
 from probes.convergence.left_out import LeftOut
 from probes.convergence.members import Member
 from probes.convergence.table import Row
+from probes.heads.outcome import check_labels
 from probes.health import participation_ratio, rankme
 from probes.health.spectrum import eigenvalues
-from probes.linear import ridge_probe
+from probes.linear import ridge_classifier, ridge_probe
 from probes.store import FeatureStore, titled
 from probes.targets import targets
 
@@ -19,13 +20,22 @@ SPECTRUM = 64
 
 
 def probed(features: dict[str, Tensor], store: FeatureStore, member: Member, layer: str, seed: int) -> Iterator[Row]:
-    """R² of the position and of every factor that varies, from one layer's features by split, on held-out episodes."""
+    """What is read off one layer's features by split, on held-out episodes or images.
+
+    R² of the position and of every factor that varies, and accuracy of the labels, as far as there are any.
+    """
     rows = {split: store.rows(split) for split in features}
     groups = torch.cat([part.episode for part in rows.values()])
     for name, target in targets(rows).items():
         train, val, test = ((features[split], target[split]) for split in rows)
         value, null, (low, high), n = ridge_probe(train, val, test, groups, seed).r2
         yield _row("probe", name, member, layer)._replace(value=value, null=null, low=low, high=high, n=n)
+    labels = [part.labels for part in rows.values() if part.labels is not None]
+    if len(labels) == len(rows):
+        train, val, test = zip(features.values(), labels, strict=True)
+        check_labels(*labels)
+        value, null, (low, high), n = ridge_classifier(train, val, test, groups)
+        yield _row("probe", "labels", member, layer)._replace(value=value, null=null, low=low, high=high, n=n)
 
 
 def healthy(x: Tensor, member: Member, layer: str) -> Iterator[Row]:

@@ -1,12 +1,13 @@
 """What is compared: models of a feature store, each at one or several checkpoints."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from jepa_wm.errors import UserError
+from probes.alignment.many import pooled
 from probes.sources import Source
 from probes.store import FeatureStore, titled
 
@@ -67,25 +68,35 @@ def partners(one: list[Member], other: list[Member]) -> list[Meeting]:
 
 
 class Gallery:
-    """The samples that models are compared on, each of another episode: moments of one are no two samples.
+    """The samples that models are compared on, each another episode or image: moments of one are no two samples.
 
     Args:
         store: where the features are.
         pooling: of a layer's tokens.
         splits: whose rows are taken.
+        views: whether a sample is the mean over all rows of its episode or image, frames or captions (see `pooled`);
+            else it is the first of them.
 
     Attributes:
+        rows: those of a sample that are pooled, on average; 1 where the first stands for all.
         collapsed: a sentence for each checkpoint of which layers were left out.
     """
 
-    def __init__(self, store: FeatureStore, pooling: str, splits: tuple[str, ...] = ("val", "test")) -> None:
+    def __init__(
+        self, store: FeatureStore, pooling: str, splits: tuple[str, ...] = ("val", "test"), views: bool = False
+    ) -> None:
         self.store, self.pooling, self.splits = store, pooling, splits
-        self._first = {split: _first_of_each(store.rows(split).episode) for split in splits}
+        items = {split: store.rows(split).episode for split in splits}
+        first = {split: _first_of_each(own) for split, own in items.items()}
+        self._count = sum(map(len, first.values()))
+        self._taken: Mapping[str, Tensor | slice] = dict.fromkeys(splits, slice(None)) if views else first
+        self._views = torch.cat(list(items.values())) if views else None
         self._read: dict[Member, dict[str, Tensor]] = {}
+        self.rows = 1.0 if self._views is None else len(self._views) / len(self)
         self.collapsed: list[str] = []
 
     def __len__(self) -> int:
-        return sum(len(rows) for rows in self._first.values())
+        return self._count
 
     def names(self, member: Member) -> list[str]:
         """Names of its layers, from first to last, without those that are the same in every sample.
@@ -121,9 +132,10 @@ class Gallery:
     def _of_samples(self, member: Member, layer: str) -> Tensor:
         parts = [
             self.store.features(member.model, member.step, layer, self.pooling, split)[rows]
-            for split, rows in self._first.items()
+            for split, rows in self._taken.items()
         ]
-        return lifted(torch.cat(parts)) if member.model in TRUTH else torch.cat(parts)
+        features = lifted(torch.cat(parts)) if member.model in TRUTH else torch.cat(parts)
+        return features if self._views is None else pooled(features, self._views)
 
 
 def lifted(x: Tensor) -> Tensor:

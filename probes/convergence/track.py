@@ -7,8 +7,9 @@ from jepa_wm.errors import UserError
 from jepa_wm.manifest import is_complete, read_manifest
 from probes.convergence.members import members
 from probes.convergence.study import Asked, check, study
+from probes.draw import compared
 from probes.extract import extract
-from probes.sources import find_sources
+from probes.sources import check_sources, find_sources
 
 
 def track(
@@ -19,6 +20,7 @@ def track(
     metrics: tuple[str, ...] = ("mutual_knn", "cka"),
     frames: int = 3000,
     pooling: Literal["mean", "class"] = "mean",
+    size: int | None = None,
     permutations: int = 200,
     seed: int = 0,
 ) -> None:
@@ -30,12 +32,14 @@ def track(
 
     Args:
         runs: run folders of `jepa-wm pretrain` or `forecast`.
-        data: folder of shards.
+        data: folder of shards, of episodes or of images; of the latter it is asked what labels are known, and not
+            positions, and the anchors must be others.
         out: folder for the results.
         anchors: what else every run is held against, as `jepa-wm probe extract` names it.
         metrics: of alignment, files of probes/metrics.
         frames: frames that probes are trained on; alignment takes one of each held-out episode.
         pooling: of a layer's tokens.
+        size: of images, as of `jepa-wm probe extract`.
         permutations: of each null; no p-value is below one over these and one.
         seed: of the draw of frames, of nulls and of intervals.
 
@@ -50,13 +54,15 @@ def track(
         read_manifest(folder, "track")
         print(f"{out} is complete already")
         return
-    trained = [source for run in runs for source in find_sources(run, "all", seed)]
-    found = members([*trained, *(source for name in anchors for source in find_sources(name, "last", seed))])
-    asked = Asked(metrics, pooling, permutations, seed, probes=True)
+    sources = [source for run in runs for source in find_sources(run, "all", seed)]
+    sources += [source for name in anchors for source in find_sources(name, "last", seed)]
+    check_sources(sources, data, size)
+    found = members(sources)
+    asked = Asked(metrics, pooling, permutations, seed, probes=True, splits=compared(data))
     if len(found) > 1:
         check(asked, data, frames)
     features = str(folder / "features")
-    extract(runs, data, features, frames, poolings=(pooling,), steps="all", seed=seed)
+    extract(runs, data, features, frames, poolings=(pooling,), steps="all", size=size, seed=seed)
     if anchors:
-        extract(list(anchors), data, features, frames, poolings=(pooling,), seed=seed)
+        extract(list(anchors), data, features, frames, poolings=(pooling,), size=size, seed=seed)
     study(folder, "track", config, found, asked)

@@ -21,12 +21,13 @@ def convergence_page(title: str, rows: Sequence[Row], fields: dict[str, Any]) ->
     Args:
         title: its heading.
         rows: the measurements.
-        fields: `warnings`, sentences, and everything that was said of the run: `config`, `commit` and so on.
+        fields: `samples`, what each of them is; `warnings`, sentences; and everything that was said of the run:
+            `config`, `commit` and so on.
     """
     n = max((row.n or 0 for row in rows if row.kind == "alignment"), default=0)
     rows = shortened(rows)
     seen = looks(rows)
-    compared = f"{n} samples, each of another held-out episode, the same for all."
+    compared = f"{n} samples, {fields.get('samples', 'each of another held-out episode')}; the same for all."
     body = join(
         [
             element("h1", title),

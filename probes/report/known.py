@@ -18,8 +18,8 @@ def knowledge(rows: Sequence[Row], looks: Mapping[str, Look]) -> Markup:
     if not panels:
         return Markup("")
     text = (
-        "R² of ridge probes of the last layer on held-out episodes, and its effective dimensions. Dotted: what was not "
-        "trained in steps."
+        "R² of ridge probes of the last layer on held-out samples, accuracy of labels by such a probe, and its "
+        "effective dimensions. Dotted: what was not trained in steps."
     )
     chart = small_multiples(panels, "probes over training", "% of training")
     return section("What they know", element("figure", chart), note(text))

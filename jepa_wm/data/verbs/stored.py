@@ -3,7 +3,7 @@
 import re
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any
 
@@ -43,7 +43,9 @@ class StoredSamples:
         }
         self._ends = list(accumulate(map(len, self.shards)))
         self.keys = unique_keys(
-            f"{prefix}{key}" for shards, prefix in zip(self.shards, prefixes, strict=True) for key in _keys(shards)
+            f"{prefix}{key}"
+            for shards, prefix in zip(self.shards, prefixes, strict=True)
+            for key in shards.sample_keys()
         )
 
     def __len__(self) -> int:
@@ -78,10 +80,3 @@ def unique_keys(keys: Iterable[str]) -> list[str]:
         taken.add(new)
         unique.append(new)
     return unique
-
-
-def _keys(shards: Shards) -> Iterator[str]:
-    for shard, count in enumerate(shards.counts):
-        keys = shards.index(shard).keys.tolist()[:count]
-        # The manifest may count samples that the shard, cut short, has no more.
-        yield from keys + ["lost"] * (count - len(keys))

@@ -10,6 +10,7 @@ import torch
 from jepa_wm.control.collect import collect
 from jepa_wm.encoders import GridPool, ViT
 from jepa_wm.errors import UserError
+from probes.alignment.many import pooled
 from probes.alignment.maps import layer_map
 from probes.convergence.align import align
 from probes.convergence.members import lifted
@@ -80,6 +81,32 @@ def test_a_run_beside_itself_under_another_name_is_the_same_at_every_layer(tmp_p
     text = re.sub(r"<details>.*?</details>", "", page, flags=re.S)
     assert "a/x × b/x" in text and str(tmp_path) not in re.sub(r"<li>.*?</li>", "", text)
     assert fields["config"]["models"] == [a, b, "state"] and not [said for said in fields["warnings"] if "left" in said]
+
+
+def test_several_frames_of_an_episode_are_pooled_to_one_sample(tmp_path: Path, shards: str) -> None:
+    a = run(tmp_path / "a", encoder(1), encoder(2))
+    align([a, "state"], shards, str(tmp_path / "out"), metrics=("mutual_knn",), views=3, **SMALL)
+    rows, fields = read_table(tmp_path / "out")
+    (best,) = of(rows, "alignment")
+    store = FeatureStore(tmp_path / "out" / "features")
+    items = torch.cat([store.rows(split).episode for split in ("val", "test")])
+    # As many episodes as of one frame each, and three of the seven frames of each.
+    assert items.unique(return_counts=True)[1].tolist() == [3] * 60 and best.n == 60
+
+    def layers(model: str) -> list[torch.Tensor]:
+        every = [
+            torch.cat([store.features(model, None, layer, "mean", split) for split in ("val", "test")])
+            for layer in store.layers(model)
+        ]
+        return [pooled(lifted(layer) if model == "state" else layer, items) for layer in every]
+
+    expected = layer_map("mutual_knn", layers(a), layers("state"), 19).score
+    assert (best.value, best.p) == (expected.value, expected.p)
+    assert (
+        "each of another held-out episode, whose features are the mean over those of up to 3 frames (3.0 on"
+        in (tmp_path / "out" / "report.html").read_text()
+    )
+    assert fields["config"]["views"] == 3
 
 
 def test_what_is_tracked_is_what_features_made_by_hand_say(tmp_path: Path, shards: str) -> None:
