@@ -152,9 +152,10 @@ class TextReader(Reader):
         readout.vector(LATENT, latents)
 
     def distinct(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        if not any(caption.strip() for caption in rows.captions):
+        if silent := sum(not caption.strip() for caption in rows.captions):
             raise UserError(
-                "the shards have no captions, which a text tower reads; leave ':text' out, or pack the shards with them"
+                f"{silent} of {len(rows.captions)} samples have no caption, which a text tower reads; leave ':text' out, "
+                "or pack the shards with a caption for every sample"
             )
         return _distinct(rows.captions)
 

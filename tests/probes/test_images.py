@@ -269,7 +269,7 @@ class TestBadInput:
 
     def test_no_captions(self, run: str, tmp_path: Path) -> None:
         data = pairs(tmp_path / "data", texts=False, train=range(40))
-        with pytest.raises(UserError, match="have no captions, which a text tower reads"):
+        with pytest.raises(UserError, match="samples have no caption, which a text tower reads"):
             extract([f"{run}:text"], data, str(tmp_path / "out"), 20)
 
     def test_other_kinds(self, tmp_path: Path) -> None:

@@ -365,5 +365,7 @@ class TestBadNames:
             read(find_sources("pixels")[0].load(), large)
 
     def test_no_captions(self, run: Path, rows: Rows) -> None:
-        with pytest.raises(UserError, match="no captions"):
+        with pytest.raises(UserError, match="6 of 6 samples have no caption"):
             find_sources(f"{run}:text")[0].load().distinct(rows._replace(captions=[""] * 6))
+        with pytest.raises(UserError, match="1 of 6 samples have no caption"):
+            find_sources(f"{run}:text")[0].load().distinct(rows._replace(captions=[" ", *rows.captions[1:]]))
