@@ -154,8 +154,8 @@ class TextReader(Reader):
     def distinct(self, rows: Rows) -> tuple[Tensor, Tensor]:
         if silent := sum(not caption.strip() for caption in rows.captions):
             raise UserError(
-                f"{silent} of {len(rows.captions)} samples have no caption, which a text tower reads; leave ':text' out, "
-                "or pack the shards with a caption for every sample"
+                f"{silent} of {len(rows.captions)} samples have no caption, which a text tower reads; "
+                "leave ':text' out, or pack the shards with a caption for every sample"
             )
         return _distinct(rows.captions)
 

@@ -108,7 +108,9 @@ def test_what_was_seen_is_kept_once_and_forgotten_when_the_window_has_passed() -
     state = model.expand(state, 50)
     sizes = []
     for _ in range(5):
-        sizes.append(next(tuple(part.keys.shape[:3:2] for part in (cache.shared, cache.own)) for cache in state.caches if cache))
+        first = state.caches[0]
+        assert first is not None
+        sizes.append((first.shared.keys.shape[:3:2], first.own.keys.shape[:3:2]))
         assert seen == [part.untyped_storage().data_ptr() for cache in state.caches if cache for part in cache.shared]
         state = model.step(state, torch.randn(100, 6))
     # Two tokens a frame; three frames are kept: those that were seen for two states, imagined ones for a hundred.
