@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from jepa_wm.errors import UserError
-from jepa_wm.manifest import is_complete, read_manifest
+from jepa_wm.manifest import is_done
 from probes.convergence.members import members
 from probes.convergence.study import Asked, check, study
 from probes.extract import extract
@@ -46,9 +46,7 @@ def track(
     if not runs:
         raise UserError("probe track: got no runs; expected one or several run folders: jepa-wm probe track RUN…")
     folder = Path(out)
-    if is_complete(folder):
-        read_manifest(folder, "track")
-        print(f"{out} is complete already")
+    if is_done(out, "track", config):
         return
     trained = [source for run in runs for source in find_sources(run, "all", seed)]
     found = members([*trained, *(source for name in anchors for source in find_sources(name, "last", seed))])
