@@ -2,8 +2,9 @@
 
 Mutual kNN over 13 x 25 layers beside the way it is commonly computed (`benchmarks/probes_baseline.py`), with and
 without 200 permutations; CKA of 10⁵ rows in one pass, in a process of its own for its memory; exact neighbours of
-5·10⁴ rows; a sweep of thirteen learning rates beside one. Medians, two threads. False positives are counted over
-unrelated models of 25 and 33 layers. `--large` adds approximate search in 10⁶ rows. The last line is JSON.
+5·10⁴ rows; a sweep of thirteen learning rates beside one, beside its products alone and beside a plain loop. Medians,
+two threads. False positives are counted over unrelated models of 25 and 33 layers. `--large` adds approximate search
+in 10⁶ rows. The last line is JSON.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.probes_baseline import layer_map_anew, mutual_knn_anew
+from benchmarks.probes_baseline import layer_map_anew, mutual_knn_anew, one_head
 from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import peak_rss_gib
@@ -92,15 +93,36 @@ def stream() -> dict[str, float]:
     return {"seconds": taken + time.perf_counter() - start, "gib": peak_rss_gib(), "value": value}
 
 
-def sweep_cost() -> float:
-    """Seconds of thirteen learning rates over those of one, by turns."""
-    x = with_bias(torch.randn(5000, D))
-    one_hot = F.one_hot(torch.randint(CLASSES, (5000,)), CLASSES)
-    many, one = Sgd(steps=500), Sgd(rates=(0.01,), steps=500)
-    ratios = [
-        seconds(lambda: sweep(x, one_hot, many, 0), 1) / seconds(lambda: sweep(x, one_hot, one, 0), 1) for _ in range(5)
-    ]
-    return statistics.median(ratios)
+def sweep_cost() -> dict[str, float]:
+    """Medians, by turns: the cost of thirteen learning rates over that of one, and over that of one by a plain loop.
+
+    Beside them the ratio of the products alone, the ratio if thirteen rates took no time but for their products, and
+    microseconds a step of thirteen rates and of their products.
+    """
+    steps, x, labels = 500, torch.randn(5000, D), torch.randint(CLASSES, (5000,))
+    seen, one_hot = with_bias(x), F.one_hot(labels, CLASSES)
+    recipes = Sgd(steps=steps), Sgd(rates=(0.01,), steps=steps)
+    turns = []
+    for _ in range(5):
+        many, one = (seconds(lambda recipe=recipe: sweep(seen, one_hot, recipe, 0), 1) for recipe in recipes)
+        bare, bare_one = (products(len(recipe.rates) * CLASSES, seen[: recipe.batch], steps) for recipe in recipes)
+        by_hand = seconds(lambda: one_head(x, labels, CLASSES, 0.01, steps), 1)
+        turns.append((many / one, many / by_hand, bare / bare_one, bare / one, many / steps * 1e6, bare / steps * 1e6))
+    names = "sweep_cost", "by_hand", "products", "least", "step_us", "products_us"
+    return {name: statistics.median(values) for name, values in zip(names, zip(*turns, strict=True), strict=True)}
+
+
+def products(outputs: int, seen: Tensor, steps: int) -> float:
+    """Seconds of the two products of each step of a linear head with so many outputs, on a batch (b, d)."""
+    weights, errors = torch.randn(outputs, seen.shape[1]), torch.randn(outputs, len(seen))
+    answers, slopes = torch.empty_like(errors), torch.empty_like(weights)
+
+    def run() -> None:
+        for _ in range(steps):
+            torch.mm(weights, seen.T, out=answers)
+            torch.mm(errors, seen, out=slopes)
+
+    return seconds(run, 1)
 
 
 def approximate() -> str:
@@ -141,14 +163,14 @@ def main() -> None:
         return
     ran = subprocess.run([sys.executable, "-m", __spec__.name, "--stream"], check=True, capture_output=True, text=True)
     streamed = json.loads(ran.stdout.splitlines()[-1])
-    aligned, gallery = alignment(), torch.randn(GALLERY, D)
+    aligned, gallery, swept = alignment(), torch.randn(GALLERY, D), sweep_cost()
     found = {
         "mknn_vs_loop": aligned["loop"] / aligned["ours"],
         "calibration_cost": aligned["calibrated"] / aligned["loop"],
         "cka_stream_s": streamed["seconds"],
         "cka_stream_gib": streamed["gib"],
         "knn_50k_s": seconds(lambda: neighbours(gallery, K), 1),
-        "sweep_cost": sweep_cost(),
+        "sweep_cost": swept["sweep_cost"],
     }
     rows = {
         name: {"asked": f"{sign} {bar:g}", "measured": f"{found[name]:.3g}", "met": _met(sign, bar, found[name])}
@@ -160,6 +182,10 @@ def main() -> None:
     )
     checked = honest()
     text += (
+        f"Thirteen learning rates cost {swept['sweep_cost']:.2f} x our one, and {swept['by_hand']:.2f} x one head in a "
+        f"plain PyTorch loop (`one_head` of `benchmarks/probes_baseline.py`). The products alone, by `torch.mm`, cost "
+        f"{swept['products']:.2f} x those of one, and take {swept['products_us']:.0f} of the {swept['step_us']:.0f} µs "
+        f"of a step: were all else free, it would be {swept['least']:.2f} x our one.\n\n"
         f"Of {checked['models']} pairs of unrelated models (25 x 33 layers), {checked['false positives']:.1%} have a p "
         f"of .05 or less after the correction for the search; the greatest distance of their p-values from the uniform "
         f"distribution is {checked['distance to uniform']:.3f} (Kolmogorov-Smirnov, 5 % critical: "

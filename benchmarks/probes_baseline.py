@@ -1,13 +1,13 @@
-"""Mutual kNN over layers as it is commonly computed: neighbours searched anew for every pair, by sorting whole rows.
+"""What alignment and probes are measured against, as it is commonly written, so that it can be run.
 
-Written from the description of platonic-rep's way (arXiv 2405.07987 and its repository), so that what we are faster
-than is in this repository and can be run.
+Mutual kNN over layers searches neighbours anew for every pair, by sorting whole rows: written from the description of
+platonic-rep's way (arXiv 2405.07987 and its repository). A linear head is trained alone, by torch's own parts.
 """
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -34,3 +34,20 @@ def layer_map_anew(x: Sequence[Tensor], y: Sequence[Tensor], k: int = 10) -> lis
     """Every layer (n, d) of one model with every layer of another."""
     unit_x, unit_y = ([F.normalize(layer, dim=1) for layer in layers] for layers in (x, y))
     return [[mutual_knn_anew(a, b, k) for b in unit_y] for a in unit_x]
+
+
+def one_head(x: Tensor, labels: Tensor, classes: int, rate: float, steps: int, batch: int = 128) -> nn.Linear:
+    """A linear classifier of features (n, d), integer labels (n,), by SGD at one learning rate of a batch of 256."""
+    head = nn.Linear(x.shape[1], classes)
+    nn.init.normal_(head.weight, std=0.01)
+    nn.init.zeros_(head.bias)
+    optimiser = torch.optim.SGD(head.parameters(), lr=rate * batch / 256, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    order = torch.cat([torch.randperm(len(x)) for _ in range(-(-steps * batch // len(x)))])
+    for rows in order[: steps * batch].view(steps, batch):
+        loss = F.cross_entropy(head(x[rows]), labels[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return head

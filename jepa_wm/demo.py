@@ -28,11 +28,12 @@ def demo(out: str = "runs/demo", preset: str = "default") -> None:
             take precedence over the configs in `two_rooms/`; the option `config` puts another in their place.
 
     Raises:
-        UserError: if the preset is unknown or malformed, or `out` was begun with another preset.
+        UserError: if the preset is unknown or malformed, `out` was begun with another, or a complete stage had other
+            options.
     """
     folder = Path(out)
     options = _preset(preset)
-    _remember(folder, preset)
+    _remember(folder, preset, options)
     for number, stage in enumerate(STAGES, 1):
         label = f"[{number}/{len(STAGES)}] {stage}"
         if stage != "report" and is_complete(folder / stage):
@@ -75,11 +76,20 @@ def _preset(name: str) -> dict[str, dict[str, Any]]:
     return options
 
 
-def _remember(out: Path, preset: str) -> None:
-    """Refuse to continue a demo that was begun with another preset."""
+def _remember(out: Path, preset: str, options: dict[str, dict[str, Any]]) -> None:
+    """Refuse to continue a demo that was begun with another preset, or whose complete stages had other options."""
     record = out / "demo.json"
     if record.is_file():
-        before = read_json(record)["preset"]
-        if before != preset:
-            raise UserError(f"{out} was begun with preset '{before}', got '{preset}'; use that one or another --out")
-    write_json(record, {"preset": preset})
+        before = read_json(record)
+        if before["preset"] != preset:
+            raise UserError(
+                f"{out} was begun with preset '{before['preset']}', got '{preset}'; use that one or another --out"
+            )
+        for stage in filter(lambda stage: is_complete(out / stage), STAGES):
+            had, has = before.get("options", options).get(stage), options.get(stage)
+            if had != has:
+                raise UserError(
+                    f"{out / stage} was made with the options {had} of preset '{preset}', which now has {has}; delete "
+                    "it and the stages after it, or use another --out"
+                )
+    write_json(record, {"preset": preset, "options": options})

@@ -4,6 +4,7 @@ Each stage writes `manifest.json` last, so its presence means that the stage fin
 """
 
 import hashlib
+import json
 import resource
 import subprocess
 import sys
@@ -71,6 +72,34 @@ def check_manifest(manifest: Any, folder: str | Path, *stages: str) -> dict[str,
 def is_complete(folder: str | Path) -> bool:
     """Whether a stage has finished in `folder`."""
     return (Path(folder) / NAME).is_file()
+
+
+def is_done(folder: str | Path, stage: str, config: dict[str, Any]) -> bool:
+    """Whether `stage` has finished in `folder` with these settings, which is then said.
+
+    Raises:
+        UserError: if another stage has, or this one with other settings.
+    """
+    if not is_complete(folder):
+        return False
+    check_same(read_manifest(folder, stage)["config"], config, folder)
+    print(f"{folder} is complete already")
+    return True
+
+
+def check_same(there: dict[str, Any], config: dict[str, Any], folder: str | Path) -> None:
+    """Refuse settings that differ from those which `folder` was made with; where it lies may have another name.
+
+    Raises:
+        UserError: if one does.
+    """
+    # As JSON gives it back, in which tuples are lists.
+    config = json.loads(json.dumps(config))
+    if differing := sorted(name for name in {*config, *there} - {"out"} if there.get(name) != config.get(name)):
+        raise UserError(
+            f"{folder} was made with other settings: {', '.join(f'{n}={there.get(n)!r}' for n in differing)}; "
+            f"got {', '.join(f'{n}={config.get(n)!r}' for n in differing)}; name another folder or delete it"
+        )
 
 
 @cache

@@ -25,7 +25,7 @@ from jepa_wm.goals import Goal, GoalLike, Sum, as_goal
 from jepa_wm.model_folder import check_free, load_parts, write_card
 from jepa_wm.observations import Imagined, Observation
 from jepa_wm.planning.amortised import Amortised
-from jepa_wm.precision import mixed
+from jepa_wm.precision import at_least_float32, mixed
 from jepa_wm.search import Search
 
 
@@ -94,7 +94,9 @@ class WorldModel(nn.Module):
         return next(self.parameters()).device
 
     def encode(self, pixels: Tensor, state: Tensor | None = None) -> Tensor:
-        """Pixels uint8 (B, T, C, H, W), and the state (B, T, P) where it is read -> latents float32 (B, T, N, D).
+        """Pixels uint8 (B, T, C, H, W), and the state (B, T, P) where it is read -> latents (B, T, N, D), float32.
+
+        A model in float64 gives float64.
 
         Raises:
             UserError: if the state holds NaN, or is missing where it is read.
@@ -102,7 +104,7 @@ class WorldModel(nn.Module):
         state = state.to(self.bounds.low) if state is not None and self.frames.state_dim else None
         if state is not None and not torch.isfinite(state).all():
             raise UserError("observation: got NaN or infinity in the state; expected numbers")
-        return self.frames(self.encoder, pixels.to(self.device), state).float()
+        return at_least_float32(self.frames(self.encoder, pixels.to(self.device), state))
 
     @torch.no_grad()
     def imagine(
@@ -141,7 +143,7 @@ class WorldModel(nn.Module):
                 "frames, and a whole number of sequences for each"
             )
         seen = self.encode(pixels, state)
-        members = rollouts(self.dynamics, seen, known, actions).float()
+        members = at_least_float32(rollouts(self.dynamics, seen, known, actions))
         latents = members.mean(dim=0)
         readouts = {name: head(latents) for name, head in self.heads.items()}
         uncertainty = None

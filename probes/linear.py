@@ -81,13 +81,18 @@ def ridge_classifier(train: Split, val: Split, test: Split, groups: Tensor | Non
     what is independent, and is Wilson's, so that it has a width where every answer is right.
 
     Args:
-        train, val, test: features (n, d) and integer labels (n,), from 0.
+        train, val, test: features (n, d) and integer labels (n,), from 0. A class that training lacks is never
+            answered, so its rows count as wrong.
         groups: episode of every row, as in `ridge_probe`.
 
     Raises:
-        UserError: as in `ridge_probe`.
+        UserError: shapes differ, a feature is not finite, splits share an episode, labels are not integers from 0, or
+            training has one class only.
     """
     test_groups = check_splits(train, val, test, groups)[1]
+    check_integers(train[1], val[1], test[1])
+    if (train[1] == train[1][0]).all():
+        raise UserError(f"train labels: got class {int(train[1][0])} only; there is nothing to tell apart")
     x, val_x, test_x = standardise(train[0], val[0], test[0])
     one_hot = F.one_hot(train[1].long()).double()
     offset = one_hot.mean(dim=0)
@@ -166,6 +171,18 @@ def check_targets(*splits: Split) -> None:
         if constant.any():
             column = int(constant.nonzero()[0])
             raise UserError(f"{name} targets: column {column} is constant, so its R² has no meaning; leave it out")
+
+
+def check_integers(*labels: Tensor) -> None:
+    """Ask that labels (n,) of train, val and test are integers from 0.
+
+    Raises:
+        UserError: some are not.
+    """
+    for name, y in zip(NAMES, labels, strict=True):
+        if y.ndim != 1 or y.is_floating_point() or y.is_complex() or not len(y) or int(y.min()) < 0:
+            kind = f"{y.dtype} {tuple(y.shape)}"
+            raise UserError(f"{name} labels: got {kind}; expected integers (n,) from 0, one for each row")
 
 
 def check_splits(train: Split, val: Split, test: Split, groups: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from jepa_wm.data import EpisodeShards
 from jepa_wm.encoders import TextAlignment, load_encoder, load_text
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
-from jepa_wm.manifest import is_complete, read_manifest, stage_run
+from jepa_wm.manifest import is_done, read_manifest, stage_run
 from jepa_wm.world_model import WorldModel
 from probes.features import Rows, encode_splits, read_splits
 from probes.fresh import fresh
@@ -72,9 +72,7 @@ def probe(
     ]
     test_shards = EpisodeShards(data, "test")
     folder = Path(out)
-    if is_complete(folder):
-        read_manifest(folder, "probe")
-        print(f"{out} is complete already")
+    if is_done(out, "probe", config):
         return
     model = WorldModel.from_pretrained(forecast)
     with stage_run(folder, "probe", config) as fields:

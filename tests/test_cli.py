@@ -293,6 +293,12 @@ class TestDemo:
         assert calls["pretrain"] == [f"--run={out}/pretrain", f"--data.folder={out}/collect"]
         assert calls["plan"][:3] == ["--episodes=4", '--goals=["image"]', "--name=long"]
         assert "[1/6] collect: complete already, skipped" in printed
+        preset.write_text("plan: {episodes: 5}\n")
+        demo.demo(str(out), str(preset))
+        assert calls["plan"][0] == "--episodes=5"
+        preset.write_text("collect: {seed: 7}\n")
+        with pytest.raises(UserError, match=r"collect was made with the options None .* now has \{'seed': 7\}; delete"):
+            demo.demo(str(out), str(preset))
 
     def test_a_preset_may_name_other_configs_whose_folders_do_not_count(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -12,7 +12,7 @@ from jepa_wm.checkpoint import build, find_part, load_module, save_modules, spec
 from jepa_wm.encoders import GridPool, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
-from jepa_wm.manifest import hash_shards, is_complete, read_manifest, stage_run, write_manifest
+from jepa_wm.manifest import hash_shards, is_complete, is_done, read_manifest, stage_run, write_manifest
 
 
 def vit(seed: int = 0) -> ViT:
@@ -78,6 +78,18 @@ class TestManifest:
         with pytest.raises(RuntimeError), stage_run(tmp_path, "plan", {}):
             raise RuntimeError
         assert not is_complete(tmp_path)
+
+    def test_a_finished_run_is_done_with_its_own_settings_only(self, tmp_path: Path) -> None:
+        config = {"out": "here", "metrics": ("cka", "rsa"), "seed": 3}
+        assert not is_done(tmp_path, "align", config)
+        with stage_run(tmp_path, "align", config):
+            pass
+        assert is_done(tmp_path, "align", config | {"out": "there"})
+        for name, value in {"seed": 4, "metrics": ("cka",), "k": 5}.items():
+            with pytest.raises(UserError, match=f"other settings: {name}=.*; got {name}=.*; name another folder"):
+                is_done(tmp_path, "align", config | {name: value})
+        with pytest.raises(UserError, match="stage 'align'; expected track"):
+            is_done(tmp_path, "track", config)
 
     def test_each_wrong_folder_is_refused_with_its_reason(self, tmp_path: Path) -> None:
         for name in ("empty", "unfinished", "other", "old"):

@@ -89,6 +89,21 @@ def test_the_plan_leads_from_each_start_to_its_goal(world: WorldModel) -> None:
     assert plan.actions.abs().max() <= 1
 
 
+@pytest.mark.parametrize("kind", [TransformerDynamics, LeWMDynamics])
+def test_a_model_in_float64_imagines_and_plans_in_float64(kind: type[Dynamics]) -> None:
+    torch.manual_seed(0)
+    model = WorldModel(ViT(patch=8, dim=12, depth=1, heads=2), kind(12)).eval()
+    seen = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
+    blocks = torch.rand(2, 3, 10) - 0.5
+    single = model.imagine(seen, blocks).latents
+    found = model.double().imagine(seen, blocks).latents
+    assert found.dtype == torch.float64 and 0 < (found - single).abs().max() < 1e-5
+    plan = model.plan(seen, seen.flip(0), Search(CEM(16, 4, 2), horizon=2))
+    ahead = model.imagine(seen, plan.actions.repeat(1, 1, 5)).latents
+    cost = Distance().over_time(Distance().between(ahead[:, None], model.encode(seen.flip(0)[:, None])[:, 0]))
+    torch.testing.assert_close(plan.cost, cost[:, 0], rtol=1e-9, atol=0)
+
+
 def test_slices_of_environments_make_the_same_plan(world: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
     start, goal = images((0.2, 0.9), (1.0, 1.0), (0.5, 0.1)), images((1.5, 0.4), (1.0, 0.2), (0.9, 0.9))
     whole = world.plan(start, goal, Search(CEM(samples=64, elites=8), horizon=3))

@@ -1,6 +1,5 @@
 """Play episodes in an environment and write them to shards."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from jepa_wm.data.writer import ShardWriter
 from jepa_wm.envs import PUSH_T, TWO_ROOMS
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
-from jepa_wm.manifest import hash_shards, is_complete, read_manifest, stage_run
+from jepa_wm.manifest import hash_shards, is_done, stage_run
 
 Player = WorldPlayer | RandomPlayer
 PARALLEL = 64
@@ -62,15 +61,15 @@ def collect(
         UserError: if an argument is out of range, the environment or a factor is unknown, or `out`
             holds something else.
     """
-    # As JSON gives it back, so that it can be compared with a manifest's.
-    config = json.loads(json.dumps({name: value for name, value in locals().items() if name != "out"}))
+    config = {name: value for name, value in locals().items() if name != "out"}
     counts = _counts(episodes, held_out)
     if steps < 1 or seed < 0:
         raise UserError(f"steps is {steps}, seed {seed}; expected at least 1 and 0")
     folder = Path(out).resolve()
-    if _is_done(folder, config):
-        print(f"{out} is complete already")
+    if is_done(out, "collect", config):
         return
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not a finished collection; name another folder or delete it")
     player = _player(config)
     with (
         atomic_path(folder) as aside,
@@ -131,17 +130,3 @@ def _counts(episodes: int, held_out: float) -> dict[str, int]:
         raise UserError(f"episodes is {episodes}, held_out {held_out}; expected at least 3, and between 0 and 1")
     half = min(max(1, round(episodes * held_out / 2)), (episodes - 1) // 2)
     return {"train": episodes - 2 * half, "val": half, "test": half}
-
-
-def _is_done(folder: Path, config: dict[str, Any]) -> bool:
-    if not is_complete(folder):
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-            raise UserError(f"{folder} exists and is not a finished collection; name another folder or delete it")
-        return False
-    there = read_manifest(folder, "collect")["config"]
-    if differing := sorted(name for name in config if there.get(name) != config[name]):
-        raise UserError(
-            f"{folder} was collected with other settings: {', '.join(f'{n}={there.get(n)!r}' for n in differing)}; "
-            f"got {', '.join(f'{n}={config[n]!r}' for n in differing)}; name another folder or delete it"
-        )
-    return True

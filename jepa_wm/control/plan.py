@@ -17,7 +17,7 @@ from jepa_wm.control.match import MakeController, Match, Planned
 from jepa_wm.control.results import EPISODES, RESULTS, Row, write_rows
 from jepa_wm.errors import UserError
 from jepa_wm.files import write_json
-from jepa_wm.manifest import is_complete, read_manifest, stage_run
+from jepa_wm.manifest import is_done, read_manifest, stage_run
 from jepa_wm.planning import CEM, Amortised
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
@@ -76,9 +76,7 @@ def plan(
     settings, counts = _world(model, data), {"image": episodes, "text": text_episodes}
     _check(settings["environment"], counts, [episodes, steps, check, 1 if parallel is None else parallel], films, seed)
     folder = Path(out)
-    if is_complete(folder):
-        read_manifest(folder, "plan")
-        print(f"{out} is complete already")
+    if is_done(out, "plan", config):
         return
     world_model = WorldModel.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
     rows, episode_rows, index = list[Row](), list[Row](), list[Row]()

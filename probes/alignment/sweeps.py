@@ -33,7 +33,7 @@ def k_sweep(
         seed: of the permutations.
 
     Returns:
-        A row for each k: {metric, k, n, value, null, effect, low, high}, low to high being the jackknife's interval.
+        A row for each k: {metric, k, n, value, null, effect, low, high}, low to high being its interval.
 
     Raises:
         UserError: the metric has no neighbours, or as in `layer_map`.

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from jepa_wm.errors import UserError
-from jepa_wm.manifest import is_complete, read_manifest
+from jepa_wm.manifest import is_done
 from probes.convergence.members import members
 from probes.convergence.study import Asked, check, study
 from probes.draw import compared
@@ -53,9 +53,7 @@ def align(
     """
     config = dict(locals())
     folder = Path(out)
-    if is_complete(folder):
-        read_manifest(folder, "align")
-        print(f"{out} is complete already")
+    if is_done(out, "align", config):
         return
     sources = [source for name in models for source in find_sources(name, "last", seed)]
     found = members(sources)

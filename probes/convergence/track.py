@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from jepa_wm.errors import UserError
-from jepa_wm.manifest import is_complete, read_manifest
+from jepa_wm.manifest import is_done
 from probes.convergence.members import members
 from probes.convergence.study import Asked, check, study
 from probes.draw import compared
@@ -50,9 +50,7 @@ def track(
     if not runs:
         raise UserError("probe track: got no runs; expected one or several run folders: jepa-wm probe track RUN…")
     folder = Path(out)
-    if is_complete(folder):
-        read_manifest(folder, "track")
-        print(f"{out} is complete already")
+    if is_done(out, "track", config):
         return
     sources = [source for run in runs for source in find_sources(run, "all", seed)]
     sources += [source for name in anchors for source in find_sources(name, "last", seed)]

@@ -8,7 +8,7 @@ from torch import Tensor
 from jepa_wm.envs import PUSH_T, TWO_ROOMS
 from jepa_wm.errors import UserError
 from jepa_wm.files import write_json
-from jepa_wm.manifest import is_complete, read_manifest, stage_run
+from jepa_wm.manifest import is_done, stage_run
 from jepa_wm.world_model import WorldModel
 from probes.diagnostics.controls import seen, untrained, untrained_dynamics, views
 from probes.diagnostics.distances import places, planning_distance, step_distances, true_distances
@@ -56,9 +56,7 @@ def diagnose(model: str, data: str, out: str, episodes: int = 64, horizon: int =
             f"probe world: got episodes {episodes}, horizon {horizon}, seed {seed}; expected at least 4, 2 and 0"
         )
     folder = Path(out)
-    if is_complete(folder):
-        read_manifest(folder, STAGE)
-        print(f"{out} is complete already")
+    if is_done(out, STAGE, config):
         return
     loaded = WorldModel.from_pretrained(model)
     held = read_held(data, loaded, episodes, horizon)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from jepa_wm.contracts import Score
 from jepa_wm.errors import UserError
+from jepa_wm.statistics import wilson
 from probes.checks import check_rows
 from probes.heads.lbfgs import minimise
 from probes.heads.logistic import Basis, Fitted
@@ -120,14 +121,21 @@ def average_precision(scores: Tensor, y: Tensor, weights: Tensor | None = None) 
 def _interval(scores: Tensor, y: Tensor, groups: Tensor, generator: torch.Generator) -> tuple[float, float]:
     """The interval of the mean over resampled whole groups (n,), of the labels that occur in a draw.
 
-    A row that is drawn twice counts twice, which a ranking allows and neighbours would not.
+    A row that is drawn twice counts twice, which a ranking allows and neighbours would not. But where every positive is
+    ranked first it is so in every draw, which would claim to know the precision exactly. So the interval reaches at
+    least as low as Wilson's would, each label's precision being a rate over the groups that hold the label.
     """
     index = torch.unique(groups, return_inverse=True)[1]
     members = torch.eye(int(index.max()) + 1, dtype=torch.float64)
     times = resample_groups(members, torch.arange(len(members)), generator, DRAWS)[:, index]
     precision = torch.stack([average_precision(scores, y, weights) for weights in times])
     drawn = precision.nanmean(dim=1)
-    return interval(drawn[drawn.isfinite()])
+    low, high = interval(drawn[drawn.isfinite()])
+    trials = y.new_zeros(len(members), y.shape[1]).index_add_(0, index, y).count_nonzero(dim=0).tolist()
+    found = average_precision(scores, y).clamp(max=1)
+    least = torch.tensor([wilson(rate * n, n)[0] for rate, n in zip(found.tolist(), trials, strict=True)]).to(found)
+    # Errors of labels add up as those of independent ones; where they are not, draws of whole rows say so.
+    return min(low, found.mean().item() - (found - least).norm().item() / len(found)), high
 
 
 def _check_labels(*labels: Tensor) -> list[Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from jepa_wm.contracts import Score
 from jepa_wm.errors import UserError
 from jepa_wm.statistics import rate_interval
-from probes.linear import NAMES
+from probes.linear import NAMES, check_integers
 from probes.statistics import majority_rate
 
 Chosen = dict[str, float]
@@ -72,10 +72,7 @@ def check_labels(*labels: Tensor) -> int:
     Raises:
         UserError: labels are not such integers, there is one class only, or a split lacks a class.
     """
-    for name, y in zip(NAMES, labels, strict=True):
-        if y.ndim != 1 or y.is_floating_point() or y.is_complex() or not len(y) or int(y.min()) < 0:
-            kind = f"{y.dtype} {tuple(y.shape)}"
-            raise UserError(f"{name} labels: got {kind}; expected integers (n,) from 0, one for each row")
+    check_integers(*labels)
     classes = max(int(y.max()) for y in labels) + 1
     if classes < 2:
         raise UserError("labels: got one class only; there is nothing to tell apart, probe for something that varies")

@@ -256,6 +256,8 @@ class TestVerb:
             assert film.size == ((16 + 3 + 16) * 3, 16 * 3)
         self.run(folders, tmp_path / "a")
         assert "complete already" in capsys.readouterr().out
+        with pytest.raises(UserError, match=r"made with other settings: .*steps=12; got episodes=200, .*steps=100"):
+            plan(*folders, str(tmp_path / "a"), Search(CEM(8, 2, 1), horizon=2), text_episodes=3, films=2)
 
     def test_a_run_of_another_stage_is_refused_before_anything_is_written(
         self, folders: tuple[str, str], tmp_path: Path

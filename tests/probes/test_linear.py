@@ -151,6 +151,17 @@ def test_classifier_separates_separable_classes():
     assert few.interval[0] < score.interval[0] and few.interval[1] == 1
 
 
+def test_labels_that_are_no_classes_are_refused():
+    train, val, test = [(x, (y[:, 0] > 0.2).long()) for x, y in splits(sizes=(60, 30, 30))]
+    for wrong, why in ((val[1].double(), "float64"), (val[1] - 1, "int64"), (val[1][:, None], r"\(30, 1\)")):
+        with pytest.raises(UserError, match=f"val labels: got .*{why}.*; expected integers"):
+            ridge_classifier(train, (val[0], wrong), test)
+    with pytest.raises(UserError, match="train labels: got class 3 only"):
+        ridge_classifier((train[0], torch.full((60,), 3)), val, test)
+    # A class that training has not seen is wrong wherever it is, and no error: splits of many classes lack some.
+    assert ridge_classifier(train, val, (test[0], test[1] + 2)).value == 0
+
+
 def test_features_that_do_not_vary_know_nothing():
     splits = [(torch.ones(n, 8), torch.randn(n, 2, generator=torch.Generator().manual_seed(n))) for n in (60, 30, 40)]
     assert -0.2 < ridge_probe(*splits).r2.value <= 0

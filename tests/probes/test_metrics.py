@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from itertools import combinations
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ import probes.metrics
 from jepa_wm.errors import UserError
 from probes.hsic import hsic, sums_of
 from probes.metrics.cka import cka
-from probes.metrics.mutual_knn import _influence, mutual_knn
+from probes.metrics.mutual_knn import mutual_knn
+from probes.neighbours import neighbours
 
 NAMES = [module.name for module in pkgutil.iter_modules(probes.metrics.__path__)]
 MODULES = {name: importlib.import_module(f"probes.metrics.{name}") for name in NAMES}
@@ -190,10 +192,20 @@ def test_mutual_knn_is_brute_force():
     assert score.null == 7 / 159
 
 
-def test_influence_averages_to_the_value_and_sees_hubs():
-    of_x, of_y = (torch.tensor(lists) for lists in ([[1, 2], [0, 2], [0, 1], [0, 1]], [[1, 3], [0, 3], [0, 3], [0, 2]]))
-    shared = (of_x[:, :, None] == of_y[:, None, :]).any(dim=2)
-    influence = _influence(of_x, of_y, shared)
-    assert influence.mean().item() == pytest.approx(shared.double().mean().item())
-    # Row 0 is agreed on by the three others, row 3 never by both spaces: each is in 6 and in 3 lists.
-    assert influence.tolist() == pytest.approx([1.25, 0.5, 0.125, 0.125])
+@pytest.mark.parametrize("share", [0.0, 0.8])
+def test_mutual_knn_varies_by_pairs_that_have_a_row_in_common(share):
+    """Its variance by its definition: over all two pairs of rows that have one in common."""
+    n, k = 14, 3
+    generator = torch.Generator().manual_seed(1)
+    x, other = torch.randn(2, n, 4, generator=generator, dtype=torch.float64)
+    lists = [neighbours(z, k).tolist() for z in (x, share * x + (1 - share) * other)]
+    value = sum(len({*a} & {*b}) for a, b in zip(*lists, strict=True)) / (n * k)
+    terms = {}
+    for i, j in combinations(range(n), 2):
+        steps = [(to in near[row]) for row, to in ((i, j), (j, i)) for near in lists]
+        terms[i, j] = sum(a and b for a, b in (steps[:2], steps[2:])) - value / 2 * sum(steps)
+    variance = sum(a * b for p, a in terms.items() for q, b in terms.items() if {*p} & {*q})
+    error = 1.96 * max(variance, sum(a * a for a in terms.values())) ** 0.5 / (n * k)
+    found = mutual_knn(x, share * x + (1 - share) * other, k)
+    assert found.value == pytest.approx(value)
+    assert found.interval == pytest.approx((max(0, value - error), min(1, value + error)), abs=1e-12)

@@ -168,6 +168,8 @@ def test_a_complete_folder_is_left_alone(tmp_path, runs, collection, capsys):
     (tmp_path / "out" / "results.jsonl").write_text('{"old": 1}\n')
     assert run(runs, collection, tmp_path / "out") == [{"old": 1}]
     assert "complete already" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"made with other settings: seed=0; got seed=1; name another folder"):
+        run(runs, collection, tmp_path / "out", seed=1)
 
 
 def test_checkpoints_are_in_the_order_of_their_steps(tmp_path):

@@ -16,7 +16,7 @@ from jepa_wm.data.verbs.workers import each
 from jepa_wm.data.writer import summarise
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json, write_json
-from jepa_wm.manifest import hash_shards, is_complete, read_manifest, stage_run
+from jepa_wm.manifest import check_same, hash_shards, is_done, stage_run
 
 SHOWN = 20
 
@@ -77,9 +77,7 @@ def write_folder(
         UserError: if `out` holds something else, or too many samples cannot be read.
     """
     folder = Path(out).resolve()
-    if is_complete(folder):
-        _check_same(read_manifest(folder, making.stage)["config"], making.config, folder)
-        print(f"{out} is complete already")
+    if is_done(out, making.stage, making.config):
         return
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UserError(f"{folder} exists and is no folder of shards; name another folder or delete it")
@@ -130,14 +128,6 @@ def _statistics(records: list[dict[str, Any]]) -> dict[str, Any] | None:
     return to_statistics(moments) if moments else None
 
 
-def _check_same(there: dict[str, Any], config: dict[str, Any], folder: Path) -> None:
-    if differing := sorted(name for name in {*config, *there} if there.get(name) != config.get(name)):
-        raise UserError(
-            f"{folder} was made with other settings: {', '.join(f'{n}={there.get(n)!r}' for n in differing)}; "
-            f"got {', '.join(f'{n}={config.get(n)!r}' for n in differing)}; name another folder or delete it"
-        )
-
-
 @contextmanager
 def _alone(aside: Path) -> Iterator[None]:
     """Keep other processes from writing the same folder."""
@@ -156,7 +146,7 @@ def _begin(aside: Path, config: dict[str, Any]) -> None:
     for path in aside.glob(".*.partial"):
         path.unlink()
     if (aside / "config.json").is_file():
-        _check_same(read_json(aside / "config.json"), config, aside)
+        check_same(read_json(aside / "config.json"), config, aside)
     else:
         aside.mkdir(parents=True, exist_ok=True)
         write_json(aside / "config.json", config)

@@ -5,7 +5,7 @@ import torch
 
 from jepa_wm.errors import UserError
 from probes.alignment.intervals import interval, without
-from probes.alignment.named import metric_named
+from probes.alignment.named import Metric, metric_named
 from probes.alignment.permute import blocks_of_rows
 from probes.metrics.mutual_knn import mutual_knn
 
@@ -35,25 +35,52 @@ def test_jackknife_of_blocks():
     left_out = without(metric, x, y, blocks_of_rows(60))
     error = 2.0930 * (19 / 20 * (left_out - left_out.mean()).square().sum()).sqrt().item()
     value = mutual_knn(x, y, k=5).value
-    assert interval(metric, x, y) == pytest.approx((value - error, value + error), rel=1e-3)
+    assert interval(metric, x, y, method="jackknife") == pytest.approx((value - error, value + error), rel=1e-3)
+
+
+def test_subsamples_know_the_error_of_a_mean():
+    """Of a mean of the rows it is their deviation / sqrt(n), and of copies as many independent ones as there are."""
+    rows = torch.randn(400, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mean = Metric("mean", lambda x: x, lambda x, y: x.mean().item(), lambda x, y, order: 0.0, k=None)
+    for copies in (1, 8):
+        x, groups = rows[: 400 // copies].repeat_interleave(copies, dim=0), torch.arange(400) // copies
+        low, high = interval(mean, x, x, groups, method="subsample")
+        assert (low + high) / 2 == pytest.approx(x.mean().item())
+        assert (high - low) / 2 == pytest.approx(
+            1.96 * rows[: 400 // copies].std().item() / (400 / copies) ** 0.5, rel=0.3
+        )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mutual_knn", "cka"])
-@pytest.mark.parametrize("method", ["jackknife", "subsample"])
-def test_interval_covers_the_expectation(name, method):
-    metric = metric_named(name)
-    runs = 40
-    draws = [related(100, seed) for seed in range(runs)]
-    mean = sum(metric.compare(*map(metric.prepare, views)) for views in draws) / runs
-    found = [interval(metric, *views, method=method) for views in draws]
-    covered = sum(low <= mean <= high for low, high in found)
-    assert covered >= 0.9 * runs
-    # Not by being wide: two standard deviations of the value would be exact. Lists of neighbours are no smooth function
-    # of the rows, and what leaving out blocks says of them is too much.
-    values = torch.tensor([(low + high) / 2 for low, high in found])
-    widths = torch.tensor([(high - low) / 2 for low, high in found])
-    assert 1.6 < widths.mean() / values.std() < (4.5 if name == "mutual_knn" else 2.8)
+@pytest.mark.parametrize(
+    ("name", "k", "method", "most"),
+    [
+        ("mutual_knn", 5, None, 1.1),
+        ("mutual_knn", 10, None, 1.1),
+        ("cka", None, None, 1.2),
+        ("cka", None, "subsample", 1.2),
+        ("mutual_knn", 10, "jackknife", 1.5),
+        ("cycle_knn", 5, None, 1.5),
+        ("lcs_knn", 10, None, 1.5),
+    ],
+)
+def test_interval_covers_the_expectation_and_is_no_wider_than_it_says(name, k, method, most):
+    """The mean over independent samples of this n at this k is what the interval is of, known from 1000 of them."""
+    metric, runs = metric_named(name, k), 200
+    values = torch.tensor([metric.compare(*map(metric.prepare, related(100, seed))) for seed in range(1000)])
+    low, high = torch.tensor([interval(metric, *related(100, seed), method=method) for seed in range(runs)]).T
+    covered = ((low <= values.mean()) & (values.mean() <= high)).double().mean()
+    width = (high - low).mean() / (2 * 1.96 * values.std())
+    assert 0.9 <= covered <= (0.99 if most < 1.5 else 1)
+    assert 0.9 <= width <= most
+
+
+@pytest.mark.slow
+def test_interval_of_unrelated_models_is_no_wider_than_chance():
+    metric = metric_named("mutual_knn")
+    values = torch.tensor([metric.compare(*map(metric.prepare, related(100, seed, share=0))) for seed in range(1000)])
+    low, high = torch.tensor([interval(metric, *related(100, seed, share=0)) for seed in range(200)]).T
+    assert 0.9 <= ((low <= values.mean()) & (values.mean() <= high)).double().mean() <= 0.99
 
 
 def test_episodes_widen_the_interval():

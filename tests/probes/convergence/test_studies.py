@@ -178,6 +178,8 @@ def test_a_study_that_was_killed_goes_on_and_one_that_is_done_is_not_done_again(
     capsys.readouterr()
     align([a, "state"], shards, str(out), metrics=("cka",), **SMALL)
     assert "complete already" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"made with other settings: metrics=\['cka'\].*; got metrics=\['rsa'\]"):
+        align([a, "state"], shards, str(out), metrics=("rsa",), **SMALL)
 
 
 def test_a_collapsed_checkpoint_costs_its_own_rows_and_no_others(tmp_path: Path, shards: str) -> None:

@@ -68,9 +68,11 @@ def test_collapse_is_told_by_what_can_be_asked_of_it(collection: Path, world_mod
 
 def test_a_finished_run_is_left_as_it_is(diagnosed: Path, collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (diagnosed / "out" / "diagnostics.json").stat().st_mtime_ns
-    given = {"model": diagnosed / "model", "data": collection, "out": diagnosed / "out"}
+    given = {"model": diagnosed / "model", "data": collection, "out": diagnosed / "out", "episodes": 5, "horizon": 4}
     assert main(["probe", "world", *(f"--{name}={value}" for name, value in given.items())]) == 0
     assert "complete already" in capsys.readouterr().out
+    assert main(["probe", "world", "--seed=1", *(f"--{name}={value}" for name, value in given.items())]) == 2
+    assert "made with other settings: seed=0; got seed=1" in capsys.readouterr().err
     assert (diagnosed / "out" / "diagnostics.json").stat().st_mtime_ns == before
 
 

@@ -4,7 +4,8 @@ from formula import tensor
 from torch.nn import functional as F
 
 from jepa_wm.errors import UserError
-from probes.heads.multi_label import average_precision, multi_label_probe, one_vs_rest
+from jepa_wm.statistics import wilson
+from probes.heads.multi_label import _interval, average_precision, multi_label_probe, one_vs_rest
 
 # scikit-learn 1.9.1, LogisticRegression(C, tol=1e-12, max_iter=10000) on the numbers of the test.
 SKLEARN = {
@@ -77,6 +78,16 @@ def test_planted_labels_are_read_and_noise_is_at_prevalence(blobs, ignorant):
     assert found.score.value == pytest.approx(sum(found.per_label) / 3)
     blind = multi_label_probe(*some_labels(ignorant[0]), ignorant[1]).score
     assert abs(blind.value - blind.null) < 0.12 and blind.interval[0] < blind.value < blind.interval[1]
+
+
+def test_rankings_without_a_fault_are_not_known_to_be_so_for_ever():
+    """One label, then two of other rows, in episodes of two rows, which are no more than one trial each."""
+    y = (torch.arange(60)[:, None] % 4 == torch.tensor([0, 1])).double()
+    for labels, copies in ((1, 1), (2, 1), (2, 2)):
+        rows = y[:, :labels].repeat_interleave(copies, dim=0)
+        groups = torch.arange(len(rows)) // copies
+        low, high = _interval(rows + 0.1, rows, groups, torch.Generator().manual_seed(0))
+        assert high == 1 and low == pytest.approx(1 - (1 - wilson(15, 15)[0]) / labels**0.5)
 
 
 def test_bad_labels_are_refused(blobs):
