@@ -88,18 +88,26 @@ def is_done(folder: str | Path, stage: str, config: dict[str, Any]) -> bool:
 
 
 def check_same(there: dict[str, Any], config: dict[str, Any], folder: str | Path) -> None:
-    """Refuse settings that differ from those which `folder` was made with; where it lies may have another name.
+    """Refuse settings that differ from those which `folder` was made with; files and folders may have other names.
 
     Raises:
         UserError: if one does.
     """
     # As JSON gives it back, in which tuples are lists.
     config = json.loads(json.dumps(config))
-    if differing := sorted(name for name in {*config, *there} - {"out"} if there.get(name) != config.get(name)):
+    both = {*config, *there} - {"out"}
+    if differing := sorted(name for name in both if _found(there.get(name)) != _found(config.get(name))):
         raise UserError(
             f"{folder} was made with other settings: {', '.join(f'{n}={there.get(n)!r}' for n in differing)}; "
             f"got {', '.join(f'{n}={config.get(n)!r}' for n in differing)}; name another folder or delete it"
         )
+
+
+def _found(value: Any) -> Any:
+    """A setting, in which the names of what is there on disk are its whole paths."""
+    if isinstance(value, list):
+        return [_found(one) for one in value]
+    return str(Path(value).resolve()) if isinstance(value, str) and value and Path(value).exists() else value
 
 
 @cache

@@ -91,6 +91,17 @@ class TestManifest:
         with pytest.raises(UserError, match="stage 'align'; expected track"):
             is_done(tmp_path, "track", config)
 
+    def test_a_folder_is_the_same_by_whichever_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("data", "others"):
+            (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path)
+        with stage_run("run", "align", {"data": "data", "models": ["state", "data"]}):
+            pass
+        whole = str(tmp_path / "data")
+        assert is_done("run", "align", {"data": whole, "models": ["state", whole]})
+        with pytest.raises(UserError, match="other settings: models"):
+            is_done("run", "align", {"data": whole, "models": ["state", "others"]})
+
     def test_each_wrong_folder_is_refused_with_its_reason(self, tmp_path: Path) -> None:
         for name in ("empty", "unfinished", "other", "old"):
             (tmp_path / name).mkdir()
