@@ -1,14 +1,15 @@
 """Does an ensemble know when it does not know? `python -m benchmarks.uncertainty`, after `benchmarks.drift`.
 
 The ensemble of `configs/dynamics/ensemble.yaml` is trained for each seed in both worlds of `benchmarks.drift`, on
-episodes in which looks vary. Its expected error is calibrated on the validation episodes, over twenty steps, and held
-against the errors in test episodes of the same kind, and of worlds whose factors have values that no training episode
-had. AUROC of the worst tenth of the errors, over all steps and within each: how often such an error is the greater
-expected of two. Beside it, what the expected error is made of, and how many steps ahead it is. Writes a section of
-docs/results.md; the last line is JSON.
+episodes in which looks vary. Its expected error is fitted over twenty steps on training episodes and scaled on
+validation episodes, and held against the errors in test episodes of the same kind, and of worlds whose factors have
+values that no training episode had. AUROC of the worst tenth of the errors, over all steps and within each: how often
+such an error is the greater expected of two. Beside it the law without what latents tell, what it is made of, and how
+many steps ahead it is. Writes a section of docs/results.md; the last line is JSON.
 """
 
 import argparse
+import copy
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +21,12 @@ from torchmetrics.functional.classification import binary_auroc
 from benchmarks.drift import EPISODES, HORIZON, SEEN, SKIP, UNCERTAIN, WORLDS, collect, train
 from benchmarks.tables import RESULTS, machine, markdown, replace_section
 from jepa_wm.data import EpisodeShards
-from jepa_wm.dynamics.calibration import Calibration
+from jepa_wm.dynamics.calibration import LAW, Calibration
 from jepa_wm.world_model import WorldModel
 from probes.drift import read_film, stray
 
+LEARNED = 1200
+"""Training episodes that the expected error is fitted on."""
 WORST = 0.1
 ASKED = 0.8
 
@@ -34,19 +37,20 @@ def worst(errors: Tensor) -> Tensor:
 
 
 class Told(NamedTuple):
-    """Of imagined latents: signs of their errors (E, K, 2), and their errors (E, K)."""
+    """Of imagined latents: signs of their errors (E, K, 2 + 2 D), and their errors (E, K)."""
 
     signs: Tensor
     errors: Tensor
 
 
-def told(model: WorldModel, shards: Path, split: str) -> Told:
-    """Imagine held-out episodes, with a calibration that answers with the spread alone."""
-    model.calibration = Calibration()
-    found = stray(model, read_film(EpisodeShards(str(shards), split), SKIP, SEEN + HORIZON, EPISODES), SEEN)
+def told(model: WorldModel, shards: Path, split: str, episodes: int = EPISODES) -> Told:
+    """Imagine episodes, with a calibration that answers with the spread alone."""
+    model.calibration = Calibration(model.dynamics.latent_dim)
+    found = stray(model, read_film(EpisodeShards(str(shards), split), SKIP, SEEN + HORIZON, episodes), SEEN)
     assert found.uncertainty is not None
     moved, errors = ((found.imagined - other).square().mean(dim=(-2, -1)).sqrt() for other in (found.still, found.real))
-    return Told(torch.stack([found.uncertainty, moved], dim=-1), errors)
+    places = (place.mean(dim=-2) for place in (found.still, found.imagined))
+    return Told(torch.cat([found.uncertainty[..., None], moved[..., None], *places], dim=-1), errors)
 
 
 def auroc(score: Tensor, errors: Tensor) -> tuple[float, float]:
@@ -57,15 +61,23 @@ def auroc(score: Tensor, errors: Tensor) -> tuple[float, float]:
     return float(binary_auroc(score.flatten(), worst(errors).flatten())), float(torch.stack(each).mean())
 
 
-def row(known: Told, test: Told) -> dict[str, float]:
-    """AUROC of the expected error, calibrated on `known`, and of what it is made of; and how large it is."""
-    made = Calibration()
-    made.fit(*known)
-    expected = made(test.signs)
-    spread, moved = test.signs.unbind(dim=-1)
+def calibrated(learned: Told, known: Told) -> Calibration:
+    """The expected error, fitted on `learned` and scaled on `known`."""
+    made = Calibration((learned.signs.shape[-1] - LAW) // 2)
+    made.fit(*learned)
+    made.rescale(*known)
+    return made
+
+
+def row(made: Calibration, test: Told) -> dict[str, float]:
+    """AUROC of the expected error and of what it is made of; and how large it is."""
+    law, expected = copy.deepcopy(made), made(test.signs)
+    law.weights.zero_()
+    spread, moved = test.signs[..., :LAW].unbind(dim=-1)
     steps = torch.arange(1.0, HORIZON + 1).expand_as(spread)
     figures = {}
-    scores = {"expected error": expected, "spread alone": spread, "distance moved": moved, "steps ahead": steps}
+    scores = {"expected error": expected, "law alone": law(test.signs), "spread alone": spread}
+    scores |= {"distance moved": moved, "steps ahead": steps}
     for name, score in scores.items():
         figures[name], figures[f"{name}, within a step"] = auroc(score, test.errors)
     figures["expected / made"] = float((expected.square().mean() / test.errors.square().mean()).sqrt())
@@ -84,10 +96,11 @@ def main() -> None:
             WorldModel.from_pretrained(train(arguments.out, world, "varied", UNCERTAIN, seed))
             for seed in arguments.seeds
         ]
-        known = [told(model, collect(arguments.out, world, "varied"), "val") for model in models]
+        seen = collect(arguments.out, world, "varied")
+        made = [calibrated(told(model, seen, "train", LEARNED), told(model, seen, "val")) for model in models]
         for kind in ("varied", "shifted"):
             shards = collect(arguments.out, world, kind)
-            each = [row(own, told(model, shards, "test")) for own, model in zip(known, models, strict=True)]
+            each = [row(own, told(model, shards, "test")) for own, model in zip(made, models, strict=True)]
             name = f"{world}, {'factors as trained' if kind == 'varied' else 'held-out factors'}"
             values = {key: torch.tensor([one[key] for one in each]) for key in each[0]}
             means[name] = {key: round(float(value.mean()), 3) for key, value in values.items()}

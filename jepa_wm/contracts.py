@@ -89,8 +89,8 @@ class Objective(nn.Module):
     def after_step(self, progress: float) -> None:
         """Follow an optimiser step, e.g. with a teacher's moving average."""
 
-    def calibrate(self, batches: Iterable[Batch]) -> None:
-        """Fit to held-out batches, once training has ended, what is measured and not learned."""
+    def calibrate(self, learned: Iterable[Batch], held_out: Iterable[Batch]) -> None:
+        """Fit, once training has ended, what is measured and not learned: to batches of either split."""
 
     def exported(self) -> dict[str, nn.Module]:
         """What is saved and probed, by name: "encoder", "teacher", "text", "dynamics" …"""

@@ -10,7 +10,7 @@ from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
 
-FORMAT = 1
+FORMAT = 2
 NAME = "world_model.json"
 CARD = """---
 library_name: jepa_wm

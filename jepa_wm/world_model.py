@@ -39,7 +39,7 @@ class WorldModel(nn.Module):
         frames: how frames become latents; the encoder's pooled ones if none is given.
         bounds: of the environment's actions; [-1, 1] if none are given.
         heads: what reads latents, by name.
-        calibration: from an ensemble's disagreement to its error; none is as if they were equal.
+        calibration: of an ensemble, what error is to be expected; none is as if it were the members' disagreement.
         proposal: what actions lead from a latent to another; without it, plans begin nowhere.
     """
 
@@ -58,7 +58,9 @@ class WorldModel(nn.Module):
         self.encoder, self.dynamics, self.text, self.frames = encoder, dynamics, text, frames or PooledFrames()
         self.bounds = bounds or ActionBounds(dynamics.action_dim, dynamics.frame_skip)
         self.heads = nn.ModuleDict(heads or {})
-        self.calibration, self.proposal = calibration or Calibration(), proposal
+        self.proposal = proposal
+        several = isinstance(dynamics, Ensemble)
+        self.calibration = (calibration or Calibration(dynamics.latent_dim)) if several else None
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> "WorldModel":
@@ -147,7 +149,7 @@ class WorldModel(nn.Module):
         latents = members.mean(dim=0)
         readouts = {name: head(latents) for name, head in self.heads.items()}
         uncertainty = None
-        if len(members) > 1:
+        if self.calibration is not None:
             last = seen[:, -1].repeat_interleave(len(actions) // len(seen), dim=0)
             uncertainty = self.calibration(signs_of(members, last))
         return Imagined(latents, uncertainty, readouts)

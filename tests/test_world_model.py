@@ -182,6 +182,7 @@ def test_an_ensemble_says_how_far_its_members_are_apart_and_a_single_predictor_d
 
 def test_the_error_to_be_expected_grows_with_the_way_from_the_last_frame_that_was_seen() -> None:
     model = ensemble()
+    assert model.calibration is not None
     model.calibration.powers.copy_(torch.tensor([0.0, 1.0]))
     model.calibration.scale.fill_(2.0)
     seen, actions = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8), torch.rand(6, 3, 10)
@@ -252,7 +253,7 @@ def test_the_saved_folder_is_a_hub_folder_and_another_format_is_refused(tmp_path
     (tmp_path / "saved" / "pictures").mkdir()
     assert WorldModel.from_pretrained(tmp_path / "saved").bounds.high.tolist() == [1.0, 1.0]
     (tmp_path / "saved" / "world_model.json").write_text('{"format": 9}')
-    with pytest.raises(UserError, match="is of format 9; expected 1"):
+    with pytest.raises(UserError, match="is of format 9; expected 2"):
         WorldModel.from_pretrained(tmp_path / "saved")
 
 
@@ -281,7 +282,7 @@ def test_the_saved_folder_is_a_hub_folder_and_another_format_is_refused(tmp_path
             '{"class_path": "jepa_wm.dynamics.MLPDynamics"}',
             "model.safetensors does not fit .*config.json",
         ),
-        ("world_model.json", "[]", r"is of format \[\]; expected 1"),
+        ("world_model.json", "[]", r"is of format \[\]; expected 2"),
     ],
 )
 def test_what_is_broken_or_lost_since_it_was_saved_is_said(

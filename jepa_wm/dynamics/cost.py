@@ -5,7 +5,6 @@ from torch import Tensor
 
 from jepa_wm.contracts import Dynamics, Future, FutureCost
 from jepa_wm.dynamics.calibration import Calibration, signs_of
-from jepa_wm.dynamics.ensemble import Ensemble
 from jepa_wm.dynamics.rollout import rollout, rollouts
 from jepa_wm.planning.costs import rejected
 
@@ -20,7 +19,7 @@ class ActionCost:
         dynamics: what imagines.
         latents: what was seen, (E, T, N, D).
         cost: of what is imagined.
-        calibration: what an ensemble's disagreement says of its error; none, and futures have no uncertainty.
+        calibration: of an ensemble, what error is to be expected; none, and futures have no uncertainty.
 
     Attributes:
         known: a future that was imagined already; who asks for its candidates alone is given it.
@@ -36,7 +35,7 @@ class ActionCost:
         calibration: Calibration | None = None,
     ) -> None:
         self.dynamics, self.latents, self.cost = dynamics, latents, cost
-        self.calibration = calibration if isinstance(dynamics, Ensemble) else None
+        self.calibration = calibration
 
     def __call__(self, candidates: Tensor) -> Tensor:
         """Candidates -> costs (E, S)."""

@@ -95,7 +95,7 @@ class Forecasting(Objective):
             raise UserError(f"Forecasting.error: got '{error}'; expected one of {', '.join(ERRORS)}")
         self.encoder, self.dynamics, self.frames = encoder, dynamics, frames
         self.bounds = ActionBounds(dynamics.action_dim, dynamics.frame_skip)
-        self.calibration = Calibration()
+        self.calibration = Calibration(dynamics.latent_dim) if isinstance(dynamics, Ensemble) else None
         self.terms = nn.ModuleDict(terms or {})
         self.error, self.forced, self.rollout = ERRORS[error], forced, rollout or Rollout()
         self.detach, self.freeze_encoder = detach, freeze_encoder
@@ -119,10 +119,14 @@ class Forecasting(Objective):
             term.after_step(progress)
 
     @torch.no_grad()
-    def calibrate(self, batches: Iterable[Batch]) -> None:
-        """Fit what an ensemble's disagreement says of its error, in clips rolled out from their first frames."""
-        if not isinstance(self.dynamics, Ensemble):
-            return
+    def calibrate(self, learned: Iterable[Batch], held_out: Iterable[Batch]) -> None:
+        """Fit what tells of an ensemble's error to clips that it learned from, which are many, its size to others."""
+        if self.calibration is not None:
+            self.calibration.fit(*self._told(learned))
+            self.calibration.rescale(*self._told(held_out))
+
+    def _told(self, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
+        """Signs (C, K, 2 + 2 D) of the errors (C, K) of clips rolled out from their first frames, and these."""
         found = []
         for batch in batches:
             latents = self.frames(self.encoder, batch["pixels"], batch.get("state"))
@@ -130,8 +134,9 @@ class Forecasting(Objective):
             error = (members.mean(dim=0) - latents[:, self.rollout.seen :]).square().mean(dim=(-2, -1)).sqrt()
             found.append((signs_of(members, latents[:, self.rollout.seen - 1]), error))
         if not found:
-            raise UserError("Forecasting.calibrate: got no held-out clips; expected a batch or more")
-        self.calibration.fit(*(torch.cat(values) for values in zip(*found, strict=True)))
+            raise UserError("Forecasting.calibrate: got no clips of a split; expected a batch or more of each")
+        signs, errors = (torch.cat(values) for values in zip(*found, strict=True))
+        return signs, errors
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Batch -> loss and its parts; `rollout_relative` is the last step's error over that of standing still."""
@@ -192,7 +197,8 @@ class Forecasting(Objective):
 
     def exported(self) -> dict[str, nn.Module]:
         """All that a world model is made of, the terms' heads among it."""
-        own = {name: getattr(self, name) for name in ("encoder", "frames", "dynamics", "bounds", "calibration")}
+        own = {name: getattr(self, name) for name in ("encoder", "frames", "dynamics", "bounds")}
+        own |= {} if self.calibration is None else {"calibration": self.calibration}
         heads = {name: head for term in self._terms().values() for name, head in term.exported().items()}
         if taken := sorted(own.keys() & heads.keys()):
             raise UserError(f"Forecasting.terms: heads are named {taken}, as parts of the model are; give them others")

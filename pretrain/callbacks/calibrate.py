@@ -1,4 +1,4 @@
-"""What is fitted to held-out clips when training is over."""
+"""What is fitted when training is over."""
 
 import warnings
 from collections.abc import Iterator
@@ -10,11 +10,12 @@ from jepa_wm.contracts import Batch
 from jepa_wm.errors import UserError
 from pretrain.callbacks.after_step import training_of
 
-BATCHES = 8
+BATCHES = {"train": 32, "val": 8}
+"""At most."""
 
 
 class Calibrate(L.Callback):
-    """Show each objective a few held-out batches; among the callbacks it comes before what saves the model."""
+    """Show each objective a few batches of both splits; among the callbacks it comes before what saves the model."""
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Calibrate, if training came to its end; of several ranks, the first sees its share of the clips and saves."""
@@ -23,13 +24,18 @@ class Calibrate(L.Callback):
         # In the precision that the model imagines in: where members agree, half the bits are noise.
         for objective in training_of(pl_module).eval().each():
             try:
-                objective.calibrate(_batches(trainer))
+                objective.calibrate(_batches(trainer, "train"), _batches(trainer, "val"))
             except UserError as error:  # what was trained is worth more than its calibration
                 warnings.warn(f"not calibrated: {error}", stacklevel=1)
 
 
-def _batches(trainer: L.Trainer) -> Iterator[Batch]:
+def _batches(trainer: L.Trainer, split: str) -> Iterator[Batch]:
     data = trainer.datamodule  # type: ignore[attr-defined]
-    # The loader of the validations, if there were any: a new one would forget the broken samples that they met.
-    for batch in islice(data.loaders.get("val") or data.val_dataloader(), BATCHES):
-        yield trainer.strategy.batch_to_device(batch)
+    # The loader of the training, if there was one: a new one would forget the broken samples that it met.
+    loader = data.loaders.get(split) or getattr(data, f"{split}_dataloader")()
+    before = loader.epoch, loader.position
+    try:
+        for batch in islice(loader, BATCHES[split]):
+            yield trainer.strategy.batch_to_device(batch)
+    finally:  # What is saved of the run is where its training ended.
+        loader.epoch, loader.position = before

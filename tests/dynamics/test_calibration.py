@@ -1,63 +1,134 @@
-"""Calibration against laws that are known."""
+"""Calibration against laws that are known, and against a ridge regression by hand."""
 
 import math
 
 import pytest
 import torch
+from torch import Tensor
 
-from jepa_wm.dynamics.calibration import Calibration, signs_of
+from jepa_wm.dynamics.calibration import PENALTIES, Calibration, signs_of
 from jepa_wm.errors import UserError
+
+D = 3
+
+
+def signs(clips: int, steps: int = 5, seed: int = 0) -> Tensor:
+    """Signs of clips whose latents are anywhere."""
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.rand(clips, steps, 2, generator=generator) + 0.1
+    return torch.cat([first, torch.randn(clips, steps, 2 * D, generator=generator)], dim=-1)
+
+
+def law(found: Calibration) -> list[float]:
+    return [found.scale.item(), *found.powers.tolist()]
 
 
 def test_a_power_law_is_found_and_saved() -> None:
-    signs = torch.rand(7, 11, 2, generator=torch.Generator().manual_seed(0)) + 0.1
-    made = Calibration()
-    torch.testing.assert_close(made(signs), signs[..., 0])
-    error = 3.0 * signs[..., 0].sqrt() * signs[..., 1] ** 2
-    made.fit(signs, error)
-    assert [made.scale.item(), *made.powers.tolist()] == pytest.approx([3.0, 0.5, 2.0], rel=1e-3)
-    again = Calibration()
+    given, made = signs(7, 11), Calibration(D)
+    torch.testing.assert_close(made(given), given[..., 0])
+    error = 3.0 * given[..., 0].sqrt() * given[..., 1] ** 2
+    made.fit(given, error)
+    assert law(made) == pytest.approx([3.0, 0.5, 2.0], rel=1e-3)
+    again = Calibration(D)
     again.load_state_dict(made.state_dict())
-    torch.testing.assert_close(again(signs), error, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(again(given), error, rtol=1e-3, atol=1e-3)
 
 
-def test_noisy_errors_have_the_mean_square_that_is_expected() -> None:
+def test_noisy_errors_have_the_mean_square_that_is_expected_and_nothing_is_read_into_noise() -> None:
     torch.manual_seed(0)
-    signs = torch.rand(5000, 2).add(0.05)
-    error = 2 * signs[:, 0] * torch.randn(5000).abs()
-    made = Calibration()
-    made.fit(signs, error)
+    given = signs(1000)
+    error = 2 * given[..., 0] * torch.randn(1000, 5).abs()
+    made = Calibration(D)
+    made.fit(given, error)
     assert made.powers.tolist() == pytest.approx([1.0, 0.0], abs=0.1)
-    assert made(signs).square().mean().item() == pytest.approx(error.square().mean().item(), rel=1e-5)
+    assert made(given).square().mean().item() == pytest.approx(error.square().mean().item(), rel=1e-5)
     # The median of |error| is .67 of its root mean square: the scale is that of the square.
     assert made.scale.item() == pytest.approx(2.0, rel=0.1)
+    # A smooth function of other draws explains none of them.
+    other = signs(500, seed=1)
+    plain = made.scale * other[..., 0] ** made.powers[0] * other[..., 1] ** made.powers[1]
+    assert (made(other) / plain).log().std() < 0.1
+
+
+def test_what_latents_tell_is_learned_and_holds_for_other_clips() -> None:
+    def error(given: Tensor) -> Tensor:
+        return 0.5 * given[..., 0] * torch.exp(torch.sin(given[..., 2]) * given[..., -1])
+
+    given, other = signs(800), signs(200, seed=1)
+    made = Calibration(D)
+    made.fit(given, error(given))
+    left = (made(other) / error(other)).log()
+    unexplained = left.var() / (error(other) / other[..., 0]).log().var()
+    assert unexplained < 0.1
+    made.rescale(other, 3 * error(other))
+    torch.testing.assert_close(made(other).square().mean(), 9 * error(other).square().mean())
+
+
+def test_the_waves_weights_are_those_of_the_ridge_that_errs_least_on_clips_left_out() -> None:
+    torch.manual_seed(0)
+    given, made = signs(30), Calibration(D, waves=16)
+    error = given[..., 0] * torch.exp(given[..., 2].sin() + 0.5 * torch.randn(30, 5))
+    made.fit(given, error)
+    logs = torch.cat([given[..., :2].log(), given[..., 2:]], dim=-1).double()
+    x = torch.cos((logs - logs.mean((0, 1))) / logs.flatten(0, 1).std(0) @ made.turns.double() + made.phases.double())
+    x = x - x.mean((0, 1))
+    rest = error.double().log() - logs[..., :2] @ made.powers.double()
+    rest = rest - rest.mean()
+
+    def ridge(clips: Tensor, penalty: float) -> Tensor:
+        a, b = x[clips].flatten(0, 1), rest[clips].flatten()
+        augmented = torch.cat([a, (penalty * 150) ** 0.5 * torch.eye(16)])
+        return torch.linalg.lstsq(augmented, torch.cat([b, torch.zeros(16)])[:, None]).solution[:, 0]
+
+    def missed(penalty: float) -> float:
+        each = [(rest[i::5] - x[i::5] @ ridge(torch.arange(30) % 5 != i, penalty)).square().sum() for i in range(5)]
+        return float(torch.stack(each).sum())
+
+    best = min(PENALTIES, key=missed)
+    assert best not in (PENALTIES[0], PENALTIES[-1])
+    torch.testing.assert_close(
+        made.weights, ridge(torch.ones(30, dtype=torch.bool), best).float(), rtol=1e-3, atol=1e-5
+    )
 
 
 def test_signs_that_tell_nothing_or_the_opposite_leave_a_constant() -> None:
-    spread = torch.linspace(0.1, 1.0, 50)
-    made = Calibration()
-    made.fit(torch.stack([spread, torch.ones(50)], dim=-1), 1.1 - spread)
+    spread = torch.linspace(0.1, 1.0, 50)[:, None]
+    given = torch.cat([spread, torch.ones(50, 1 + 2 * D)], dim=-1)[:, None]
+    made = Calibration(D, waves=1)
+    made.turns.zero_()  # one wave that is the same everywhere
+    made.fit(given, 1.1 - spread)
     assert made.powers.tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
-    flat = (1.1 - spread).square().mean().sqrt()
-    torch.testing.assert_close(made(torch.stack([spread, torch.ones(50)], dim=-1)), flat.expand(50))
+    torch.testing.assert_close(made(given), (1.1 - spread).square().mean().sqrt().expand(50, 1))
+
+
+def test_half_precision_around_it_changes_nothing() -> None:
+    given, made = signs(40), Calibration(D)
+    made.fit(given, given[..., 0] * given[..., 2].exp())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = made(given)
+    torch.testing.assert_close(found, made(given), rtol=0, atol=0)
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:
     with pytest.raises(UserError, match="got 3 imagined latents"):
-        Calibration().fit(torch.rand(3, 2), torch.rand(3))
+        Calibration(D).fit(signs(3, 1), torch.rand(3, 1))
     with pytest.raises(UserError, match="members that differ here more than there"):
-        Calibration().fit(torch.zeros(30, 2), torch.rand(30))
+        Calibration(D).fit(torch.zeros(6, 5, 2 + 2 * D), torch.rand(6, 5))
     for wrong in (torch.nan, torch.inf):
         with pytest.raises(UserError, match="NaN or infinity"):
-            Calibration().fit(torch.rand(30, 2), torch.rand(30).index_fill(0, torch.tensor([3]), wrong))
+            Calibration(D).fit(signs(6), torch.rand(6, 5).index_fill(0, torch.tensor([3]), wrong))
         with pytest.raises(UserError, match="NaN or infinity"):
-            Calibration().fit(torch.rand(30, 2).index_fill(0, torch.tensor([3]), wrong), torch.rand(30))
+            Calibration(D).fit(signs(6).index_fill(0, torch.tensor([3]), wrong), torch.rand(6, 5))
 
 
-def test_signs_are_the_unbiased_deviation_about_the_mean_and_the_way_of_the_mean() -> None:
+def test_signs_are_the_unbiased_deviation_about_the_mean_the_way_of_the_mean_and_where_it_leads() -> None:
     members, seen = torch.randn(3, 2, 4, 5, 6), torch.randn(2, 5, 6)
-    apart = (members - members.mean(dim=0)).square().sum(dim=(0, -2, -1)) / (2 * 30)
-    moved = (members.mean(dim=0) - seen[:, None]).square().sum(dim=(-2, -1)) / 30
-    torch.testing.assert_close(signs_of(members, seen), torch.stack([apart, moved], dim=-1).sqrt())
+    mean = members.mean(dim=0)
+    apart = (members - mean).square().sum(dim=(0, -2, -1)) / (2 * 30)
+    moved = (mean - seen[:, None]).square().sum(dim=(-2, -1)) / 30
+    found = signs_of(members, seen)
+    torch.testing.assert_close(found[..., :2], torch.stack([apart, moved], dim=-1).sqrt())
+    torch.testing.assert_close(found[..., 2:8], seen.mean(dim=1)[:, None].expand(2, 4, 6))
+    torch.testing.assert_close(found[..., 8:], mean.mean(dim=-2))
     pair = signs_of(torch.tensor([0.0, 2.0]).view(2, 1, 1, 1, 1), torch.full((1, 1, 1), 4.0))
-    assert pair.flatten().tolist() == pytest.approx([math.sqrt(2), 3.0])
+    assert pair.flatten().tolist() == pytest.approx([math.sqrt(2), 3.0, 4.0, 1.0])

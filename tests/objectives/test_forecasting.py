@@ -5,7 +5,7 @@ import torch
 
 from jepa_wm.contracts import Batch
 from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk, rollout, rollouts
-from jepa_wm.dynamics.calibration import signs_of
+from jepa_wm.dynamics.calibration import Calibration, signs_of
 from jepa_wm.dynamics.heads import ValueHead
 from jepa_wm.encoders import GridPool, PooledFrames, ViT
 from jepa_wm.errors import UserError
@@ -153,21 +153,21 @@ def test_calibration_expects_the_error_that_the_rollouts_of_held_out_clips_have(
         for parameter in members.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     made, batches = Forecasting(encoder.eval(), members).eval(), [batch(seed) for seed in range(8)]
-    made.calibrate(iter(batches))
-    powers, scale = made.calibration.powers, made.calibration.scale
-    errors, expected = [], []
+    made.calibrate([batch(seed) for seed in range(8, 16)], iter(batches))
+    assert made.calibration is not None
+    fitted, errors, expected = Calibration(6), [], []
     with torch.no_grad():
         for data in batches:
             z, actions = PooledFrames()(encoder, data["pixels"]), data["actions"]
             imagined = rollouts(members, z[:, :1], actions[:, :0], actions)
             errors.append((imagined.mean(dim=0) - z[:, 1:]).square().mean(dim=(-2, -1)))
-            apart, moved = signs_of(imagined, z[:, 0]).unbind(dim=-1)
-            expected.append((scale * apart ** powers[0] * moved ** powers[1]).square())
+            expected.append(made.calibration(signs_of(imagined, z[:, 0])).square())
+    assert made.calibration.scale != 1 and not made.calibration.powers.equal(fitted.powers)
     torch.testing.assert_close(torch.cat(expected).mean(), torch.cat(errors).mean(), rtol=1e-4, atol=0)
     assert made.exported()["calibration"] is made.calibration
     alone = Forecasting(encoder, lively())
-    alone.calibrate(iter(batches))
-    assert alone.calibration.scale == 1
+    alone.calibrate(iter(batches), iter(batches))
+    assert alone.calibration is None and "calibration" not in alone.exported()
 
 
 def test_heads_follow_the_steps_and_are_saved_by_their_names(encoder: ViT) -> None:

@@ -1,8 +1,10 @@
-"""What is fitted to held-out clips at the end of a training."""
+"""What is fitted to clips at the end of a training."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 
@@ -21,17 +23,30 @@ def training(vit: Callable[[], ViT]) -> Training:
     return Training(vit(), {"forecast": forecasting}, lr=1e-2)  # type: ignore[dict-item]
 
 
-def test_the_clips_are_held_out_and_the_model_is_the_trained_one(
+class Ended(L.Callback):
+    """Where the training's loader was at the end."""
+
+    place = (-1, -1)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        loader = trainer.datamodule.loaders["train"]  # type: ignore[attr-defined]
+        self.place = loader.epoch, loader.position
+
+
+def test_the_scale_is_of_held_out_clips_and_the_model_is_the_trained_one(
     fit: Callable[..., object], vit: Callable[[], ViT], tmp_path: Path
 ) -> None:
-    made = training(vit)
-    data = fit(made, tmp_path, Calibrate())
+    made, ended = training(vit), Ended()
+    data = fit(made, tmp_path, ended, Calibrate())
     found = made.objectives["forecast"].calibration
     assert isinstance(found, Calibration) and found.scale != 1
     first = [found.scale.item(), *found.powers.tolist()]
+    trained = data.loaders["train"]  # type: ignore[attr-defined]
     assert data.loaders["val"] is data.trainer.val_dataloaders  # type: ignore[attr-defined]
+    assert (trained.epoch, trained.position) == ended.place
     made.eval()
-    made.objectives["forecast"].calibrate(list(data.val_dataloader())[:8])  # type: ignore[attr-defined]
+    held_out = list(data.val_dataloader())[:8]  # type: ignore[attr-defined]
+    made.objectives["forecast"].calibrate(islice(trained, 32), held_out)
     assert [found.scale.item(), *found.powers.tolist()] == pytest.approx(first, rel=1e-4)
 
 
