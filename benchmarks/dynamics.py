@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.sides import Side
-from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
+from benchmarks.tables import BENCHMARKS, machine, markdown, rates, replace_section
 from jepa_wm.allocator import keep_freed_memory
 from jepa_wm.dynamics import LeWMDynamics, TransformerDynamics, Trunk, rollout
 from jepa_wm.encoders import Learned, ProjectedPool, vit
@@ -141,7 +141,7 @@ def memory() -> dict[int, float]:
         state = made.expand(made.start(torch.randn(1, frames, 16, 192), torch.randn(1, frames - 1, 10)), CANDIDATES)
         for _ in range(HORIZON):
             state = made.step(state, torch.randn(CANDIDATES, 10))
-        parts = [part for cache in state.caches if cache is not None for part in cache]
+        parts = [part for cache in state.caches if cache is not None for pair in cache for part in pair]
         held[frames] = sum(part.untyped_storage().nbytes() for part in parts) / 2**20
     return held
 
@@ -173,7 +173,7 @@ def main() -> None:
     tables.append(markdown("context", rows))
     asked = {name: {"measured": f"{value:.2f}", "asked": f"{ASKED[name]:.2f}"} for name, value in figures.items()}
     tables.insert(0, markdown("figure", asked))
-    replace_section(BENCHMARKS, "dynamics", "\n\n".join([*tables, machine()]))
+    replace_section(BENCHMARKS, "dynamics", "\n\n".join([*tables, rates(), machine()]))
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 

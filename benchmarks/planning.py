@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.sides import Side
-from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
+from benchmarks.tables import BENCHMARKS, machine, markdown, rates, replace_section
 from jepa_wm import load_world_model
 from jepa_wm.allocator import keep_freed_memory
 from jepa_wm.dynamics import LeWMDynamics
@@ -176,7 +176,7 @@ def main() -> None:
     rows = {"CEM": {"ms a plan": f"{1e3 * search:.0f}"}, "amortised": {"ms a plan": f"{1e3 * proposed:.1f}"}}
     tables.append(markdown("planner", rows))
     asked = {name: {"measured": f"{value:.3f}", "asked": ASKED[name]} for name, value in figures.items()}
-    replace_section(BENCHMARKS, "planning", "\n\n".join([markdown("figure", asked), *tables, machine()]))
+    replace_section(BENCHMARKS, "planning", "\n\n".join([markdown("figure", asked), *tables, rates(), machine()]))
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 

@@ -2,9 +2,13 @@
 
 import os
 import platform
+import statistics
+import time
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from jepa_wm.manifest import provenance
 
@@ -12,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "docs" / "results.md"
 BENCHMARKS = ROOT / "docs" / "benchmarks.md"
+WIDE = 2048
+"""Side of the matrices that tell a machine's rate."""
 
 
 def machine() -> str:
@@ -19,6 +25,19 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0))
     versions = provenance()["versions"]
     return f"{date.today()}, {platform.machine()}, {cores} cores, no GPU, torch {versions['torch']}."
+
+
+def rates() -> str:
+    """One line: what bare products reach on this machine, on whose ratio those of half precision depend."""
+    found = []
+    for dtype, name in ((torch.float32, "float32"), (torch.bfloat16, "bfloat16")):
+        factor, taken = torch.randn(WIDE, WIDE).to(dtype), []
+        for _ in range(9):
+            began = time.perf_counter()
+            factor @ factor
+            taken.append(time.perf_counter() - began)
+        found.append(f"{2 * WIDE**3 / statistics.median(taken) / 1e9:.0f} GFLOP/s in {name}")
+    return f"Bare products of {WIDE} x {WIDE} here: {' and '.join(found)}."
 
 
 def markdown(corner: str, rows: dict[str, dict[str, Any]]) -> str:
