@@ -25,6 +25,7 @@ class Table(Importer):
         image: column of the images: paths below `root`, or in Parquet their bytes, also as `{bytes, path}`.
         caption: column of the captions; "" for none. Of a list of captions the first is taken, and `json` has all.
         root: folder that paths begin from; by default the table's own.
+        label: column of the classes, whole numbers from 0, or nothing where a row has none; "" for none at all.
 
     Raises:
         UserError: if the file cannot be read, or has no such columns.
@@ -32,11 +33,13 @@ class Table(Importer):
 
     kind = "images"
 
-    def __init__(self, path: str, image: str = "image", caption: str = "caption", root: str | None = None) -> None:
-        self.path, self.image, self.caption, self.root = path, image, caption, root
+    def __init__(
+        self, path: str, image: str = "image", caption: str = "caption", root: str | None = None, label: str = ""
+    ) -> None:
+        self.path, self.image, self.caption, self.root, self.label = path, image, caption, root, label
         columns = _open(path).columns
-        if missing := [name for name in (image, caption) if name and name not in columns]:
-            raise UserError(f"{path} has no column {missing}; it has {columns}; name them by image and caption")
+        if missing := [name for name in (image, caption, label) if name and name not in columns]:
+            raise UserError(f"{path} has no column {missing}; it has {columns}; name them by image, caption and label")
 
     def __len__(self) -> int:
         return len(_open(self.path))
@@ -52,6 +55,8 @@ class Table(Importer):
                 row[self.caption] = caption
                 caption = caption[0] if caption else None
             members["txt"] = ("" if caption is None else str(caption)).encode()
+        if self.label and (label := row.pop(self.label)) not in (None, ""):
+            members["cls"] = b"%d" % _class(label, where)
         about = {name: value for name, value in row.items() if _has_json(value)}
         return Item(f"{index:08d}", {**members, "json": json.dumps(about).encode()})
 
@@ -70,6 +75,13 @@ class Table(Importer):
             return read_file(path)
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
+
+
+def _class(label: Any, where: str) -> int:
+    text = str(label).strip()
+    if not text.isdecimal():
+        raise UserError(f"{where} has the label {label!r}; expected a whole number, 0 or more: number the classes")
+    return int(text)
 
 
 def read_csv(path: str) -> tuple[list[str], list[list[str]]]:

@@ -148,6 +148,20 @@ def test_tables(make_source, tmp_path, sources):
         importers.Table(str(tmp_path / "a.csv"))
 
 
+def test_a_column_of_a_table_may_be_the_class(tmp_path, sources):
+    (tmp_path / "a.png").write_bytes(sources.file_of(sources.grey(0), "png"))
+    (tmp_path / "a.csv").write_text("image,caption,kind\na.png,x,3\na.png,x, 0\na.png,x,\na.png,x,cat\na.png,x,-1\n")
+    source = importers.Table(str(tmp_path / "a.csv"), label="kind")
+    assert [source[number].members.get("cls") for number in range(3)] == [b"3", b"0", None]
+    assert "kind" not in json.loads(source[0].members["json"])
+    for number, label in ((3, "cat"), (4, "-1")):
+        with pytest.raises(UserError, match=f"row {number} of .* has the label '{label}'; expected a whole number"):
+            source[number]
+    assert "cls" not in importers.Table(str(tmp_path / "a.csv"))[0].members
+    with pytest.raises(UserError, match=r"no column \['breed'\]"):
+        importers.Table(str(tmp_path / "a.csv"), label="breed")
+
+
 def test_a_table_cannot_name_files_elsewhere(tmp_path):
     (tmp_path / "secret.png").write_bytes(b"")
     (tmp_path / "below").mkdir()
