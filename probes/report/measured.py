@@ -12,7 +12,7 @@ END = 100
 METRICS = {"mutual_knn": "mutual kNN", "cka": "CKA (linear, unbiased)"}
 SHOWN = 12
 """Panels of a chart that are not folded."""
-LONGEST = 34
+LONGEST = 26
 """Letters of a name, and of a title's line, that fit a panel."""
 
 Look = tuple[str, str]
