@@ -138,6 +138,7 @@ def approximate() -> str:
         except UserError as error:
             recall = str(error)
         lines[f"{kind}, effort {effort}"] = {"recall at 10": recall, "seconds": f"{time.perf_counter() - start:.0f}"}
+        print(kind, effort, lines[f"{kind}, effort {effort}"], flush=True)
     return markdown("search", lines)
 
 
