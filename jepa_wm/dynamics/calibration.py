@@ -24,7 +24,9 @@ class Calibration(nn.Module):
     where much moves there is more to be wrong about; and some scenes, such as an object that is about to be touched,
     are harder than others, whatever the members say. The function is a ridge regression of the law's remainder, in
     logarithms, on random waves of signs and latents; its penalty is chosen on clips left out, and where latents tell
-    nothing it is nothing. Until it is fitted, the spread is what is expected.
+    nothing it is nothing. It counts in full for the half of the latents that were nearest to their mean, and fades
+    beyond them, where there is nothing to read it off: what is left is the law. Until all is fitted, the spread is what
+    is expected.
 
     Args:
         latent_dim: width D of the latents.
@@ -40,6 +42,8 @@ class Calibration(nn.Module):
     turns: Tensor
     phases: Tensor
     weights: Tensor
+    middle: Tensor
+    typical: Tensor
 
     def __init__(self, latent_dim: int, waves: int = 512) -> None:
         super().__init__()
@@ -52,6 +56,8 @@ class Calibration(nn.Module):
         self.register_buffer("turns", torch.randn(signs, waves, generator=generator) / signs**0.5)
         self.register_buffer("phases", 2 * math.pi * torch.rand(waves, generator=generator))
         self.register_buffer("weights", torch.zeros(waves))
+        self.register_buffer("middle", torch.zeros(()))
+        self.register_buffer("typical", torch.ones(()))
 
     def fit(self, signs: Tensor, error: Tensor) -> None:
         """Fit law and waves on logarithms, and the scale so that the mean square of what is expected is the error's.
@@ -78,7 +84,10 @@ class Calibration(nn.Module):
         self.powers.copy_(powers)
         self.center.copy_(x.mean(dim=(0, 1)))
         self.width.copy_(x.flatten(0, 1).std(dim=0).clamp(min=TINY))
-        self.weights.copy_(_remainder(self._waves(x), y - law @ powers))
+        waves = self._waves(x)
+        self.weights.copy_(_remainder(waves, y - law @ powers))
+        self.middle.copy_((waves @ self.weights.to(waves)).mean())
+        self.typical.copy_(self._strangeness(x).median().clamp(min=TINY))
         self.rescale(signs, error)
 
     def rescale(self, signs: Tensor, error: Tensor) -> None:
@@ -91,13 +100,22 @@ class Calibration(nn.Module):
         """Signs (..., 2 + 2 D) -> the root mean square error (...) that is to be expected."""
         with torch.autocast(signs.device.type, enabled=False):
             logs = _logs(signs)
-            told = logs[..., :LAW] @ self.powers.to(logs) + self._waves(logs) @ self.weights.to(logs)
-            return self.scale * told.exp()
+            law = logs[..., :LAW] @ self.powers.to(logs)
+            told = self._waves(logs) @ self.weights.to(logs) - self.middle
+            trust = torch.exp(1 - (self._strangeness(logs) / self.typical).clamp(min=1))
+            return self.scale * torch.exp(law + trust * told)
+
+    def _standard(self, logs: Tensor) -> Tensor:
+        """Signs (..., 2 + 2 D), the first two as logarithms, about their means and in their widths."""
+        return (logs - self.center.to(logs)) / self.width.to(logs)
+
+    def _strangeness(self, logs: Tensor) -> Tensor:
+        """How far latents are from those that were fitted on: the mean square (...) of their standard numbers."""
+        return self._standard(logs)[..., LAW:].square().mean(dim=-1)
 
     def _waves(self, logs: Tensor) -> Tensor:
         """Signs (..., 2 + 2 D), the first two as logarithms -> waves (..., F)."""
-        center, width, turns, phases = (part.to(logs) for part in (self.center, self.width, self.turns, self.phases))
-        return torch.cos((logs - center) / width @ turns + phases)
+        return torch.cos(self._standard(logs) @ self.turns.to(logs) + self.phases.to(logs))
 
 
 def signs_of(members: Tensor, seen: Tensor) -> Tensor:
