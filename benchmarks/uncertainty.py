@@ -73,6 +73,7 @@ def row(made: Calibration, test: Told) -> dict[str, float]:
     """AUROC of the expected error and of what it is made of; and how large it is."""
     law, expected = copy.deepcopy(made), made(test.signs)
     law.weights.zero_()
+    law.middle.zero_()
     spread, moved = test.signs[..., :LAW].unbind(dim=-1)
     steps = torch.arange(1.0, HORIZON + 1).expand_as(spread)
     figures = {}
