@@ -27,8 +27,8 @@ from jepa_wm.paths import config_root
 from probes.convergence.alignment import over_training
 from probes.convergence.left_out import LeftOut
 from probes.convergence.members import Gallery, Member, members
-from probes.convergence.study import SPLITS
 from probes.convergence.table import Row, read_table, write_table
+from probes.draw import HELD_OUT
 from probes.report.charts import GREY, PALETTE, Line, Panel, small_multiples, standalone
 from probes.sources import find_sources
 from probes.store import FeatureStore
@@ -172,7 +172,7 @@ def of_last_layers(tracked: Path, runs: Sequence[Path], anchors: Sequence[str]) 
     if not (here / "results.json").is_file():
         named = [source for run in runs for source in find_sources(str(run), "all", 0)]
         found = members([*named, *(source for name in anchors for source in find_sources(name, "last", 0))])
-        gallery, left_out = LastLayer(FeatureStore(tracked / "features"), "mean", SPLITS), LeftOut()
+        gallery, left_out = LastLayer(FeatureStore(tracked / "features"), "mean", HELD_OUT), LeftOut()
         here.mkdir(exist_ok=True)
         write_table(here, list(over_training(gallery, found, tuple(METRICS), PERMUTATIONS, 0, left_out)), {})
     return read_table(here)[0]

@@ -17,7 +17,6 @@ import numpy as np
 from jepa_wm.control.two_rooms_player import TwoRoomsPlayer
 from jepa_wm.data import Clips, EpisodeShards, Loader, ShardWriter
 from jepa_wm.data.episodes import Episode
-from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.manifest import write_manifest
 
 WORKERS, BATCH, FRAMES, SKIP, PER_EPISODE = 2, 64, 4, 5, 4
@@ -46,7 +45,7 @@ class Peer(NamedTuple):
 
 def play(size: int) -> list[Episode]:
     """Episodes of 51 frames of the two-room world."""
-    player = TwoRoomsPlayer(TWO_ROOMS, size, 50, 64, FACTORS, 0.5)
+    player = TwoRoomsPlayer(size, 50, 64, FACTORS, 0.5)
     count = EPISODES[size]
     return [
         episode

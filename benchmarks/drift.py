@@ -12,6 +12,7 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,8 @@ def measured(run: Path, world: str) -> dict[str, np.ndarray]:
     if not file.is_file():
         found = measure(WorldModel.from_pretrained(run), run.parent / "shards", world)
         with atomic_path(file) as aside, aside.open("wb") as stream:
-            np.savez(stream, **{name: value.numpy() for name, value in found.items()})
+            arrays: dict[str, Any] = {name: value.numpy() for name, value in found.items()}
+            np.savez(stream, **arrays)
     with np.load(file) as stored:
         return dict(stored)
 
@@ -124,8 +126,11 @@ def rows_of(runs: dict[str, dict[str, np.ndarray]], thing: str) -> dict[str, dic
 
 def panels(world: str, runs: dict[str, dict[str, np.ndarray]]) -> list[Panel]:
     """A chart for each family: imagined, standing still and noisy pixels over the steps."""
-    kinds = (("imagined", "imagined", BLUE, "-"), ("still", "nothing changes", ORANGE, "--"))
-    kinds += (("noisy", "noise on the pixels", GREY, ":"),)
+    kinds = (
+        ("imagined", "imagined", BLUE, "-"),
+        ("still", "nothing changes", ORANGE, "--"),
+        ("noisy", "noise on the pixels", GREY, ":"),
+    )
     return [
         Panel(
             f"{world}: {family}",

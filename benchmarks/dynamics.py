@@ -19,6 +19,7 @@ import torch
 from benchmarks.sides import Side
 from benchmarks.tables import BENCHMARKS, machine, markdown, rates, replace_section
 from jepa_wm.allocator import keep_freed_memory
+from jepa_wm.contracts import LatentTerm
 from jepa_wm.dynamics import LeWMDynamics, TransformerDynamics, Trunk, rollout
 from jepa_wm.encoders import Learned, ProjectedPool, vit
 from jepa_wm.encoders.linear import packed
@@ -34,7 +35,7 @@ ASKED = {"train_fp32": 1.15, "train_bf16": 2.5, "rollout_fp32": 2.0, "rollout_bf
 def train_step(precision: str) -> Callable[[], None]:
     """A function that trains ours, LeWM with its published settings, for a step."""
     encoder = vit("tiny", 16, positions=Learned((1, 4, 4)), prefix=1, pooling=ProjectedPool())
-    terms = {"sigreg": GaussianLatents(0.09, slices=1024)}
+    terms: dict[str, LatentTerm] = {"sigreg": GaussianLatents(0.09, slices=1024)}
     made = Forecasting(encoder, LeWMDynamics(), terms, rollout=Rollout(0.0)).train()
     optimizer = adamw(made, 5e-5, 1e-3, (0.9, 0.999))
     pixels = torch.randint(0, 256, (BATCH, FRAMES, 3, SIZE, SIZE), dtype=torch.uint8)

@@ -21,7 +21,6 @@ import simplejpeg
 
 from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
 from jepa_wm.control.two_rooms_player import TwoRoomsPlayer
-from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.envs.factors import FACTORS
 
 EPISODES, FRAMES, SKIP, REPEATS, SECONDS = 64, 4, 5, 5, 0.4
@@ -54,7 +53,7 @@ def main() -> None:
 
 def play(size: int, factors: tuple[str, ...]) -> list[np.ndarray]:
     """Frames of episodes: uint8 (51, size, size, 3) each."""
-    player = TwoRoomsPlayer(TWO_ROOMS, size, 50, EPISODES, dict.fromkeys(factors, "sample"), 0.5)
+    player = TwoRoomsPlayer(size, 50, EPISODES, dict.fromkeys(factors, "sample"), 0.5)
     played = player.play([f"e{number}" for number in range(EPISODES)], [0])
     return [np.ascontiguousarray(episode.frames.transpose(0, 2, 3, 1)) for episode in played]
 

@@ -22,7 +22,7 @@ from benchmarks.pretrain_baseline import vjepa_step as plain_vjepa
 from benchmarks.pretrain_flops import THREADS, gflop, medians, products, products_gflop
 from benchmarks.tables import BENCHMARKS, machine, markdown, replace_section
 from jepa_wm.allocator import keep_freed_memory
-from jepa_wm.data.masks import Mask
+from jepa_wm.data.masks import Mask, Masker
 from jepa_wm.encoders import Rope, SinCos, ViT
 from jepa_wm.objectives import MaskedLatentPrediction, PredictorOptions
 from jepa_wm.optim import adamw
@@ -64,6 +64,7 @@ def objective(setting: str, masks: Masks) -> MaskedLatentPrediction:
         positions=SinCos(2) if images else Rope(tiled=True),
     )
     options = PredictorOptions(shapes.predictor_dim, shapes.predictor_depth, shapes.heads)
+    given: list[Masker]
     if images:
         given = [Given(masks.context[0], torch.stack(masks.targets, dim=1))]
         return MaskedLatentPrediction(vit, given, options, Constant(0.996), "smooth_l1")

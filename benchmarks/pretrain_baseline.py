@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks.pretrain_flops import THREADS, gflop, medians, products, products_gflop
 
 Precision = Literal["fp32", "bf16"]
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Shapes(NamedTuple):
@@ -267,6 +267,7 @@ def initialise(module: nn.Module) -> None:
     """Weights of normal distribution, truncated; biases of zero."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
         nn.init.trunc_normal_(module.weight, std=0.02)
+        assert module.bias is not None
         nn.init.zeros_(module.bias)
 
 
@@ -318,7 +319,8 @@ class Clips(NamedTuple):
 
     def follow(self) -> None:
         """Moving average, all parameters at once."""
-        targets, online = list(self.target.parameters()), list(self.encoder.parameters())
+        targets: list[Tensor] = [*self.target.parameters()]
+        online: list[Tensor] = [*self.encoder.parameters()]
         torch._foreach_mul_(targets, 0.99925)
         torch._foreach_add_(targets, online, alpha=1 - 0.99925)
 

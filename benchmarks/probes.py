@@ -3,8 +3,8 @@
 Mutual kNN over 13 x 25 layers beside the way it is commonly computed (`benchmarks/probes_baseline.py`), with and
 without 200 permutations; CKA of 10⁵ rows in one pass, in a process of its own for its memory; exact neighbours of
 5·10⁴ rows; a sweep of thirteen learning rates beside one, beside its products alone and beside a plain loop. Medians,
-two threads. False positives are counted over unrelated models of 25 and 33 layers. `--large ivf hnsw` adds approximate
-search in 10⁶ rows, ten minutes and more for each row. The last line is JSON.
+two threads. False positives are counted over unrelated models of 25 and 33 layers. `--large ivf hnsw` measures
+approximate search in 10⁶ rows instead, ten minutes and more for each row. Otherwise the last line is JSON.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -69,8 +70,8 @@ def alignment() -> dict[str, float]:
     x, y = (related_layers(count, seed) for seed, count in enumerate(LAYERS, 1))
     some = seconds(lambda: layer_map_anew(x[:2], y[:4], K), 1)
     loop = some / 8 * LAYERS[0] * LAYERS[1]
-    unit = [F.normalize(layer, dim=1) for layer in (x[1], y[1])]
-    same = abs(score_map("mutual_knn", x, y)[1, 1].item() - mutual_knn_anew(*unit, K))
+    one, other = (F.normalize(layer, dim=1) for layer in (x[1], y[1]))
+    same = abs(score_map("mutual_knn", x, y)[1, 1].item() - mutual_knn_anew(one, other, K))
     assert same < 1e-5, f"ours differs from the loop by {same}"
     return {
         "loop": loop,
@@ -105,7 +106,7 @@ def sweep_cost() -> dict[str, float]:
     recipes = Sgd(steps=steps), Sgd(rates=(0.01,), steps=steps)
     turns = []
     for _ in range(5):
-        many, one = (seconds(lambda recipe=recipe: sweep(seen, one_hot, recipe, 0), 1) for recipe in recipes)
+        many, one = (seconds(partial(sweep, seen, one_hot, recipe, 0), 1) for recipe in recipes)
         bare, bare_one = (products(len(recipe.rates) * CLASSES, seen[: recipe.batch], steps) for recipe in recipes)
         by_hand = seconds(lambda: one_head(x, labels, CLASSES, 0.01, steps), 1)
         turns.append((many / one, many / by_hand, bare / bare_one, bare / one, many / steps * 1e6, bare / steps * 1e6))
@@ -156,12 +157,15 @@ def honest() -> dict[str, float]:
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--large", nargs="+", choices=EFFORTS, default=[], help="approximate search in 10⁶ rows, too")
+    parser.add_argument("--large", nargs="+", choices=EFFORTS, default=[], help="approximate search in 10⁶ rows, alone")
     parser.add_argument("--stream", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     if arguments.stream:
         print(json.dumps(stream()))
+        return
+    if arguments.large:
+        replace_section(BENCHMARKS, "approximate", f"{machine()}\n\n{approximate(arguments.large)}")
         return
     ran = subprocess.run([sys.executable, "-m", __spec__.name, "--stream"], check=True, capture_output=True, text=True)
     streamed = json.loads(ran.stdout.splitlines()[-1])
@@ -194,8 +198,6 @@ def main() -> None:
         f"{1.358 / checked['models'] ** 0.5:.3f})."
     )
     replace_section(BENCHMARKS, "probes", text)
-    if arguments.large:
-        replace_section(BENCHMARKS, "approximate", f"{machine()}\n\n{approximate(arguments.large)}")
     print(text)
     print(json.dumps({name: round(value, 4) for name, value in found.items()}))
 

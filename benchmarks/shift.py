@@ -18,9 +18,9 @@ from typing import Any
 
 from benchmarks.tables import RESULTS, machine, markdown, replace_section
 from jepa_wm.control.compare import difference
-from jepa_wm.control.paired import holm
 from jepa_wm.control.results import read_episodes
 from jepa_wm.manifest import read_manifest
+from jepa_wm.statistics import holm
 
 PLAIN = "as trained"
 RANDOM = "random"

@@ -7,6 +7,7 @@ swm_clips.py read TABLE.lance WORKERS BATCHES BATCH FRAMES SKIP
 import json
 import sys
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from stable_worldmodel.data.formats.lance import LanceDataset, LanceWriter
 def write(table: str, paths: list[str]) -> None:
     """Write episodes through one stream, as its `collect` does."""
 
-    def episodes():
+    def episodes() -> Iterator[dict[str, list[np.ndarray]]]:
         for path in paths:
             with np.load(path) as arrays:
                 yield {name: list(arrays[name]) for name in ("pixels", "action", "state")}
