@@ -84,38 +84,36 @@ class Calibration(nn.Module):
         self.powers.copy_(powers)
         self.center.copy_(x.mean(dim=(0, 1)))
         self.width.copy_(x.flatten(0, 1).std(dim=0).clamp(min=TINY))
-        waves = self._waves(x)
+        standard = self._standard(x)
+        waves = self._waves(standard)
         self.weights.copy_(_remainder(waves, y - law @ powers))
         self.middle.copy_((waves @ self.weights.to(waves)).mean())
-        self.typical.copy_(self._strangeness(x).median().clamp(min=TINY))
+        self.typical.copy_(_strangeness(standard).median().clamp(min=TINY))
         self.rescale(signs, error)
 
     def rescale(self, signs: Tensor, error: Tensor) -> None:
         """Set the scale alone, on other clips than the rest was fitted on; see `fit`."""
+        given, made = _numbers(signs), _numbers(error)
         self.scale.fill_(1)
-        expected, made = self(_numbers(signs)), _numbers(error)
-        self.scale.copy_((made.square().mean() / expected.square().mean()).sqrt())
+        self.scale.copy_((made.square().mean() / self(given).square().mean()).sqrt())
 
     def forward(self, signs: Tensor) -> Tensor:
         """Signs (..., 2 + 2 D) -> the root mean square error (...) that is to be expected."""
         with torch.autocast(signs.device.type, enabled=False):
             logs = _logs(signs)
             law = logs[..., :LAW] @ self.powers.to(logs)
-            told = self._waves(logs) @ self.weights.to(logs) - self.middle
-            trust = torch.exp(1 - (self._strangeness(logs) / self.typical).clamp(min=1))
+            standard = self._standard(logs)
+            told = self._waves(standard) @ self.weights.to(logs) - self.middle
+            trust = torch.exp(1 - (_strangeness(standard) / self.typical).clamp(min=1))
             return self.scale * torch.exp(law + trust * told)
 
     def _standard(self, logs: Tensor) -> Tensor:
         """Signs (..., 2 + 2 D), the first two as logarithms, about their means and in their widths."""
         return (logs - self.center.to(logs)) / self.width.to(logs)
 
-    def _strangeness(self, logs: Tensor) -> Tensor:
-        """How far latents are from those that were fitted on: the mean square (...) of their standard numbers."""
-        return self._standard(logs)[..., LAW:].square().mean(dim=-1)
-
-    def _waves(self, logs: Tensor) -> Tensor:
-        """Signs (..., 2 + 2 D), the first two as logarithms -> waves (..., F)."""
-        return torch.cos(self._standard(logs) @ self.turns.to(logs) + self.phases.to(logs))
+    def _waves(self, standard: Tensor) -> Tensor:
+        """Standard numbers (..., 2 + 2 D) -> waves (..., F)."""
+        return torch.cos(standard @ self.turns.to(standard) + self.phases.to(standard))
 
 
 def signs_of(members: Tensor, seen: Tensor) -> Tensor:
@@ -134,6 +132,11 @@ def signs_of(members: Tensor, seen: Tensor) -> Tensor:
     squares = torch.stack([members.var(dim=0).mean(dim=(-2, -1)), way.square().mean(dim=(-2, -1))], dim=-1)
     places = seen[:, None].expand_as(mean), mean
     return torch.cat([squares.sqrt(), *(place.mean(dim=-2) for place in places)], dim=-1)
+
+
+def _strangeness(standard: Tensor) -> Tensor:
+    """How far latents are from those that were fitted on: the mean square (...) of their standard numbers."""
+    return standard[..., LAW:].square().mean(dim=-1)
 
 
 def _logs(signs: Tensor) -> Tensor:

@@ -122,8 +122,10 @@ class Forecasting(Objective):
     def calibrate(self, learned: Iterable[Batch], held_out: Iterable[Batch]) -> None:
         """Fit what tells of an ensemble's error to clips that it learned from, which are many, its size to others."""
         if self.calibration is not None:
-            self.calibration.fit(*self._told(learned))
-            self.calibration.rescale(*self._told(held_out))
+            # Both are read before either is used: what lacks a split is left as it was.
+            fitted_on, sized_on = self._told(learned), self._told(held_out)
+            self.calibration.fit(*fitted_on)
+            self.calibration.rescale(*sized_on)
 
     def _told(self, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
         """Signs (C, K, 2 + 2 D) of the errors (C, K) of clips rolled out from their first frames, and these."""

@@ -117,6 +117,12 @@ def test_half_precision_around_it_changes_nothing() -> None:
 def test_what_cannot_be_fitted_is_refused() -> None:
     with pytest.raises(UserError, match="got 3 imagined latents"):
         Calibration(D).fit(signs(3, 1), torch.rand(3, 1))
+    made = Calibration(D)
+    made.fit(signs(6), 2 * signs(6)[..., 0])
+    before = made.scale.item()
+    with pytest.raises(UserError, match="NaN or infinity"):
+        made.rescale(signs(6), torch.full((6, 5), torch.nan))
+    assert made.scale.item() == before
     with pytest.raises(UserError, match="members that differ here more than there"):
         Calibration(D).fit(torch.zeros(6, 5, 2 + 2 * D), torch.rand(6, 5))
     for wrong in (torch.nan, torch.inf):

@@ -153,16 +153,20 @@ def test_calibration_expects_the_error_that_the_rollouts_of_held_out_clips_have(
         for parameter in members.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     made, batches = Forecasting(encoder.eval(), members).eval(), [batch(seed) for seed in range(8)]
-    made.calibrate([batch(seed) for seed in range(8, 16)], iter(batches))
+    learned, fresh = [batch(seed) for seed in range(8, 16)], Calibration(6)
     assert made.calibration is not None
-    fitted, errors, expected = Calibration(6), [], []
+    with pytest.raises(UserError, match="no clips of a split"):
+        made.calibrate(learned, iter([]))
+    assert all(value.equal(fresh.state_dict()[name]) for name, value in made.calibration.state_dict().items())
+    made.calibrate(learned, iter(batches))
+    errors, expected = [], []
     with torch.no_grad():
         for data in batches:
             z, actions = PooledFrames()(encoder, data["pixels"]), data["actions"]
             imagined = rollouts(members, z[:, :1], actions[:, :0], actions)
             errors.append((imagined.mean(dim=0) - z[:, 1:]).square().mean(dim=(-2, -1)))
             expected.append(made.calibration(signs_of(imagined, z[:, 0])).square())
-    assert made.calibration.scale != 1 and not made.calibration.powers.equal(fitted.powers)
+    assert made.calibration.scale != 1 and not made.calibration.powers.equal(fresh.powers)
     torch.testing.assert_close(torch.cat(expected).mean(), torch.cat(errors).mean(), rtol=1e-4, atol=0)
     assert made.exported()["calibration"] is made.calibration
     alone = Forecasting(encoder, lively())
