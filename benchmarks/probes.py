@@ -34,7 +34,7 @@ from probes.streaming import StreamingCKA
 LAYERS, N, D, K, PERMUTATIONS = (13, 25), 1024, 768, 10, 200
 ROWS, GALLERY, CLASSES = 100_000, 50_000, 10
 LARGE = (1_000_000, 256)
-EFFORTS = {"ivf": (16, 64), "hnsw": (64, 256)}
+EFFORTS = {"ivf": (4, 16), "hnsw": (64,)}
 ASKED: dict[str, tuple[str, float]] = {
     "mknn_vs_loop": (">=", 40.0),
     "calibration_cost": ("<=", 0.1),

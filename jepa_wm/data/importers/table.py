@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from bisect import bisect_right
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -16,14 +17,15 @@ from jepa_wm.errors import UserError
 
 
 class Table(Importer):
-    """Rows of an image and its caption; other columns go into `json` where JSON has their values.
+    """Images and their captions; other columns go into `json` where JSON has their values, of an image's first row.
 
-    Of Parquet one row group at a time is held in memory, a CSV as a whole.
+    Rows that name one file are one image with several captions, so that no split holds what another one does. Of
+    Parquet one row group at a time is held in memory, and the column of paths; a CSV as a whole.
 
     Args:
         path: a `.csv`, `.tsv` or `.parquet` file.
         image: column of the images: paths below `root`, or in Parquet their bytes, also as `{bytes, path}`.
-        caption: column of the captions; "" for none. Of a list of captions the first is taken, and `json` has all.
+        caption: column of the captions; "" for none. Of several the first is in `txt`, and `json` has a list of all.
         root: folder that paths begin from; by default the table's own.
         label: column of the classes, whole numbers from 0, or nothing where a row has none; "" for none at all.
 
@@ -42,21 +44,33 @@ class Table(Importer):
             raise UserError(f"{path} has no column {missing}; it has {columns}; name them by image, caption and label")
 
     def __len__(self) -> int:
-        return len(_open(self.path))
+        images = _images(self.path, self.image)
+        return len(_open(self.path)) if images is None else len(images)
 
     def __getitem__(self, index: int) -> Item:
         """See `Importer`."""
-        row = _open(self.path).row(index)
-        where = f"row {index} of {self.path}"
+        images = _images(self.path, self.image)
+        numbers = [index] if images is None else images[index]
+        rows = [_open(self.path).row(number) for number in numbers]
+        row, where = rows[0], f"row {numbers[0]} of {self.path}"
         members = image_member(self._bytes(row.pop(self.image), where), where)
         if self.caption:
-            caption = row.pop(self.caption)
-            if isinstance(caption, list):
-                row[self.caption] = caption
-                caption = caption[0] if caption else None
-            members["txt"] = ("" if caption is None else str(caption)).encode()
-        if self.label and (label := row.pop(self.label)) not in (None, ""):
-            members["cls"] = b"%d" % _class(label, where)
+            told = [each.pop(self.caption) for each in rows]
+            captions = [text for value in told for text in (value if isinstance(value, list) else [value])]
+            captions = [str(text) for text in captions if text is not None and str(text).strip()]
+            members["txt"] = (captions[0] if captions else "").encode()
+            if len(rows) > 1 or isinstance(told[0], list):
+                row[self.caption] = captions
+        if self.label:
+            labels = {
+                _class(each.pop(self.label), f"row {at} of {self.path}") for at, each in zip(numbers, rows, strict=True)
+            }
+            if len(labels) > 1:
+                raise UserError(
+                    f"{where} and others of its image have the labels {sorted(labels, key=str)}; expected one"
+                )
+            if (label := labels.pop()) is not None:
+                members["cls"] = b"%d" % label
         about = {name: value for name, value in row.items() if _has_json(value)}
         return Item(f"{index:08d}", {**members, "json": json.dumps(about).encode()})
 
@@ -77,7 +91,9 @@ class Table(Importer):
             raise UserError(f"{where}: {error}") from error
 
 
-def _class(label: Any, where: str) -> int:
+def _class(label: Any, where: str) -> int | None:
+    if label in (None, ""):
+        return None
     text = str(label).strip()
     if not text.isdecimal():
         raise UserError(f"{where} has the label {label!r}; expected a whole number, 0 or more: number the classes")
@@ -105,6 +121,11 @@ class _Csv:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def column(self, name: str) -> Iterable[Any]:
+        """Its values, row by row; a row that is short of them has none."""
+        place = self.columns.index(name)
+        return (row[place] if place < len(row) else None for row in self._rows)
+
     def row(self, index: int) -> dict[str, Any]:
         values: list[str | None] = [*self._rows[index]]
         return dict(zip(self.columns, values + [None] * len(self.columns), strict=False))
@@ -129,6 +150,18 @@ class _Parquet:
     def __len__(self) -> int:
         return self._starts[-1]
 
+    def column(self, name: str) -> Iterable[Any] | None:
+        """Its values, row by row, if they are text."""
+        import pyarrow
+
+        kind = self._file.schema_arrow.field(name).type
+        if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+            return None
+        try:
+            return iter(self._file.read(columns=[name]).column(0).to_pylist())
+        except self._broken as error:
+            raise UserError(f"column {name} of {self._path} cannot be read: {error}") from error
+
     def row(self, index: int) -> dict[str, Any]:
         group = bisect_right(self._starts, index) - 1
         if group != self._group:
@@ -150,6 +183,17 @@ def _open(path: str) -> _Csv | _Parquet:
     if not path.endswith((".csv", ".tsv")):
         raise UserError(f"{path} is neither .csv nor .tsv nor .parquet")
     return _Csv(path)
+
+
+@lru_cache(maxsize=1)
+def _images(path: str, image: str) -> list[list[int]] | None:
+    """The rows of each image, which are those that name the same file; None where the table holds no names."""
+    named, rows = _open(path).column(image), dict[Any, list[int]]()
+    if named is None:
+        return None
+    for number, name in enumerate(named):
+        rows.setdefault(name or number, []).append(number)
+    return list(rows.values())
 
 
 def _has_json(value: Any) -> bool:

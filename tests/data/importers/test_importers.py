@@ -2,14 +2,16 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 import torchvision
 
 from jepa_wm.data import importers
-from jepa_wm.data.images import decode_image
+from jepa_wm.data.images import captions_of, decode_image
 from jepa_wm.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -149,8 +151,9 @@ def test_tables(make_source, tmp_path, sources):
 
 
 def test_a_column_of_a_table_may_be_the_class(tmp_path, sources):
-    (tmp_path / "a.png").write_bytes(sources.file_of(sources.grey(0), "png"))
-    (tmp_path / "a.csv").write_text("image,caption,kind\na.png,x,3\na.png,x, 0\na.png,x,\na.png,x,cat\na.png,x,-1\n")
+    for name in "abcde":
+        (tmp_path / f"{name}.png").write_bytes(sources.file_of(sources.grey(0), "png"))
+    (tmp_path / "a.csv").write_text("image,caption,kind\na.png,x,3\nb.png,x, 0\nc.png,x,\nd.png,x,cat\ne.png,x,-1\n")
     source = importers.Table(str(tmp_path / "a.csv"), label="kind")
     assert [source[number].members.get("cls") for number in range(3)] == [b"3", b"0", None]
     assert "kind" not in json.loads(source[0].members["json"])
@@ -160,6 +163,33 @@ def test_a_column_of_a_table_may_be_the_class(tmp_path, sources):
     assert "cls" not in importers.Table(str(tmp_path / "a.csv"))[0].members
     with pytest.raises(UserError, match=r"no column \['breed'\]"):
         importers.Table(str(tmp_path / "a.csv"), label="breed")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_rows_that_name_one_file_are_one_image_with_several_captions(tmp_path, sources, kind):
+    for number, name in enumerate("ab"):
+        (tmp_path / f"{name}.png").write_bytes(sources.file_of(sources.grey(20 * number), "png"))
+    rows = {
+        "image": ["a.png", "b.png", "a.png", "b.png", "a.png"],
+        "caption": ["one", "", "two", "three", "four"],
+        "label": ["7", "1", "7", "2", "7"],
+        "by": ["me", "you", "her", "him", "us"],
+    }
+    path = str(tmp_path / f"t.{kind}")
+    if kind == "csv":
+        Path(path).write_text("\n".join(map(",".join, [list(rows), *zip(*rows.values(), strict=True)])))
+    else:
+        pyarrow.parquet.write_table(pyarrow.table(rows), path, row_group_size=2)
+    source = importers.Table(path)
+    assert len(source) == 2
+    for number, captions in enumerate((["one", "two", "four"], ["three"])):
+        item = source[number]
+        assert captions_of(item.members) == captions and (decode_image(item.members) == 20 * number).all()
+    assert [json.loads(source[number].members["json"])["by"] for number in range(2)] == ["me", "you"]
+    labelled = importers.Table(path, label="label")
+    assert labelled[0].members["cls"] == b"7"
+    with pytest.raises(UserError, match=r"row 1 of .* and others of its image have the labels \[1, 2\]; expected one"):
+        labelled[1]
 
 
 def test_a_table_cannot_name_files_elsewhere(tmp_path):

@@ -110,8 +110,8 @@ def test_a_file_that_went_away_is_named(tmp_path, picture):
 
 
 def test_csv_as_spreadsheets_write_it(tmp_path, picture):
-    write(tmp_path, a_png=picture, b_png=picture)
-    text = 'image,caption,score\r\na.png,"two\r\nlines, and a ""quote""",1\r\n\r\nb.png,ö,2\r\nb.png\r\n'
+    write(tmp_path, a_png=picture, b_png=picture, c_png=picture)
+    text = 'image,caption,score\r\na.png,"two\r\nlines, and a ""quote""",1\r\n\r\nb.png,ö,2\r\nc.png\r\n'
     (tmp_path / "t.csv").write_bytes(text.encode("utf-8-sig"))
     source = importers.Table(str(tmp_path / "t.csv"))
     members = [source[number].members for number in range(len(source))]
