@@ -22,10 +22,11 @@ from jepa_wm.control.match import Match
 from jepa_wm.control.results import RESULTS as ROWS
 from jepa_wm.files import read_json, write_json
 from jepa_wm.manifest import read_manifest
+from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
 DEMOS = {"two rooms": "runs/demo", "two rooms, door anywhere": "runs/doors", "Push-T": "runs/push_t"}
-PLANNED, TOPS = "cem", ("expert", "replay")
+TOPS = "expert", "replay"
 
 
 def minutes(demo: Path) -> tuple[float, float]:
@@ -39,18 +40,25 @@ def rows_of(demo: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for line in map(json.loads, (demo / "plan" / ROWS).read_text().splitlines()):
         found.setdefault(line["goal"], {})[line["policy"]] = line
-    return {goal: row_of(each, sum(minutes(demo))) for goal, each in found.items()}
+    name = planner_of(demo)[0]
+    return {goal: row_of(each, name, sum(minutes(demo))) for goal, each in found.items()}
 
 
-def row_of(policies: dict[str, dict[str, Any]], trained: float) -> dict[str, Any]:
+def planner_of(demo: Path) -> tuple[str, Search]:
+    """The name of the row of what was planned, and the search."""
+    search = build(read_manifest(demo / "plan", "plan")["config"]["search"])
+    return type(search.planner).__name__.lower(), search
+
+
+def row_of(policies: dict[str, dict[str, Any]], planned: str, trained: float) -> dict[str, Any]:
     """A table's row: what was planned, beside floors and ceiling."""
-    rates = {name: f"{row['success']:.0%}" for name, row in policies.items()}
+    rates = {policy: f"{row['success']:.0%}" for policy, row in policies.items()}
     return {
-        "success": told(policies[PLANNED]),
+        "success": told(policies[planned]),
         "random": rates["random"],
         "no-op": rates["noop"],
-        "expert or replay": "".join(rate for name, rate in rates.items() if name in TOPS),
-        "episodes": policies[PLANNED]["episodes"],
+        "expert or replay": "".join(rate for policy, rate in rates.items() if policy in TOPS),
+        "episodes": policies[planned]["episodes"],
         "minutes of training": f"{trained:.0f}",
     }
 
@@ -78,11 +86,11 @@ def curve(demo: Path) -> dict[str, str]:
 def played(demo: Path, model: WorldModel) -> dict[str, Any]:
     """The row of a model towards the demo's image goals, by the demo's search."""
     config = read_manifest(demo / "plan", "plan")["config"]
-    search, settings = build(config["search"]), read_manifest(demo / "collect", "collect")["config"]
+    (name, search), settings = planner_of(demo), read_manifest(demo / "collect", "collect")["config"]
     goals = read_goals(str(demo / "plan"), settings["environment"], "image")
     match = Match(goals, settings["size"], config["steps"], config["check"], config["stop"], config["parallel"])
-    planned = match.planned(PLANNED, lambda drawn, world: Controller(model, drawn.wanted(world), search), 0)
-    return match.rows(PLANNED, planned.outcome)[0]
+    planned = match.planned(name, lambda drawn, world: Controller(model, drawn.wanted(world), search), 0)
+    return match.rows(name, planned.outcome)[0]
 
 
 def main() -> None:
