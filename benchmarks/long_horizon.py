@@ -28,7 +28,8 @@ from jepa_wm.envs.policies import NoisyExpert, Policy, RandomWalk
 from jepa_wm.envs.vector import TwoRoomsVectorEnv
 from jepa_wm.envs.world import VectorWorld
 from jepa_wm.manifest import is_complete
-from jepa_wm.planning import CEM
+from jepa_wm.planning import ICEM
+from jepa_wm.planning.costs import Distance
 from jepa_wm.search import Search
 from jepa_wm.statistics import wilson
 from jepa_wm.world_model import WorldModel
@@ -40,7 +41,9 @@ DOORS = (0.25, 0.75)
 BANDS = {"60 steps and more": (60, 100), "20 to 40 steps": (20, 40)}
 """Goals by the steps that the expert takes, who knows the shortest way."""
 STEPS = 200
-HORIZON, AHEAD = 8, 4
+HORIZON, AHEAD, STEADY = 10, 4, 10.0
+SEARCH = Search(ICEM(samples=128, elites=16, iterations=5), HORIZON, replan=2, distance=Distance(final=0.85))
+"""That of `configs/demo/doors.yaml`."""
 APART = 0.1
 """Doors farther apart than half of what the narrowest is wide are not the same door."""
 
@@ -63,7 +66,7 @@ def remembered(model: WorldModel, out: Path) -> Landmarks:
     """The landmarks of the shards, from their folder if they are there."""
     folder = out / "landmarks"
     if not folder.is_dir():
-        Landmarks.of_episodes(model, str(out / "collect")).save(folder)
+        Landmarks.of_episodes(model, str(out / "collect"), steady=STEADY).save(folder)
     return Landmarks.load(folder)
 
 
@@ -98,14 +101,10 @@ def band(model: WorldModel, landmarks: Landmarks, goals: RoomGoals) -> dict[str,
     for name, policy in policies.items():
         rows[name] = figures(play(world, goals, scripted(policy, goals), BUDGET, True, name))
     flat = None
-    for name, goal, horizon in (
-        (f"flat, {HORIZON} blocks", wanted, HORIZON),
-        (f"sub-goals {AHEAD} blocks ahead, {HORIZON} blocks", route, HORIZON),
-    ):
-        search = Search(CEM(samples=128, elites=16, iterations=5), horizon, replan=2)
-        outcome = play(world, goals, Controller(model, goal, search).act, BUDGET, True, name)
+    for name, goal in (("flat", wanted), (f"sub-goals {AHEAD} blocks ahead", route)):
+        outcome = play(world, goals, Controller(model, goal, SEARCH).act, BUDGET, True, name)
         flat = outcome if flat is None else flat
-        rows[name] = figures(outcome, flat) | {"seconds": seconds(Controller(model, goal, search), world, goals)}
+        rows[name] = figures(outcome, flat) | {"seconds": seconds(Controller(model, goal, SEARCH), world, goals)}
         print(name, rows[name], flush=True)
     return rows
 
