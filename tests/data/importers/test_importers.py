@@ -150,11 +150,12 @@ def test_tables(make_source, tmp_path, sources):
 
 def test_a_column_of_a_table_may_be_the_class(tmp_path, sources):
     (tmp_path / "a.png").write_bytes(sources.file_of(sources.grey(0), "png"))
-    (tmp_path / "a.csv").write_text("image,caption,kind\na.png,x,3\na.png,x, 0\na.png,x,\na.png,x,cat\na.png,x,-1\n")
+    labels = (",3", ", 0", ",", ",cat", ",-1", ",²", "")
+    (tmp_path / "a.csv").write_text("image,caption,kind\n" + "".join(f"a.png,x{label}\n" for label in labels), "utf-8")
     source = importers.Table(str(tmp_path / "a.csv"), label="kind")
-    assert [source[number].members.get("cls") for number in range(3)] == [b"3", b"0", None]
+    assert [source[number].members.get("cls") for number in (0, 1, 2, 6)] == [b"3", b"0", None, None]
     assert "kind" not in json.loads(source[0].members["json"])
-    for number, label in ((3, "cat"), (4, "-1")):
+    for number, label in ((3, "cat"), (4, "-1"), (5, "²")):
         with pytest.raises(UserError, match=f"row {number} of .* has the label '{label}'; expected a whole number"):
             source[number]
     assert "cls" not in importers.Table(str(tmp_path / "a.csv"))[0].members
