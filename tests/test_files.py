@@ -79,15 +79,23 @@ class TestManifest:
             raise RuntimeError
         assert not is_complete(tmp_path)
 
-    def test_a_finished_run_is_done_with_its_own_settings_only(self, tmp_path: Path) -> None:
+    def test_a_finished_run_is_done_with_its_own_settings_only(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         config = {"out": "here", "metrics": ("cka", "rsa"), "seed": 3}
         assert not is_done(tmp_path, "align", config)
         with stage_run(tmp_path, "align", config):
             pass
+        assert not capsys.readouterr().out
         assert is_done(tmp_path, "align", config | {"out": "there"})
-        for name, value in {"seed": 4, "metrics": ("cka",), "k": 5}.items():
-            with pytest.raises(UserError, match=f"other settings: {name}=.*; got {name}=.*; name another folder"):
+        assert capsys.readouterr().out == f"{tmp_path} is complete already\n"
+        changes = {"seed": (3, 4), "metrics": (["cka", "rsa"], ["rsa", "cka"]), "k": (None, 5)}
+        for name, (was, value) in changes.items():
+            with pytest.raises(UserError) as caught:
                 is_done(tmp_path, "align", config | {name: value})
+            assert f"other settings: {name}={was!r}; got {name}={value!r}; name another folder" in str(caught.value)
+        with pytest.raises(UserError, match="other settings: seed=3; got seed=None"):
+            is_done(tmp_path, "align", {"metrics": ["cka", "rsa"]})
         with pytest.raises(UserError, match="stage 'align'; expected track"):
             is_done(tmp_path, "track", config)
 
@@ -101,6 +109,10 @@ class TestManifest:
         assert is_done("run", "align", {"data": whole, "models": ["state", whole]})
         with pytest.raises(UserError, match="other settings: models"):
             is_done("run", "align", {"data": whole, "models": ["state", "others"]})
+        # A name that is none is not that of the folder where one is.
+        write_manifest("named", "align", config={"prefix": ""})
+        with pytest.raises(UserError, match="other settings: prefix"):
+            is_done("named", "align", {"prefix": "."})
 
     def test_each_wrong_folder_is_refused_with_its_reason(self, tmp_path: Path) -> None:
         for name in ("empty", "unfinished", "other", "old"):

@@ -58,12 +58,6 @@ class Ensemble(Dynamics):
         # Not a part of this module: its weights are a form to be filled in.
         self.__dict__["member"] = copy.deepcopy(member).to("meta")
 
-    def train(self, mode: bool = True) -> "Ensemble":
-        """Set the mode of the members, too, which are no submodules."""
-        super().train(mode)
-        self.member.train(mode)
-        return self
-
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Take in the data's statistics before training."""
         one = build(spec(self.member))
@@ -117,6 +111,9 @@ class Ensemble(Dynamics):
 
     def _each(self, method: str, state: EnsembleState | None, *given: Any) -> EnsembleState:
         """Call a method of every member, with its own state and weights and with the same arguments."""
+        # The form is no submodule, and a trainer sets the mode of each module that it knows by itself.
+        if self.member.training != self.training:
+            self.member.train(self.training)
         weights: dict[str, Tensor] = {
             f"member.{name}": self.get_parameter(_flat(name)) for name, _ in self.member.named_parameters()
         }

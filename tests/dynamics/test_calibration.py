@@ -96,6 +96,28 @@ def test_the_waves_weights_are_those_of_the_ridge_that_errs_least_on_clips_left_
     )
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_waves_say_is_about_their_mean_counts_in_full_up_to_the_median_and_fades_beyond(seed: int) -> None:
+    given, made = signs(40, seed=seed).double(), Calibration(D, waves=16)
+    made.fit(given, given[..., 0] * torch.exp(1 + given[..., 2].sin() + given[..., 5].cos()))
+    logs = torch.cat([given[..., :2].log(), given[..., 2:]], dim=-1)
+    center, width = logs.mean((0, 1)), logs.flatten(0, 1).std(0)
+    strange = ((logs - center) / width)[..., 2:].square().mean(-1)
+
+    def said(logs: Tensor) -> Tensor:
+        return torch.cos((logs - center) / width @ made.turns.double() + made.phases.double()) @ made.weights.double()
+
+    other = torch.cat([given, given * torch.tensor([1, 1] + 2 * D * [1.5])])
+    logs = torch.cat([other[..., :2].log(), other[..., 2:]], dim=-1)
+    away = ((logs - center) / width)[..., 2:].square().mean(-1) / strange.flatten().sort().values[99]
+    assert 0.2 < (away <= 1).double().mean() < 0.5 and away.max() > 3
+    trust = torch.where(away <= 1, 1, torch.exp(1 - away))
+    told = said(logs) - said(logs[:40]).mean()
+    assert told.std() > 0.2 and said(logs[:40]).mean().abs() > 0.1
+    law = made.scale * other[..., 0] ** made.powers[0] * other[..., 1] ** made.powers[1]
+    torch.testing.assert_close(made(other), law * torch.exp(trust * told), rtol=1e-4, atol=0)
+
+
 def test_signs_that_tell_nothing_or_the_opposite_leave_a_constant() -> None:
     spread = torch.linspace(0.1, 1.0, 50)[:, None]
     given = torch.cat([spread, torch.ones(50, 1 + 2 * D)], dim=-1)[:, None]

@@ -99,6 +99,13 @@ def test_members_drop_out_in_training_each_for_itself_and_not_in_evaluation() ->
             parameter.copy_(0.3 * torch.randn_like(parameter[:1]).expand_as(parameter))
     one, other = alike.forced(latents, actions)
     assert not torch.allclose(one, other)
+    # As trainers do after a validation, which note the mode of each module and set it again.
+    modes = [(module, module.training) for module in alike.modules()]
+    alike.eval()
+    torch.testing.assert_close(*alike.forced(latents, actions))
+    for module, mode in modes:
+        module.training = mode
+    assert not torch.allclose(*alike.forced(latents, actions))
 
 
 def test_members_with_batch_norm_have_statistics_of_their_own() -> None:

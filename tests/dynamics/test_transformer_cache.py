@@ -82,6 +82,25 @@ def test_candidates_of_a_state_are_as_if_each_were_alone(kind: Kind) -> None:
             torch.testing.assert_close(together[i, j], alone[0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@torch.no_grad()
+def test_candidates_of_a_state_that_has_imagined_are_adjacent_too(steps: int) -> None:
+    model = lively(3, 2)
+    latents, context, ahead = torch.randn(2, 2, 2, 8), torch.randn(2, 1, 6), torch.randn(2, 3, steps + 2, 6)
+    ahead[:, :, :steps] = ahead[:, :1, :steps]
+    state = model.start(latents, context)
+    for action in ahead[:, 0, :steps].unbind(1):
+        state = model.step(state, action)
+    state = model.expand(state, 3)
+    for action in ahead[:, :, steps:].flatten(0, 1).unbind(1):
+        state = model.step(state, action)
+    together = model.latent(state).unflatten(0, (2, 3))
+    for i in range(2):
+        for j in range(3):
+            alone = rollout(model, latents[i : i + 1], context[i : i + 1], ahead[i, j : j + 1])[0, -1]
+            torch.testing.assert_close(together[i, j], alone, rtol=1e-4, atol=1e-4)
+
+
 @torch.no_grad()
 def test_a_new_model_predicts_that_nothing_changes() -> None:
     model = TransformerDynamics(8, (1, 1), 2, 3, trunk=Trunk(16, 2, 2))
@@ -104,6 +123,10 @@ def test_actions_are_normalised_by_the_statistics() -> None:
 def test_what_was_seen_is_kept_once_and_forgotten_when_the_window_has_passed() -> None:
     model = lively(4, 2)
     state = model.start(torch.randn(2, 6, 2, 8), torch.randn(2, 5, 6))
+    for cache in state.caches:
+        assert cache is not None
+        # Five frames were read: keys and values of ten tokens for two states, and nothing else, are in memory.
+        assert {part.untyped_storage().nbytes() for part in cache.shared} == {4 * 2 * 10 * 16}
     seen = [part.untyped_storage().data_ptr() for cache in state.caches if cache for part in cache.shared]
     state = model.expand(state, 50)
     sizes = []
@@ -117,7 +140,7 @@ def test_what_was_seen_is_kept_once_and_forgotten_when_the_window_has_passed() -
     assert sizes == [((2, 6), (100, 0)), ((2, 4), (100, 2)), ((2, 2), (100, 4)), ((2, 0), (100, 6)), ((2, 0), (100, 6))]
 
 
-@pytest.mark.parametrize(("past", "time", "window"), [(0, 3, 2), (3, 1, 4), (5, 2, 3), (2, 4, 9)])
+@pytest.mark.parametrize(("past", "time", "window"), [(0, 3, 2), (3, 1, 4), (3, 1, 3), (5, 2, 3), (2, 4, 9)])
 def test_attention_to_a_shared_cache_is_attention_to_copies_of_it(past: int, time: int, window: int) -> None:
     torch.manual_seed(0)
     seen, own, q = torch.randn(2, 2, 3, past, 5), torch.randn(2, 8, 3, time, 5), torch.randn(8, 3, time, 5)

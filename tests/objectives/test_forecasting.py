@@ -7,7 +7,7 @@ from jepa_wm.contracts import Batch
 from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk, rollout, rollouts
 from jepa_wm.dynamics.calibration import Calibration, signs_of
 from jepa_wm.dynamics.heads import ValueHead
-from jepa_wm.encoders import GridPool, PooledFrames, ViT
+from jepa_wm.encoders import GridPool, PooledFrames, StateFrames, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.objectives import Forecasting, Rollout
 from jepa_wm.objectives.terms import GaussianLatents, HeadTerm, TimeSimilarity
@@ -172,6 +172,30 @@ def test_calibration_expects_the_error_that_the_rollouts_of_held_out_clips_have(
     alone = Forecasting(encoder, lively())
     alone.calibrate(iter(batches), iter(batches))
     assert alone.calibration is None and "calibration" not in alone.exported()
+
+
+@torch.no_grad()
+def test_calibration_is_by_hand_one_of_learned_clips_sized_on_others_from_the_last_frame_seen(encoder: ViT) -> None:
+    """Two frames are seen, with the state beside the pixels."""
+    frames = StateFrames(PooledFrames(), 2, width=3)
+    members = Ensemble(TransformerDynamics(9, (1, 1), 2, 3, trunk=Trunk(12, 1, 2)), 3)
+    for parameter in members.parameters():
+        parameter.add_(0.3 * torch.randn_like(parameter))
+    made = Forecasting(encoder, members, frames=frames, rollout=Rollout(seen=2)).eval()
+    splits = [[batch(seed) | {"state": torch.randn(4, 3, 2)} for seed in range(at, at + 8)] for at in (0, 8)]
+    made.calibrate(*splits)
+    told = []
+    for split in splits:
+        z = torch.cat([frames(encoder, data["pixels"], data["state"]) for data in split])
+        actions = torch.cat([data["actions"] for data in split])
+        imagined = rollouts(members, z[:, :2], actions[:, :1], actions[:, 1:])
+        errors = (imagined.mean(dim=0) - z[:, 2:]).square().mean(dim=(-2, -1)).sqrt()
+        told.append((signs_of(imagined, z[:, 1]), errors))
+    expected = Calibration(9)
+    expected.fit(*told[0])
+    expected.rescale(*told[1])
+    assert made.calibration is not None
+    torch.testing.assert_close(made.calibration.state_dict(), expected.state_dict(), rtol=1e-3, atol=1e-4)
 
 
 def test_heads_follow_the_steps_and_are_saved_by_their_names(encoder: ViT) -> None:

@@ -155,14 +155,50 @@ def test_fitted_spread_is_not_biased() -> None:
     assert (alone == 0).all()
 
 
-def test_mppi_goes_on_from_the_weighted_mean(quadratic: Callable) -> None:
+def test_a_fit_in_closed_form_counts_two_at_least_and_keeps_the_old_where_nothing_weighs() -> None:
+    candidates = torch.tensor([0.0, 6.0])[:, None, None].expand(3, 2, 1, 1)
+    weights, old = torch.tensor([[0.1, 0.1], [0.25, 0.05], [0.0, 0.0]]), torch.full((3, 1, 1), 7.0)
+    mean, std = fit(candidates, weights, old, old + 1)
+    assert mean.flatten().tolist() == pytest.approx([3.0, 1.0, 7.0])
+    # The second are as good as 18 / 13 alike, which would be a spread of more than a pair's.
+    assert std.flatten().tolist() == pytest.approx([18**0.5, 10**0.5, 8.0])
+
+
+@pytest.mark.parametrize("cls", [CEM, ICEM, MPPI])
+def test_nothing_is_fitted_to_candidates_without_a_finite_cost(cls: type) -> None:
+    """In the first environment two of six elites have one, in the second none."""
+    seen: list[Tensor] = []
+
+    def cost(candidates: Tensor) -> Tensor:
+        seen.append(candidates)
+        costs = torch.full(candidates.shape[:2], torch.inf)
+        costs[0, 3:9:5] = 1.0
+        return costs
+
+    made = {CEM: CEM(40, 6, 3, 0.0, 0.0), ICEM: ICEM(40, 6, 3, keep=0.0, decay=1.0, momentum=0.0, min_std=0.0)}
+    unbounded(made.get(cls, MPPI(40, 6, 3, min_std=0.0)), cost, torch.full((2, 3, 2), 5.0), std=2.0)
+    pair = seen[0][0, 3:9:5]
+    torch.testing.assert_close(seen[1][0, 0], pair.mean(dim=0))
+    torch.testing.assert_close(seen[1][1, 0], torch.full((3, 2), 5.0))
+    # Both have the same noise.
+    drawn, still = ((tried[1:] - tried[0]) for tried in seen[1])
+    torch.testing.assert_close(drawn / pair.std(dim=0), still / 2, rtol=1e-4, atol=1e-4)
+
+
+def test_mppi_goes_on_from_the_weighted_mean_and_spread(quadratic: Callable) -> None:
     seen: list[Tensor] = []
     target = torch.tensor([[[2.0, -1.0], [0.5, 3.0]]])
-    unbounded(MPPI(40, 6, 2, temperature=0.3), quadratic(target, seen), torch.zeros(1, 2, 2))
+    unbounded(MPPI(40, 6, 2, temperature=0.8), quadratic(target, seen), torch.zeros(1, 2, 2))
     costs, order = (seen[0][0] - target).square().sum(dim=(1, 2)).sort()
     excess = costs[:6] - costs[0]
-    share = torch.softmax(-excess / (0.3 * excess.mean()), dim=0)
-    torch.testing.assert_close(seen[1][0, 0], torch.einsum("s,ska->ka", share, seen[0][0][order[:6]]))
+    share = torch.softmax(-excess / (0.8 * excess.mean()), dim=0)
+    elites = seen[0][0][order[:6]]
+    mean = torch.einsum("s,ska->ka", share, elites)
+    torch.testing.assert_close(seen[1][0, 0], mean)
+    std = (torch.einsum("s,ska->ka", share, (elites - mean).square()) / (1 - share.square().sum())).sqrt()
+    generator = torch.Generator().manual_seed(0)
+    _, noise = (torch.randn(count, 2, 2, generator=generator) for count in (39, 38))
+    torch.testing.assert_close(seen[1][0, 1:], mean + std * noise)
 
 
 def test_hot_mppi_is_cem_and_cold_mppi_follows_the_best(quadratic: Callable, solve: Solve) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -16,9 +17,9 @@ from pretrain.callbacks import Calibrate
 from pretrain.module import Training
 
 
-def training(vit: Callable[[], ViT]) -> Training:
+def training(vit: Callable[[], ViT], dropout: float = 0.0) -> Training:
     def forecasting(encoder: ViT) -> Forecasting:
-        return Forecasting(encoder, Ensemble(TransformerDynamics(6, (1, 1), 2, 5, Trunk(12, 1, 2)), 3))
+        return Forecasting(encoder, Ensemble(TransformerDynamics(6, (1, 1), 2, 5, Trunk(12, 1, 2, dropout=dropout)), 3))
 
     return Training(vit(), {"forecast": forecasting}, lr=1e-2)  # type: ignore[dict-item]
 
@@ -36,7 +37,7 @@ class Ended(L.Callback):
 def test_the_scale_is_of_held_out_clips_and_the_model_is_the_trained_one(
     fit: Callable[..., object], vit: Callable[[], ViT], tmp_path: Path
 ) -> None:
-    made, ended = training(vit), Ended()
+    made, ended = training(vit, dropout=0.3), Ended()
     data = fit(made, tmp_path, ended, Calibrate())
     found = made.objectives["forecast"].calibration
     assert isinstance(found, Calibration) and found.scale != 1
@@ -48,6 +49,24 @@ def test_the_scale_is_of_held_out_clips_and_the_model_is_the_trained_one(
     held_out = list(data.val_dataloader())[:8]  # type: ignore[attr-defined]
     made.objectives["forecast"].calibrate(islice(trained, 32), held_out)
     assert [found.scale.item(), *found.powers.tolist()] == pytest.approx(first, rel=1e-4)
+
+
+class Stopped(L.Callback):
+    """Ends a training after its first step."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        trainer.should_stop = True
+
+
+def test_a_training_that_did_not_come_to_its_end_is_not_calibrated(
+    fit: Callable[..., object], vit: Callable[[], ViT], tmp_path: Path
+) -> None:
+    made = training(vit)
+    data = fit(made, tmp_path, Stopped(), Calibrate())
+    assert data.trainer.global_step == 1  # type: ignore[attr-defined]
+    found = made.objectives["forecast"].calibration
+    assert isinstance(found, Calibration)
+    torch.testing.assert_close(found.state_dict(), Calibration(6).state_dict(), rtol=0, atol=0)
 
 
 def test_what_cannot_be_calibrated_is_warned_of_and_does_not_end_the_run(

@@ -23,6 +23,7 @@ from probes.alignment.maps import layer_map
 from probes.convergence.align import align
 from probes.convergence.table import read_table
 from probes.convergence.track import track
+from probes.draw import read_rows, samples_drawn
 from probes.extract import extract
 from probes.parts import parts_of
 from probes.pictures import Pictures, read_pictures
@@ -147,6 +148,38 @@ def test_images_can_be_sent_to_another_process(tmp_path: Path) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(part)).decode(), part.decode())
 
 
+def test_a_draw_is_a_matter_of_the_seed_and_each_part_has_its_own(tmp_path: Path) -> None:
+    """Of one split for all three parts, each is drawn whole: orders are then all that a seed decides."""
+    data = pairs(tmp_path / "data", 4, train=range(300))
+
+    def orders(seed: int) -> list[list[int]]:
+        return [rows.pixels.numbers.tolist() for rows in read_pictures(data, 10**4, seed).values()]
+
+    one, again, other = orders(0), orders(0), orders(1)
+    assert one == again and all(a != b and sorted(a) == sorted(b) for a, b in zip(one, other, strict=True))
+    # As many images in two splits are drawn in two orders.
+    data = pairs(tmp_path / "two", 4, val=range(40), test=range(40, 80), train=range(80, 120))
+    drawn = [rows.pixels.numbers.tolist() for rows in read_pictures(data, 10**4, 0).values()]
+    assert all(sorted(order) == list(range(40)) for order in drawn)
+    assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
+
+
+@pytest.mark.parametrize("each", [None, 1, 2])
+@pytest.mark.parametrize("frames", [10, 45, 100])
+def test_as_many_images_are_drawn_as_is_said_before(tmp_path: Path, frames: int, each: int | None) -> None:
+    data = pairs(tmp_path / "data", 4, train=range(30), val=range(30, 36), test=range(36, 60))
+    drawn = {split: len(rows.pixels.numbers.unique()) for split, rows in read_rows(data, frames, 0, each).items()}
+    assert samples_drawn(data, frames, each) == drawn
+
+
+def test_what_has_a_size_of_its_own_is_not_brought_to_another(tmp_path: Path) -> None:
+    data = pairs(tmp_path / "data", side=None, train=range(20))
+    part = read_pictures(data, 10, seed=0, size=16)["train"].pixels
+    assert part.decode().shape[2:] == (16, 16)
+    images = pixels_of([int(part.shards.sample_keys()[n].removeprefix("key")) for n in part.numbers], None)
+    assert torch.equal(part.decode(lambda image: image[:, 2:9, 1:4]), torch.stack([x[:, 2:9, 1:4] for x in images]))
+
+
 class TestParts:
     @pytest.mark.parametrize(
         ("there", "serves"),
@@ -182,6 +215,11 @@ class TestParts:
         kept = {f"key{number}" for number in range(200, 400)}
         assert other == {split: own & kept for split, own in one.items()}
 
+    def test_a_split_without_samples_is_as_if_it_were_not_there(self, tmp_path: Path) -> None:
+        parts = parts_of(pairs(tmp_path / "data", 4, train=range(300), val=range(0)))
+        assert {part.shards.split for part in parts.values()} == {"train"}
+        assert sum(len(part.numbers) for part in parts.values()) == 300
+
     def test_too_few(self, tmp_path: Path) -> None:
         data = pairs(tmp_path / "data", train=range(2))
         with pytest.raises(UserError, match=r"has 2 of 'train', which leaves none for .*pack more samples"):
@@ -210,6 +248,15 @@ def test_images_without_labels_have_none(tmp_path: Path) -> None:
     extract(["pixels"], str(tmp_path / "data"), str(tmp_path / "store"), 60)
     rows = FeatureStore(tmp_path / "store").rows("train")
     assert rows.labels is None and rows.captions == [""] * len(rows.ids) and rows.state.shape == (len(rows.ids), 0)
+
+
+def test_images_some_of_which_have_a_label(tmp_path: Path) -> None:
+    samples = [(f"key{n}", {"png": picture(n, 4), **({"cls": b"%d" % n} if n % 3 == 0 else {})}) for n in range(60)]
+    record = summarise([write_shard(tmp_path / "data" / "train-000000.tar", iter(samples))])
+    write_manifest(tmp_path / "data", "pack", kind="images", config={}, splits={"train": record})
+    rows = read_pictures(str(tmp_path / "data"), 100, seed=0)["train"]
+    assert rows.labels is not None
+    assert rows.labels.tolist() == [-1 if number % 3 else number for number in numbers_of(rows.ids)]
 
 
 @pytest.mark.parametrize(

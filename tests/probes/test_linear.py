@@ -153,9 +153,13 @@ def test_classifier_separates_separable_classes():
 
 def test_labels_that_are_no_classes_are_refused():
     train, val, test = [(x, (y[:, 0] > 0.2).long()) for x, y in splits(sizes=(60, 30, 30))]
-    for wrong, why in ((val[1].double(), "float64"), (val[1] - 1, "int64"), (val[1][:, None], r"\(30, 1\)")):
-        with pytest.raises(UserError, match=f"val labels: got .*{why}.*; expected integers"):
-            ridge_classifier(train, (val[0], wrong), test)
+    parts = {"train": train, "val": val, "test": test}
+    for name, (x, y) in parts.items():
+        shape = rf"\({len(y)}, 1\)"
+        kinds = ((y.double(), "float64"), (y.cfloat(), "complex64"), (y - 1, "int64"), (y[:, None], shape))
+        for wrong, why in kinds:
+            with pytest.raises(UserError, match=f"{name} labels: got .*{why}.*; expected integers"):
+                ridge_classifier(*(parts | {name: (x, wrong)}).values())
     with pytest.raises(UserError, match="train labels: got class 3 only"):
         ridge_classifier((train[0], torch.full((60,), 3)), val, test)
     # A class that training has not seen is wrong wherever it is, and no error: splits of many classes lack some.

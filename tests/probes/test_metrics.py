@@ -209,3 +209,10 @@ def test_mutual_knn_varies_by_pairs_that_have_a_row_in_common(share):
     found = mutual_knn(x, share * x + (1 - share) * other, k)
     assert found.value == pytest.approx(value)
     assert found.interval == pytest.approx((max(0, value - error), min(1, value + error)), abs=1e-12)
+
+
+def test_a_share_of_neighbours_is_never_below_0_nor_above_1():
+    """One of six rows agrees, then five."""
+    pairs = torch.tensor([[1, 0, 3, 2, 5, 4], [1, 2, 4, 5, 0, 3], [1, 0, 3, 2, 5, 0]])[..., None]
+    (low, middle), (inner, high) = (MODULES["mutual_knn"].interval(pairs[0], other) for other in pairs[1:])
+    assert (low, high) == (0, 1) and 1 / 6 < middle < 1 and 0 < inner < 5 / 6

@@ -198,6 +198,30 @@ def test_a_subsample_knows_the_error_of_a_mean_and_keeps_blocks_together():
         assert (high - low) / 2 / 1.96 == pytest.approx(0.05 / runs**0.5, rel=0.35)
 
 
+def test_a_subsample_is_of_three_quarters_of_the_rows_and_its_interval_within_0_and_1():
+    kept_by = []
+
+    def value(kept):
+        kept_by.append(kept)
+        return float(kept[0])
+
+    assert subsample(0.5, 200, value) == (0.0, 1.0)
+    kept = torch.stack(kept_by)
+    assert (kept.sum(dim=1) == 150).all()
+    assert torch.equal(kept, kept[:, ::10].repeat_interleave(10, dim=1))
+    assert (kept.double().mean(dim=0) - 0.75).abs().max() < 0.3
+
+
+@pytest.mark.parametrize("name", ["lcs_knn", "edit_distance_knn", "cknna"])
+def test_the_interval_is_that_of_subsamples_that_are_searched_anew(name):
+    """Twice k are all others here, so that none is missed."""
+    x, y = views(3, n=25)
+    metric = METRICS[name]
+    found = metric(x, y, 12)
+    anew = subsample(found.value, 25, lambda kept: metric(x[kept], y[kept], 12).value)
+    assert found.interval == pytest.approx(anew, abs=1e-9) and anew[0] < found.value < anew[1]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_all_rows_but_one_are_neighbours(name):
     """Then sets say nothing: mutual and cycle kNN are 1 by chance too."""

@@ -92,9 +92,9 @@ class Table(Importer):
 
 
 def _class(label: Any, where: str) -> int | None:
-    if label in (None, ""):
+    text = "" if label is None else str(label).strip()
+    if not text:
         return None
-    text = str(label).strip()
     if not text.isdecimal():
         raise UserError(f"{where} has the label {label!r}; expected a whole number, 0 or more: number the classes")
     return int(text)

@@ -151,13 +151,15 @@ def test_tables(make_source, tmp_path, sources):
 
 
 def test_a_column_of_a_table_may_be_the_class(tmp_path, sources):
-    for name in "abcde":
+    for name in "abcdefgh":
         (tmp_path / f"{name}.png").write_bytes(sources.file_of(sources.grey(0), "png"))
-    (tmp_path / "a.csv").write_text("image,caption,kind\na.png,x,3\nb.png,x, 0\nc.png,x,\nd.png,x,cat\ne.png,x,-1\n")
+    labels = (",3", ", 0", ",", ",cat", ",-1", ",²", "", ", ")
+    rows = [f"{name}.png,x{label}\n" for name, label in zip("abcdefgh", labels, strict=True)]
+    (tmp_path / "a.csv").write_text("image,caption,kind\n" + "".join(rows), "utf-8")
     source = importers.Table(str(tmp_path / "a.csv"), label="kind")
-    assert [source[number].members.get("cls") for number in range(3)] == [b"3", b"0", None]
+    assert [source[number].members.get("cls") for number in (0, 1, 2, 6, 7)] == [b"3", b"0", None, None, None]
     assert "kind" not in json.loads(source[0].members["json"])
-    for number, label in ((3, "cat"), (4, "-1")):
+    for number, label in ((3, "cat"), (4, "-1"), (5, "²")):
         with pytest.raises(UserError, match=f"row {number} of .* has the label '{label}'; expected a whole number"):
             source[number]
     assert "cls" not in importers.Table(str(tmp_path / "a.csv"))[0].members

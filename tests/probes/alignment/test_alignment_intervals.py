@@ -18,7 +18,7 @@ def related(n, seed=0, share=0.8):
 
 
 @pytest.mark.parametrize("name", ["mutual_knn", "cycle_knn", "lcs_knn", "cka", "cka_biased", "cknna"])
-@pytest.mark.parametrize("groups", [None, torch.arange(15).repeat(4)])
+@pytest.mark.parametrize("groups", [None, torch.arange(15).repeat(4), (torch.arange(60) ** 2 // 240)])
 def test_leaving_out_a_block_is_a_refit(name, groups):
     x, y = related(60)
     x[50:] = x[:10]  # Duplicates, some of them left out with their twins and some without.
@@ -49,6 +49,43 @@ def test_subsamples_know_the_error_of_a_mean():
         assert (high - low) / 2 == pytest.approx(
             1.96 * rows[: 400 // copies].std().item() / (400 / copies) ** 0.5, rel=0.3
         )
+
+
+def test_subsamples_leave_out_fifty_random_quarters_of_the_episodes():
+    groups = torch.arange(8).repeat(5)
+    x = torch.randn(40, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rows = torch.cat([x, groups[:, None]], dim=1)
+    kept = []
+
+    def compare(x, y):
+        kept.append(x)
+        return x[:, 0].square().mean().item()
+
+    low, high = interval(Metric("other", lambda x: x, compare, lambda x, y, order: 0.0, 3), rows, rows, groups)
+    *parts, whole = kept
+    counts = torch.stack([part[:, 1].long().bincount(minlength=8) for part in parts])
+    assert len(whole) == 40 and len(counts) == 50 and len(counts.unique(dim=0)) > 15
+    assert ((counts == 5).sum(dim=1) == 6).all() and ((counts == 0).sum(dim=1) == 2).all()
+    values = torch.stack([part[:, 0].square().mean() for part in parts])
+    # Student's 2.3646 of 7 degrees of freedom; of 8 episodes 6 are kept, and 2 are left out.
+    error = 2.3646 * (6 / 2) ** 0.5 * values.std().item()
+    assert high - low == pytest.approx(2 * error, rel=1e-3)
+
+
+@pytest.mark.parametrize("groups", [None, torch.arange(15).repeat(4)])
+@pytest.mark.parametrize(
+    ("name", "method"), [("mutual_knn", "jackknife"), ("cka", "jackknife"), ("lcs_knn", "subsample")]
+)
+def test_the_method_is_what_suits_the_metric_if_none_is_named(name, method, groups):
+    x, y = related(60)
+    metric = metric_named(name)
+    found = interval(metric, x, y, groups)
+    if name == "mutual_knn" and groups is None:
+        assert found == mutual_knn(x, y).interval
+    else:
+        assert found == interval(metric, x, y, groups, method)
+    others = [interval(metric, x, y, groups, other) for other in {"jackknife", "subsample"} - {method}]
+    assert found not in others
 
 
 @pytest.mark.slow

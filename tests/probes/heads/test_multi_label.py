@@ -90,9 +90,49 @@ def test_rankings_without_a_fault_are_not_known_to_be_so_for_ever():
         assert high == 1 and low == pytest.approx(1 - (1 - wilson(15, 15)[0]) / labels**0.5)
 
 
+def test_the_interval_is_of_episodes_drawn_again_and_of_the_labels_that_each_draw_has():
+    """Rows are copied as often as their episode is drawn; some draws lack a label, some both."""
+    groups = (torch.arange(36) * 7 % 36) // 3
+    scores = torch.randn(36, 2, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    y = torch.stack([(groups == 5) | (groups == 2), groups == 2], dim=1).double()
+    y[(groups == 2).nonzero()[1:], 1] = 0
+    values = []
+    for picks in torch.randint(12, (200, 12), generator=torch.Generator().manual_seed(0)):
+        rows = torch.cat([(groups == pick).nonzero()[:, 0] for pick in picks])
+        there = y[rows].any(dim=0).nonzero()[:, 0].tolist()
+        each = [brute_force(scores[rows, label], y[rows, label]) for label in there]
+        values += [sum(each) / len(each)] if each else []
+    assert len(values) < 190
+    drawn = torch.tensor(values, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+    found = _interval(scores, y, groups, torch.Generator().manual_seed(0))
+    assert found == pytest.approx(drawn.tolist(), abs=1e-12)
+
+
+def test_the_penalty_is_the_best_on_val_and_the_median_is_of_the_one_in_the_middle():
+    grid, parts = (1e-4, 1e-2, 1.0, 1e2, 1e4), []
+    for seed, n in enumerate((40, 60, 80)):
+        generator = torch.Generator().manual_seed(seed)
+        x = 3 + 2 * torch.randn(n, 20, generator=generator, dtype=torch.float64)
+        noise = torch.randn(n, 3, generator=generator)
+        parts.append((x, torch.stack([x[:, label] + 2 * noise[:, label] > 3 + label for label in range(3)], dim=1)))
+    mean, std = parts[0][0].mean(dim=0), parts[0][0].std(dim=0)
+    (x, y), val, test = (((x - mean) / std, y.double()) for x, y in parts)
+    fitted = one_vs_rest(x, y, grid)
+    on_val, on_test = (
+        [sum(map(brute_force, scores.T, answers.T)) / 3 for scores in fitted.logits(x)] for x, answers in (val, test)
+    )
+    ranked = sorted(range(5), key=on_val.__getitem__)
+    assert len({round(value, 4) for value in on_val}) == len({round(value, 4) for value in on_test}) == 5
+    found = multi_label_probe(*parts, c=grid)
+    assert found.c == grid[ranked[-1]]
+    assert (found.score.value, found.median) == pytest.approx((on_test[ranked[-1]], on_test[ranked[2]]))
+
+
 def test_bad_labels_are_refused(blobs):
     train, val, (x, y) = some_labels(blobs[0])
     with pytest.raises(UserError, match="test labels: label 2 is the same for all rows"):
         multi_label_probe(train, val, (x, F.pad(y[:, :2], (0, 1))))
     with pytest.raises(UserError, match="each 0 or 1"):
         multi_label_probe(train, val, (x, y + 1))
+    with pytest.raises(UserError, match=r"test labels: got \(200, 2\); expected .* K of them in each split"):
+        multi_label_probe(train, val, (x, y[:, :2]))
