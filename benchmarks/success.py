@@ -96,11 +96,11 @@ def played(demo: Path, model: WorldModel) -> dict[str, Any]:
 def main() -> None:
     """Read, play, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows_only", action="store_true", help="play nothing again: no success over training")
+    parser.add_argument("--curves", nargs="*", choices=DEMOS, default=[*DEMOS], help="demos whose snapshots play, too")
     arguments = parser.parse_args()
     demos = {name: Path(folder) for name, folder in DEMOS.items() if (Path(folder) / "plan" / ROWS).is_file()}
     rows = {f"{name}, {goal}": row for name, demo in demos.items() for goal, row in rows_of(demo).items()}
-    curves = {} if arguments.rows_only else {name: curve(demo) for name, demo in demos.items()}
+    curves = {name: curve(demos[name]) for name in arguments.curves if name in demos}
     lines = [f"- {name}: {', '.join(f'{at} {rate}' for at, rate in each.items())}" for name, each in curves.items()]
     text = ["Image goals over minutes of training, the first without any forecasting:", "", *lines, ""] if lines else []
     replace_section(RESULTS, "success", "\n".join([markdown("goals", rows), "", *text, machine()]))
