@@ -32,7 +32,7 @@ def convergence_page(title: str, rows: Sequence[Row], fields: dict[str, Any]) ->
         [
             element("h1", title),
             element("p", compared, class_="lead") if n else Markup(""),
-            ending(rows),
+            ending(rows, fields.get("config", {}).get("permutations")),
             over_training(rows),
             layer_maps(rows),
             sweeps(rows),

@@ -12,8 +12,9 @@ from probes.report.html import Markup, element, note, section, table
 from probes.report.measured import METRICS, at_the_end, by_pair, figures, number, of_kind, titled_pair, unique
 
 
-def ending(rows: Sequence[Row]) -> Markup:
-    """A table of every pair at the end of its training, the most alike first."""
+def ending(rows: Sequence[Row], permutations: int | None) -> Markup:
+    """A table of every pair at the end of its training, the most alike first; `permutations` of each null."""
+    least = 0.0 if permutations is None else 1.001 / (permutations + 1)
     found = at_the_end(of_kind(rows, "alignment"))
     if not found:
         return Markup("")
@@ -31,14 +32,15 @@ def ending(rows: Sequence[Row]) -> Markup:
                     number(row.null),
                     number(row.effect),
                     f"{row.z:.1f}" if row.z is not None else "–",
-                    f"{p:.3f}",
+                    f"≤ {p:.3f}" if row.p is not None and row.p <= least else f"{p:.3f}",
                 )
             )
     header = ("metric", "one · layer", "other · layer", "value", "95 %", "null", "effect", "z", "p")
     text = (
         "The pair of layers with the largest effect. Null: its expectation if samples are exchanged. Effect: what of "
         "the way from there to identity was gone. 95 %: as though these layers had been chosen beforehand. p: of the "
-        "maximum over all layer pairs under permutation, then by Holm over the pairs of models of one metric."
+        "maximum over all layer pairs under permutation, then by Holm over the pairs of models of one metric. ≤: no "
+        "permutation came as high, and more of them would find a smaller p."
     )
     return section("At the end of training", table(header, shown, left=3), note(text))
 

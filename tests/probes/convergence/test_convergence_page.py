@@ -141,6 +141,9 @@ def test_of_many_pairs_the_most_alike_are_shown_and_the_others_folded() -> None:
     assert shown.count("f × g</text>") == 1 and "a × b</text>" not in shown and "a × b</text>" in folded
     # Nothing reaches the level once 21 pairs are paid for: 21 x .005.
     assert shown.count(">0.105<") == 21 and "long/path" not in page
+    # .005 is the least that 199 permutations can tell, so p may be smaller; of 999, four would have come as high.
+    for permutations, bounds in ((199, 21), (999, 0)):
+        assert convergence_page("Seven", rows, {"config": {"permutations": permutations}}).count(">≤ 0.105<") == bounds
 
 
 def test_two_checkpoints_at_one_share_are_no_failure() -> None:
