@@ -142,7 +142,7 @@ def memory() -> dict[int, float]:
         state = made.expand(made.start(torch.randn(1, frames, 16, 192), torch.randn(1, frames - 1, 10)), CANDIDATES)
         for _ in range(HORIZON):
             state = made.step(state, torch.randn(CANDIDATES, 10))
-        parts = [part for cache in state.caches if cache is not None for pair in cache for part in pair]
+        parts = [part for cache in state.caches if cache for pair in (cache.shared, *cache.own) for part in pair]
         held[frames] = sum(part.untyped_storage().nbytes() for part in parts) / 2**20
     return held
 

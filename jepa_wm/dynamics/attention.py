@@ -3,6 +3,7 @@
 M new tokens, L cached ones that all S candidates of a context share, l cached ones of each candidate.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -37,32 +38,35 @@ class Cache(NamedTuple):
 
     Attributes:
         shared: of the L tokens that were seen, (B, heads, L, d): one copy for all candidates.
-        own: of the l tokens that each candidate has imagined since, (B * S, heads, l, d).
+        own: of the l tokens that each candidate has imagined since, step by step, (B * S, heads, N, d) each: what is
+            read one by one is never copied to be in one piece.
     """
 
     shared: Pair
-    own: Pair
+    own: tuple[Pair, ...] = ()
 
     @property
     def tokens(self) -> int:
         """Tokens of each candidate's past."""
-        return self.shared.tokens + self.own.tokens
+        return self.shared.tokens + sum(part.tokens for part in self.own)
 
     def expand(self, candidates: int) -> "Cache":
         """The cache of S candidates of each state, adjacent: what was seen stays one copy."""
-        return Cache(self.shared, Pair(*(part.repeat_interleave(candidates, dim=0) for part in self.own)))
+        own = (Pair(*(each.repeat_interleave(candidates, dim=0) for each in part)) for part in self.own)
+        return Cache(self.shared, tuple(own))
 
     def with_new(self, new: Pair) -> "Cache":
         """It and the tokens of a new frame of each candidate."""
-        if not self.own.tokens:
-            return Cache(self.shared, new)
-        return Cache(self.shared, Pair(*(torch.cat(parts, dim=2) for parts in zip(self.own, new, strict=True))))
+        return Cache(self.shared, (*self.own, new))
 
     def last(self, tokens: int) -> "Cache":
         """What is left of it when only the last `tokens` are kept."""
-        excess = max(self.tokens - tokens, 0)
-        seen = min(excess, self.shared.tokens)
-        return Cache(self.shared.after(seen), self.own.after(excess - seen))
+        excess, left = max(self.tokens - tokens, 0), []
+        for part in (self.shared, *self.own):
+            left.append(part.after(excess) if excess else part)
+            excess = max(excess - part.tokens, 0)
+        shared, *own = left
+        return Cache(shared, tuple(part for part in own if part.tokens))
 
 
 class WindowAttention(nn.Module):
@@ -88,11 +92,8 @@ class WindowAttention(nn.Module):
         q, k, v = (part.transpose(1, 2) for part in (*turned.unbind(2), qkv[:, :, 2]))
         past = 0 if cache is None else cache.tokens // count
         visible = band(past, x.shape[1] // count, count, self.window, x.device)
-        if cache is None:  # Copies, for views would hold the queries' memory, too.
-            seen = Pair(k.contiguous(), v.contiguous())
-            cache = Cache(seen, seen.after(seen.tokens))
-        else:
-            cache = cache.with_new(Pair(k, v))
+        new = Pair(k.contiguous(), v.contiguous())  # Copies, for views would hold the queries' memory, too.
+        cache = Cache(new) if cache is None else cache.with_new(new)
         if past:
             mixed = attend(q, cache, visible)
         elif x.shape[1] == 1:  # A token that sees itself alone, which is how many rollouts begin.
@@ -107,7 +108,9 @@ def attend(q: Tensor, cache: Cache, visible: Tensor | None) -> Tensor:
 
     The candidates' queries for what they share are one matrix, so that it is read once and never copied.
     """
-    (far_k, far_v), (near_k, near_v) = cache
+    if visible is None and alone(q) and cache.tokens <= FEW:
+        return _one_by_one(q, cache)
+    (far_k, far_v), (near_k, near_v) = cache.shared, map(_joined, zip(*cache.own, strict=True))
     samples = q.shape[0] // far_k.shape[0]
     q = q * q.shape[-1] ** -0.5
     far = _apart(_products(_together(q, samples), far_k), samples)
@@ -116,6 +119,17 @@ def attend(q: Tensor, cache: Cache, visible: Tensor | None) -> Tensor:
         logits = logits.masked_fill(~visible, -torch.inf)
     seen, own = logits.softmax(dim=-1).split([far_k.shape[2], near_k.shape[2]], dim=-1)
     return _apart(_mixture(_together(seen, samples), far_v), samples) + _mixture(own, near_v)
+
+
+def _one_by_one(q: Tensor, cache: Cache) -> Tensor:
+    """Attention of a query of each candidate, (B * S, heads, 1, d), to few tokens."""
+    states = len(cache.shared.keys)
+    q = (q * q.shape[-1] ** -0.5).unflatten(0, (states, -1))
+    # Keys and values (B, S or 1, heads, tokens, d), frame by frame: what is shared meets the queries of all candidates.
+    frames = [[x.unflatten(0, (states, -1)) for x in frame] for frame in (cache.shared, *cache.own) if frame.tokens]
+    keys, values = ([x for frame in each for x in frame.split(1, dim=3)] for each in zip(*frames, strict=True))
+    weights = torch.cat([(q * k).sum(dim=-1) for k in keys], dim=-1).softmax(dim=-1)[..., None, :].to(q.dtype)
+    return _added(weights.split(1, dim=-1), values).flatten(0, 1)
 
 
 def behind(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -140,13 +154,22 @@ def _products(q: Tensor, k: Tensor) -> Tensor:
 def _mixture(weights: Tensor, v: Tensor) -> Tensor:
     """Weights (B, heads, M, L) of values (B, heads, L, d): (B, heads, M, d)."""
     if alone(weights) and v.shape[2]:
-        parts = zip(weights.split(1, dim=-1), v.split(1, dim=2), strict=True)
-        first, *rest = ((weight, value) for weight, value in parts)
-        mixed = first[0] * first[1]
-        for weight, value in rest:
-            mixed = torch.addcmul(mixed, weight, value)
-        return mixed
+        return _added(weights.split(1, dim=-1), v.split(1, dim=2))
     return weights @ v
+
+
+def _added(weights: Iterable[Tensor], values: Iterable[Tensor]) -> Tensor:
+    """The sum of some values, each times its weight."""
+    (weight, value), *rest = zip(weights, values, strict=True)
+    mixed = weight * value
+    for weight, value in rest:
+        mixed = torch.addcmul(mixed, weight, value)
+    return mixed
+
+
+def _joined(parts: tuple[Tensor, ...]) -> Tensor:
+    """Keys or values (B, heads, tokens, d) of several frames in one piece."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
 def alone(x: Tensor) -> bool:

@@ -133,14 +133,20 @@ def test_what_was_seen_is_kept_once_and_forgotten_when_the_window_has_passed() -
     for _ in range(5):
         first = state.caches[0]
         assert first is not None
-        sizes.append((first.shared.keys.shape[:3:2], first.own.keys.shape[:3:2]))
+        own = [part.keys.shape[:3:2] for part in first.own]
+        held = {each.untyped_storage().nbytes() for part in first.own for each in part}
+        assert held <= {4 * 100 * 2 * 16}
+        sizes.append((first.shared.keys.shape[:3:2], *own))
         assert seen == [part.untyped_storage().data_ptr() for cache in state.caches if cache for part in cache.shared]
         state = model.step(state, torch.randn(100, 6))
     # Two tokens a frame; three frames are kept: those that were seen for two states, imagined ones for a hundred.
-    assert sizes == [((2, 6), (100, 0)), ((2, 4), (100, 2)), ((2, 2), (100, 4)), ((2, 0), (100, 6)), ((2, 0), (100, 6))]
+    new = (100, 2)
+    assert sizes == [((2, 6),), ((2, 4), new), ((2, 2), new, new), *2 * [((2, 0), new, new, new)]]
 
 
-@pytest.mark.parametrize(("past", "time", "window"), [(0, 3, 2), (3, 1, 4), (3, 1, 3), (5, 2, 3), (2, 4, 9)])
+@pytest.mark.parametrize(
+    ("past", "time", "window"), [(0, 3, 2), (3, 1, 4), (3, 1, 3), (5, 2, 3), (2, 4, 9), (7, 1, 8), (0, 1, 1)]
+)
 def test_attention_to_a_shared_cache_is_attention_to_copies_of_it(past: int, time: int, window: int) -> None:
     torch.manual_seed(0)
     seen, own, q = torch.randn(2, 2, 3, past, 5), torch.randn(2, 8, 3, time, 5), torch.randn(8, 3, time, 5)
@@ -148,7 +154,12 @@ def test_attention_to_a_shared_cache_is_attention_to_copies_of_it(past: int, tim
     copied = torch.cat([seen.repeat_interleave(4, dim=1), own], dim=3)
     ages = torch.arange(past, past + time)[:, None] - torch.arange(past + time)
     brute = F.scaled_dot_product_attention(q, copied[0], copied[1], attn_mask=(ages >= 0) & (ages < window))
-    torch.testing.assert_close(attend(q, Cache(Pair(*seen), Pair(*own)), visible), brute)
+    torch.testing.assert_close(attend(q, Cache(Pair(*seen), (Pair(*own),)), visible), brute)
+    # Some of what each candidate has of its own may be there already, in pieces.
+    for first in range(1, past + 1):
+        shared = Pair(*(x[:, :, : past - first] for x in seen))
+        steps = torch.cat([seen.repeat_interleave(4, dim=1)[:, :, :, past - first :], own], dim=3).split(2, dim=3)
+        torch.testing.assert_close(attend(q, Cache(shared, tuple(Pair(*step) for step in steps)), visible), brute)
 
 
 @pytest.mark.parametrize("tokens", [2, FEW, FEW + 1])
