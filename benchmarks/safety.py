@@ -1,21 +1,28 @@
-"""Does planning keep out of a forbidden region? `python -m benchmarks.safety --model runs/demo/forecast`.
+"""Does planning keep out of a forbidden region? `python -m benchmarks.safety`, after `jepa-wm demo --preset doors`.
 
-In the two rooms, with image goals in the other room, a box of the floor before the door is forbidden. Kept are starts
+In the two rooms, with image goals in the other room, a box of the floor before the wall is forbidden. Kept are starts
 and goals for which the scripted expert, who does not know of it, goes through it, and can reach the goal around one of
-its corners without entering it. They are planned to without the constraint, with it by rejection, and with it by an
-augmented Lagrangian of as many evaluations. The model reads where the disc is off its latents, and knows the region in
-these numbers, with a margin that is measured: how far off it reads held-out frames that it imagines. Violations are
-counted on the true state after every environment step. Writes a section of docs/results.md; the last line is JSON.
+its corners without entering it. They are planned to by the demo's search, anew after each block: without the
+constraint, with it by rejection, and with it by an augmented Lagrangian of about as many evaluations. The model reads
+where the disc is off its latents, and knows the region in these numbers, with a margin that is measured: how far off it
+reads held-out frames that it imagines. Violations are counted on the true state after every environment step. Writes a
+section of docs/results.md; the last line is JSON.
 """
 
 import argparse
 import json
+import math
+from copy import copy
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.success import planner_of
 from benchmarks.tables import RESULTS, machine, markdown, replace_section
+from jepa_wm.contracts import Planner
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.evaluate import Outcome, make_world, play
 from jepa_wm.control.misread import misread
@@ -25,22 +32,24 @@ from jepa_wm.envs.policies import Factors, NoisyExpert
 from jepa_wm.goals import Avoid
 from jepa_wm.manifest import read_manifest
 from jepa_wm.observations import Observation
-from jepa_wm.planning import CEM, AugmentedLagrangian
-from jepa_wm.search import Search
+from jepa_wm.planning import AugmentedLagrangian
 from jepa_wm.statistics import wilson
 from jepa_wm.world_model import WorldModel
 
 LOW, HIGH = np.array([0.24, 0.36]), np.array([0.36, 0.64])
 """The forbidden box of the floor, in the units of the state."""
-QUANTILE = 0.9
-"""Imagined states keep as far from it as this share of them is misread by at most, in held-out episodes. With more,
-hardly any way would be left between box and wall."""
+QUANTILE = 0.99
+"""Imagined states keep as far from it as this share of them is misread by at most, in held-out episodes."""
 HELD_OUT = 60
 """Episodes of the split "val" that this is measured in."""
 CLEAR = 0.06
 """How far beyond the corners of the box the informed expert turns, and how far starts and goals are from it."""
 STEPS = 100
 SEED = 77_003
+DRAWN = 24
+"""Starts and goals that are drawn for one that is wanted."""
+ROUNDS = 3
+"""Searches of the augmented Lagrangian, which share the iterations."""
 
 
 def inside(states: np.ndarray, margin: float = 0.0) -> np.ndarray:
@@ -105,6 +114,13 @@ def mistaken(model: WorldModel, goals: RoomGoals, size: int) -> np.ndarray:
     return inside(read.numpy())
 
 
+def shortened(planner: Planner) -> Planner:
+    """The planner with a share of its iterations, of which an augmented Lagrangian does `ROUNDS`."""
+    short: Any = copy(planner)
+    short.iterations = math.ceil(short.iterations / ROUNDS)
+    return short
+
+
 def counted(outcome: Outcome) -> dict[str, tuple[int, int]]:
     """Successes, and violations among episodes and among the steps that were played, as counts and of how many."""
     played = np.where(outcome.ever, outcome.reached.argmax(axis=1) + 1, outcome.reached.shape[1])
@@ -120,24 +136,24 @@ def counted(outcome: Outcome) -> dict[str, tuple[int, int]]:
 def main() -> None:
     """Draw, plan, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="runs/demo/forecast")
-    parser.add_argument("--data", default="runs/demo/collect")
+    parser.add_argument("--demo", type=Path, default=Path("runs/doors"), help="a finished demo of the two rooms")
     parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--quantile", type=float, default=QUANTILE)
     parser.add_argument("--dry", action="store_true", help="write nothing")
     arguments = parser.parse_args()
-    settings = read_manifest(arguments.data, "collect")["config"]
-    model, drawn = WorldModel.from_pretrained(arguments.model), 12 * arguments.episodes
+    settings = read_manifest(arguments.demo / "collect", "collect")["config"]
+    model, drawn = WorldModel.from_pretrained(arguments.demo / "forecast"), DRAWN * arguments.episodes
     goals = hard_goals(settings["factors"] or {}, drawn)
     wrong = mistaken(model, goals, settings["size"])
     if (~wrong).sum() < arguments.episodes:
         raise SystemExit(f"{(~wrong).sum()} of {drawn} goals are hard enough; expected {arguments.episodes}")
     goals = chosen(goals, ~wrong & (np.cumsum(~wrong) <= arguments.episodes))
-    search = Search(CEM(samples=128, elites=16, iterations=6), horizon=8, replan=1)
-    shards = EpisodeShards(arguments.data, "val")
+    search = replace(planner_of(arguments.demo)[1], replan=1)
+    shards = EpisodeShards(str(arguments.demo / "collect"), "val")
     held_out = [shards[number] for number in range(min(HELD_OUT, len(shards)))]
-    margin = misread(model, held_out, search.replan, QUANTILE)
+    margin = misread(model, held_out, search.replan, arguments.quantile)
     avoid = [Avoid(LOW.tolist(), HIGH.tolist(), margin=margin)]
-    inner = AugmentedLagrangian(CEM(samples=128, elites=16, iterations=2), rounds=3)
+    inner = AugmentedLagrangian(shortened(search.planner), rounds=ROUNDS)
     searches = {
         "unconstrained": search,
         "rejection": replace(search, constraints=avoid),
@@ -162,7 +178,7 @@ def main() -> None:
         text = (
             f"The first {arguments.episodes} such goals of {drawn} drawn; {wrong.sum()} of {len(wrong)} were left out, "
             "whose picture the model takes for one from the forbidden region. Intervals are Wilson's. The margin is "
-            f"{margin:.3f}: in {len(held_out)} held-out episodes {QUANTILE:.0%} of imagined frames are misread by less."
+            f"{margin:.3f}: in {len(held_out)} held-out episodes {arguments.quantile:.0%} of imagined frames are misread by less."
         )
         replace_section(RESULTS, "safety", f"{text}\n\n{table}\n\n{machine()}")
     print(

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import accumulate
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ def _images(path: str, image: str) -> list[list[int]] | None:
     if named is None:
         return None
     for number, name in enumerate(named):
-        rows.setdefault(name or number, []).append(number)
+        rows.setdefault(normpath(name) if name else number, []).append(number)
     return list(rows.values())
 
 

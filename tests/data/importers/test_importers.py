@@ -167,24 +167,26 @@ def test_a_column_of_a_table_may_be_the_class(tmp_path, sources):
         importers.Table(str(tmp_path / "a.csv"), label="breed")
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "large.parquet"])
 def test_rows_that_name_one_file_are_one_image_with_several_captions(tmp_path, sources, kind):
     for number, name in enumerate("ab"):
         (tmp_path / f"{name}.png").write_bytes(sources.file_of(sources.grey(20 * number), "png"))
     rows = {
-        "image": ["a.png", "b.png", "a.png", "b.png", "a.png"],
-        "caption": ["one", "", "two", "three", "four"],
-        "label": ["7", "1", "7", "2", "7"],
-        "by": ["me", "you", "her", "him", "us"],
+        "image": ["a.png", "b.png", "./a.png", "b.png", "a.png", "a.png"],
+        "caption": ["one", "three", "two", "five", "", "four"],
+        "label": ["7", "1", "7", "2", "7", "7"],
+        "by": ["me", "you", "her", "him", "us", "them"],
     }
     path = str(tmp_path / f"t.{kind}")
     if kind == "csv":
         Path(path).write_text("\n".join(map(",".join, [list(rows), *zip(*rows.values(), strict=True)])))
     else:
-        pyarrow.parquet.write_table(pyarrow.table(rows), path, row_group_size=2)
+        text = pyarrow.large_string() if kind.startswith("large") else pyarrow.string()
+        table = pyarrow.table({name: pyarrow.array(values, text) for name, values in rows.items()})
+        pyarrow.parquet.write_table(table, path, row_group_size=2)
     source = importers.Table(path)
     assert len(source) == 2
-    for number, captions in enumerate((["one", "two", "four"], ["three"])):
+    for number, captions in enumerate((["one", "two", "four"], ["three", "five"])):
         item = source[number]
         assert captions_of(item.members) == captions and (decode_image(item.members) == 20 * number).all()
     assert [json.loads(source[number].members["json"])["by"] for number in range(2)] == ["me", "you"]

@@ -123,8 +123,8 @@ def test_tables_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "t.csv").write_bytes("image,caption\na.png,ö\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"t\.csv is not UTF-8"):
         importers.Table(str(tmp_path / "t.csv"))
-    (tmp_path / "u.csv").write_bytes(b"image,caption\na\0.png,x\n,y\n")
-    for number, shown in enumerate((r"'a\\x00\.png'", "''")):
+    (tmp_path / "u.csv").write_bytes(b"caption,image\nx,a\0.png\ny,\nz,\nshort\n")
+    for number, shown in enumerate((r"'a\\x00\.png'", "''", "''", "None")):
         with pytest.raises(UserError, match=rf"row {number} of .*u\.csv has {shown} for its image"):
             importers.Table(str(tmp_path / "u.csv"))[number]
     (tmp_path / "w.parquet").write_bytes(b"PAR1 but nothing else")
