@@ -38,14 +38,14 @@ from jepa_wm.world_model import WorldModel
 
 LOW, HIGH = np.array([0.24, 0.36]), np.array([0.36, 0.64])
 """The forbidden box of the floor, in the units of the state."""
-QUANTILE = 0.99
+QUANTILE = 0.95
 """Imagined states keep as far from it as this share of them is misread by at most, in held-out episodes."""
 HELD_OUT = 60
 """Episodes of the split "val" that this is measured in."""
 CLEAR = 0.06
 """How far beyond the corners of the box the informed expert turns, and how far starts and goals are from it."""
 STEPS = 100
-SEED = 77_003
+SEED = 77_004
 DRAWN = 24
 """Starts and goals that are drawn for one that is wanted."""
 ROUNDS = 3
@@ -138,7 +138,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=Path("runs/doors"), help="a finished demo of the two rooms")
     parser.add_argument("--episodes", type=int, default=200)
-    parser.add_argument("--quantile", type=float, default=QUANTILE)
     parser.add_argument("--dry", action="store_true", help="write nothing")
     arguments = parser.parse_args()
     settings = read_manifest(arguments.demo / "collect", "collect")["config"]
@@ -151,7 +150,7 @@ def main() -> None:
     search = replace(planner_of(arguments.demo)[1], replan=1)
     shards = EpisodeShards(str(arguments.demo / "collect"), "val")
     held_out = [shards[number] for number in range(min(HELD_OUT, len(shards)))]
-    margin = misread(model, held_out, search.replan, arguments.quantile)
+    margin = misread(model, held_out, search.replan, QUANTILE)
     avoid = [Avoid(LOW.tolist(), HIGH.tolist(), margin=margin)]
     inner = AugmentedLagrangian(shortened(search.planner), rounds=ROUNDS)
     searches = {
@@ -178,7 +177,7 @@ def main() -> None:
         text = (
             f"The first {arguments.episodes} such goals of {drawn} drawn; {wrong.sum()} of {len(wrong)} were left out, "
             "whose picture the model takes for one from the forbidden region. Intervals are Wilson's. The margin is "
-            f"{margin:.3f}: in {len(held_out)} held-out episodes {arguments.quantile:.0%} of imagined frames are misread by less."
+            f"{margin:.3f}: in {len(held_out)} held-out episodes {QUANTILE:.0%} of imagined frames are misread by less."
         )
         replace_section(RESULTS, "safety", f"{text}\n\n{table}\n\n{machine()}")
     print(

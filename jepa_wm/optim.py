@@ -7,7 +7,7 @@ from torch import nn
 
 from jepa_wm.errors import UserError
 
-EMBEDDINGS = ("embed", "image_embed", "patch_embed")
+EMBEDDINGS = ("embed", "image_embed", "patch_embed", "convolutions")
 """What turns patches into tokens, below an encoder's first block."""
 
 TOKENS = (

@@ -10,6 +10,7 @@ from jepa_wm.encoders.pooling import AttentionPool, ClassPool, GridPool, MeanPoo
 from jepa_wm.encoders.positions import CentredRope, Learned, Rope, SinCos
 from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.encoders.sizes import vit
+from jepa_wm.encoders.stem import ConvStem
 from jepa_wm.encoders.text import ClipText, TextAlignment
 from jepa_wm.encoders.timm_encoder import TimmEncoder
 from jepa_wm.encoders.vit import ViT
@@ -20,6 +21,7 @@ __all__ = [
     "CentredRope",
     "ClassPool",
     "ClipText",
+    "ConvStem",
     "Frames",
     "GridPool",
     "HFText",

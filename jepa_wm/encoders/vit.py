@@ -10,6 +10,7 @@ from jepa_wm.encoders.blocks import BlockOptions, Blocks, initialise
 from jepa_wm.encoders.pooling import MeanPool, Pooling
 from jepa_wm.encoders.positions import Grid, Positions, SinCos, places
 from jepa_wm.encoders.preprocessing import Preprocessing
+from jepa_wm.encoders.stem import ConvStem
 from jepa_wm.errors import UserError
 
 
@@ -47,6 +48,10 @@ class ViT(Encoder):
         preprocessing: the colours and the size that it was made for.
         modalities: embed images by a kernel of their own, and add a learned vector for images and one for clips.
         levels: blocks, from 0, whose patches `encode` gives too, each under a layer norm of its own.
+        stem: convolutions beside the linear embedding of the patches; none as published.
+
+    Raises:
+        UserError: if sizes do not fit each other, or convolutions are asked for with modalities.
 
     Source: Dosovitskiy et al. 2021 (arXiv 2010.11929); registers (arXiv 2309.16588); modalities and levels as V-JEPA
     2.1 (arXiv 2603.14482). The patch embedding is a linear layer on gathered patches where the references convolve
@@ -71,17 +76,19 @@ class ViT(Encoder):
         preprocessing: Preprocessing | None = None,
         modalities: bool = False,
         levels: tuple[int, ...] = (),
+        stem: ConvStem | None = None,
     ) -> None:
         super().__init__()
         self.patch, self.tubelet, self.dim, self.depth, self.heads = patch, tubelet, dim, depth, heads
         self.block, self.positions = block or BlockOptions(), positions or SinCos()
         self.pooling = pooling or MeanPool()
-        self.prefix, self.modalities, self.levels = prefix, modalities, tuple(levels)
+        self.prefix, self.modalities, self.levels, self.stem = prefix, modalities, tuple(levels), stem
         self._check()
         self.latent_dim = self.pooling.latent_dim(dim)
         self.embed = nn.Linear(3 * tubelet * patch * patch, dim)
         self.image_embed = nn.Linear(3 * patch * patch, dim) if modalities else None
         self.modality = nn.Parameter(torch.zeros(2, dim)) if modalities else None
+        self.convolutions = None if stem is None else stem.build(3 * tubelet, patch, dim)
         table = self.positions.initial(dim)
         self.position_table = None if table is None else nn.Parameter(table)
         self.prefix_tokens = nn.Parameter(torch.randn(prefix, dim) * 0.02) if prefix else None
@@ -134,7 +141,10 @@ class ViT(Encoder):
         if keep is not None:
             patches = patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[-1]))
         colours = patches.to(embed.weight.dtype).unflatten(-1, (3, -1)).div(255.0)
-        tokens = embed(((colours - self.mean) / self.std).flatten(-2))
+        patches = ((colours - self.mean) / self.std).flatten(-2)
+        tokens = embed(patches)
+        if self.convolutions is not None:
+            tokens = tokens + self.convolutions(patches, self.grid_of(pixels), keep)
         return tokens if self.modality is None else tokens + self.modality[0 if image else 1]
 
     def transform(self, tokens: Tensor, grid: Grid, keep: Tensor | None = None) -> Encoded:
@@ -169,5 +179,7 @@ class ViT(Encoder):
         """Refuse sizes that do not fit each other."""
         if self.dim % self.heads:
             raise UserError(f"ViT: got dim {self.dim} and {self.heads} heads; expected heads that divide dim")
+        if self.stem is not None and self.modalities:
+            raise UserError("ViT.stem: convolutions know one kind of patch; expected modalities: false, or no stem")
         if any(not 0 <= level < self.depth for level in self.levels):
             raise UserError(f"ViT.levels: got {self.levels}; expected blocks from 0 to {self.depth - 1}")

@@ -12,6 +12,7 @@ from jepa_wm.encoders import (
     BlockOptions,
     CentredRope,
     ClassPool,
+    ConvStem,
     GridPool,
     Learned,
     PooledFrames,
@@ -88,6 +89,7 @@ OTHERS = {
     "learned": ViT(8, 1, 24, 2, 2, positions=Learned((3, 4, 4)), block=BlockOptions(qk_norm=True)),
     "swiglu": ViT(8, 1, 24, 2, 2, block=BlockOptions("swiglu", layer_scale=0.1), pooling=AttentionPool(2)),
     "levels": ViT(8, 1, 24, 3, 2, levels=(0, 1), modalities=True, positions=SinCos(2)),
+    "convolved": ViT(8, 1, 24, 2, 2, stem=ConvStem(8)),
 }
 every_kind = pytest.mark.parametrize("kind", OTHERS)
 

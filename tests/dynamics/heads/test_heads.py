@@ -125,6 +125,25 @@ def test_a_state_is_told_in_its_own_units_to_r2_above_99() -> None:
     assert head.error(held_out, {"state": one_off}).item() == pytest.approx(1 / 3, abs=0.03)
 
 
+def test_columns_that_a_state_head_does_not_learn_are_told_as_their_mean_and_change_no_error() -> None:
+    head, seen, given = StateHead(6, 4, 3, 32, columns=[2, 0]), latents(), batch()
+    head.prepare({"state_mean": [3.0, -50.0, 1.0], "state_std": [0.5, 20.0, 2.0]})
+    read, told = head.read(seen), head(seen)
+    torch.testing.assert_close(told[..., 2], 1.0 + 2.0 * read[..., 0])
+    torch.testing.assert_close(told[..., 0], 3.0 + 0.5 * read[..., 1])
+    assert (told[..., 1] == -50.0).all()
+    missed = torch.stack([(given["state"][..., 2] - 1.0) / 2.0, (given["state"][..., 0] - 3.0) / 0.5], dim=-1) - read
+    torch.testing.assert_close(head.error(seen, given), missed.square().mean())
+    given["state"][..., 1] += 1e6
+    torch.testing.assert_close(head.error(seen, given), missed.square().mean())
+
+
+@pytest.mark.parametrize("columns", [[], [0, 0], [3], [-1]])
+def test_columns_that_a_state_has_not(columns: list[int]) -> None:
+    with pytest.raises(UserError, match=r"StateHead.columns: got \[.*\]; expected some of 0 to 2, each once"):
+        StateHead(6, 4, 3, 32, columns)
+
+
 def test_rewards_of_the_frame_that_is_reached_are_told_to_r2_above_99() -> None:
     torch.manual_seed(0)
     head, weights = RewardHead(6, 1, 64), 2.0 * torch.randn(6)
