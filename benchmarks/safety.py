@@ -45,7 +45,7 @@ HELD_OUT = 60
 CLEAR = 0.06
 """How far beyond the corners of the box the informed expert turns, and how far starts and goals are from it."""
 STEPS = 100
-SEED = 77_004
+SEED = 177_003
 DRAWN = 24
 """Starts and goals that are drawn for one that is wanted."""
 ROUNDS = 3

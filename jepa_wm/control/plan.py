@@ -23,7 +23,12 @@ from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
 HELD_OUT = 1_000_003
-"""Added to the seed: goal sets are drawn from other random streams than collected episodes."""
+"""Seeds in a row that one goal set has for its environments. The first so many are for collected episodes."""
+
+
+def goal_seed(seed: int) -> int:
+    """The first environment's seed of a goal set: those of two seeds share no goal, nor any with collected episodes."""
+    return HELD_OUT * (seed + 1)
 
 
 def plan(
@@ -85,9 +90,9 @@ def plan(
         for kind in (kind for kind in kinds_of(settings["environment"]) if counts[kind]):
             if goals:
                 found = read_goals(goals, settings["environment"], kind)
-                found = found.open(counts[kind], task.factors, seed + HELD_OUT)
+                found = found.open(counts[kind], task.factors, goal_seed(seed))
             else:
-                found = draw_goals(settings["environment"], kind, data, counts[kind], seed + HELD_OUT, task)
+                found = draw_goals(settings["environment"], kind, data, counts[kind], goal_seed(seed), task)
             match = Match(found, settings["size"], steps, check, stop, parallel)
             matches[kind] = match.allowed(world_model, search)
             _try(matches[kind], world_model, search)

@@ -18,7 +18,7 @@ from jepa_wm.control.collect import collect
 from jepa_wm.control.evaluate import make_world, play
 from jepa_wm.control.match import Match
 from jepa_wm.control.misread import misread
-from jepa_wm.control.plan import HELD_OUT, plan
+from jepa_wm.control.plan import goal_seed, plan
 from jepa_wm.control.two_rooms_goals import RegionGoals, RoomGoals
 from jepa_wm.data import Episode
 from jepa_wm.dynamics import TransformerDynamics, Trunk
@@ -99,11 +99,15 @@ class TestGoals:
     def test_the_demo_has_the_goals_it_always_had(self) -> None:
         """Figures of earlier versions are comparable: these were drawn before there were goals of other worlds."""
         factors = {"agent_color": "sample", "agent_size": "sample"}
-        rooms, regions = (kind.sample(40, factors, HELD_OUT) for kind in (RoomGoals, RegionGoals))
+        rooms, regions = (kind.sample(40, factors, goal_seed(0)) for kind in (RoomGoals, RegionGoals))
         np.testing.assert_allclose(rooms.state[7], ROOM[0], rtol=1e-6)
         np.testing.assert_allclose(rooms.goal[39], ROOM[1], rtol=1e-6)
         np.testing.assert_allclose(regions.state[39], REGION[0], rtol=1e-6)
         assert (regions.regions[:10].tolist(), regions.excluded) == REGION[1:]
+
+    def test_goals_of_two_seeds_have_no_start_in_common(self) -> None:
+        first, second = (RoomGoals.sample(60, {}, goal_seed(seed)).state for seed in (0, 1))
+        assert not (first[:, None] == second).all(axis=-1).any()
 
     def test_images_lie_in_the_other_room_and_the_seed_decides(self) -> None:
         goals = RoomGoals.sample(60, {"agent_color": "sample"}, seed=3)
