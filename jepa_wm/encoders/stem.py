@@ -18,7 +18,7 @@ class ConvStem:
         width: channels of the first convolution; the next has twice as many.
 
     Raises:
-        UserError: if the side of a patch is no power of two.
+        UserError: if the side of a patch is not 2, 4, 8 or another power of two.
 
     Source: Xiao et al. 2021 (arXiv 2106.14881), where convolutions replace the embedding, and have batch norm.
     """
@@ -29,7 +29,7 @@ class ConvStem:
     def build(self, channels: int, patch: int, dim: int) -> nn.Module:
         """The module for patches of so many channels and pixels a side, and tokens of width `dim`."""
         if patch < 2 or patch & (patch - 1):
-            raise UserError(f"ConvStem: got patches of {patch} pixels; expected a power of two, such as 8 or 16")
+            raise UserError(f"ConvStem: got patches of {patch} pixels; expected 2, 4, 8 or another power of two")
         return _Convolutions(channels, patch, dim, self.width)
 
 

@@ -5,6 +5,7 @@ import torch
 
 from jepa_wm.encoders import ConvStem, ViT
 from jepa_wm.errors import UserError
+from jepa_wm.optim import adamw
 
 PIXELS = torch.randint(0, 256, (2, 4, 3, 24, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 KEEP = torch.tensor([[17, 3, 6], [0, 23, 6]])
@@ -40,10 +41,8 @@ def test_what_is_not_kept_is_blank() -> None:
     for sample, row in enumerate(KEEP.tolist()):
         for token in row:
             time, height, width = token // 12, token % 12 // 4, token % 4
-            cell = slice(2 * time, 2 * time + 2), slice(None), slice(8 * height, 8 * height + 8)
-            blank[(sample, *cell, slice(8 * width, 8 * width + 8))] = PIXELS[
-                (sample, *cell, slice(8 * width, 8 * width + 8))
-            ].float()
+            at, down, along = (slice(n * i, n * i + n) for n, i in ((2, time), (8, height), (8, width)))
+            blank[sample, at, :, down, along] = PIXELS[sample, at, :, down, along].float()
     expected = by_hand(vit, blank).flatten(1, 3).gather(1, KEEP[..., None].expand(-1, -1, 24))
     torch.testing.assert_close(vit.embedded(PIXELS, KEEP), expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(vit.embedded(PIXELS)[0, KEEP[0]], expected[0], atol=1e-3)
@@ -56,8 +55,18 @@ def test_convolutions_halve_the_picture_down_to_a_pixel_a_patch(patch: int, chan
     assert made == channels and vit(PIXELS[:, 0, :, :16]).shape == (2, 16 * 32 // patch**2, 24)
 
 
-def test_sizes_that_do_not_fit() -> None:
-    with pytest.raises(UserError, match=r"ConvStem: got patches of 14 pixels; expected a power of two"):
-        ViT(14, 1, 24, 1, 2, stem=ConvStem())
+def test_convolutions_learn_as_slowly_as_the_embedding_beside_them() -> None:
+    groups = adamw(convolved(), 1.0, 0.1, (0.9, 0.95), layer_decay=0.5).param_groups
+    rates = {name: group["lr"] for group in groups for name in group["param_names"]}
+    assert {rate for name, rate in rates.items() if "convolutions." in name} == {rates["embed.weight"]} == {0.25}
+
+
+@pytest.mark.parametrize("patch", [1, 14])
+def test_patches_that_are_no_power_of_two(patch: int) -> None:
+    with pytest.raises(UserError, match=rf"ConvStem: got patches of {patch} pixels; expected 2, 4, 8 or another power"):
+        ViT(patch, 1, 24, 1, 2, stem=ConvStem())
+
+
+def test_images_with_an_embedding_of_their_own_have_no_convolutions() -> None:
     with pytest.raises(UserError, match=r"ViT\.stem: .* expected modalities: false"):
         ViT(8, 1, 24, 1, 2, modalities=True, stem=ConvStem())
