@@ -29,6 +29,9 @@ class BlockOptions:
         drop_path: probability that a sample skips a branch in the last block; in those before it rises to that.
         eps: of the layer norms.
         recompute: forget activations in the forward pass and compute them again in the backward pass.
+        init_std: of linear layers' weights at first, as published; None lets their widths say (Xavier), which comes to
+            the same at widths of a thousand, and to several times as much in the narrow ones of small models, that
+            learn far sooner for it (docs/results.md).
 
     Raises:
         UserError: if `mlp` is none of these.
@@ -43,11 +46,12 @@ class BlockOptions:
         drop_path: float = 0.0,
         eps: float = 1e-6,
         recompute: bool = False,
+        init_std: float | None = 0.02,
     ) -> None:
         if mlp not in MLPS:
             raise UserError(f"BlockOptions.mlp: got '{mlp}'; expected one of {', '.join(MLPS)}")
         self.mlp, self.mlp_ratio, self.qk_norm, self.layer_scale = mlp, mlp_ratio, qk_norm, layer_scale
-        self.drop_path, self.eps, self.recompute = drop_path, eps, recompute
+        self.drop_path, self.eps, self.recompute, self.init_std = drop_path, eps, recompute, init_std
 
 
 class Attention(nn.Module):
@@ -169,7 +173,7 @@ class Blocks(nn.ModuleList):
 
     def __init__(self, dim: int, depth: int, heads: int, options: BlockOptions) -> None:
         super().__init__(Block(dim, heads, options, i / max(depth - 1, 1)) for i in range(depth))
-        self.recompute = options.recompute
+        self.recompute, self.init_std = options.recompute, options.init_std
         self.reset_parameters()
 
     def forward(
@@ -197,11 +201,11 @@ class Blocks(nn.ModuleList):
         return [*(found[number] for number in levels), x]
 
     def reset_parameters(self) -> None:
-        """Truncated normal of .02, and what ends a branch divided by sqrt(2 * its depth from 1).
+        """As `initialise` draws them, and what ends a branch divided by sqrt(2 * its depth from 1).
 
         Source: V-JEPA (official code); I-JEPA's divides, too, and then draws all anew without.
         """
-        self.apply(initialise)
+        initialise(self, self.init_std)
         with torch.no_grad():
             for number, block in enumerate(self, start=1):
                 assert isinstance(block, Block)
@@ -209,9 +213,20 @@ class Blocks(nn.ModuleList):
                 block.mlp.fc2.weight.div_(math.sqrt(2 * number))
 
 
-def initialise(module: nn.Module) -> None:
-    """Draw a linear layer's weights from a truncated normal of .02; biases are 0."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+def initialise(module: nn.Module, std: float | None = 0.02) -> None:
+    """Draw the weights of a module's linear layers; biases are 0.
+
+    Args:
+        module: whose layers.
+        std: of a truncated normal; None for Xavier's uniform distribution.
+
+    Source: .02 as I-JEPA and V-JEPA; Glorot & Bengio 2010 as MAE (arXiv 2111.06377), official code.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            if std is None:
+                nn.init.xavier_uniform_(layer.weight)
+            else:
+                nn.init.trunc_normal_(layer.weight, std=std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -138,7 +138,7 @@ class _Attentive(AttentionPoolLatent):
         # timm rounds the hidden width down; half a channel more keeps it whole.
         ratio, norm = (hidden + 0.5) / dim, partial(nn.LayerNorm, eps=eps)
         super().__init__(dim, num_heads=heads, mlp_ratio=ratio, norm_layer=norm, act_layer=GELUTanh)  # type: ignore[arg-type]
-        self.apply(initialise)
+        initialise(self)
 
     def forward(self, prefix: Tensor, patches: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
         return super().forward(patches)

@@ -42,7 +42,7 @@ class _Convolutions(nn.Module):
             layers += [nn.Conv2d(channels, width, 3, 2, 1), nn.GroupNorm(1, width), nn.GELU()]
             channels, width = width, 2 * width
         self.layers, self.leave = nn.Sequential(*layers), nn.Linear(channels, dim)
-        initialise(self.leave)
+        initialise(self.leave, std=None)
 
     def forward(self, patches: Tensor, grid: Grid, keep: Tensor | None) -> Tensor:
         """Patches (B, N or K, C * patch * patch) of a grid, of which `keep` (B, K) are there -> as many tokens."""

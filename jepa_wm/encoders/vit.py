@@ -96,7 +96,8 @@ class ViT(Encoder):
         self.norm = nn.LayerNorm(dim, eps=self.block.eps)
         self.level_norms = nn.ModuleList(nn.LayerNorm(dim, eps=self.block.eps) for _ in self.levels)
         self.pool = self.pooling.build(dim, prefix)
-        initialise(self.embed)
+        for embed in filter(None, (self.embed, self.image_embed)):
+            initialise(embed, self.block.init_std)
         self.expect(preprocessing or Preprocessing())
 
     def expect(self, preprocessing: Preprocessing) -> None:

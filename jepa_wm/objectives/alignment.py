@@ -76,7 +76,8 @@ def regrid(tokens: Tensor, old: tuple[int, int, int], new: tuple[int, int, int])
 
 def _head(dim: int, wanted: int) -> nn.Module:
     head = nn.Sequential(nn.Linear(dim, 2 * wanted), nn.GELU(), nn.Linear(2 * wanted, wanted))
-    return head.apply(initialise)
+    initialise(head)
+    return head
 
 
 def _distance(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,7 +46,7 @@ class PrototypeHead(nn.Module):
             nn.Linear(hidden, bottleneck),
         )
         self.last_layer = nn.Linear(bottleneck, prototypes, bias=False)
-        self.apply(initialise)
+        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Latents (..., D) -> logits (..., K)."""

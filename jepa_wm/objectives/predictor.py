@@ -55,14 +55,15 @@ class MaskPredictor(nn.Module):
             self.enter = nn.Sequential(nn.Linear(levels * dim, dim), nn.GELU(), nn.Linear(dim, options.width))
         self.mask_token = nn.Parameter(torch.randn(options.width) * 0.02)
         self.modality = nn.Parameter(torch.zeros(2, options.width)) if encoder.modalities else None
-        block = BlockOptions(eps=encoder.block.eps, recompute=options.recompute)
+        std = encoder.block.init_std
+        block = BlockOptions(eps=encoder.block.eps, recompute=options.recompute, init_std=std)
         self.blocks = Blocks(options.width, options.depth, options.heads, block)
         self.norm = nn.LayerNorm(options.width, eps=encoder.block.eps)
         self.leave = nn.Linear(options.width, levels * dim)
         self.leave_context = nn.Linear(options.width, levels * dim) if context else None
         for part in (self.enter, self.leave, self.leave_context):
             if part is not None:
-                part.apply(initialise)
+                initialise(part, std)
 
     def forward(
         self, tokens: Tensor, keep: Tensor, predict: Tensor, grid: Grid, image: bool = False

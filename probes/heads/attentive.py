@@ -63,7 +63,7 @@ class AttentiveHead(nn.Module):
         self.mlp = Mlp(dim, round(dim * options.mlp_ratio), ACTIVATIONS[options.mlp]())
         self.logits = nn.Linear(dim, classes)
         for part in (self.q, self.kv, self.mlp, self.logits):
-            part.apply(initialise)
+            initialise(part)
         with torch.no_grad():
             self.mlp.fc2.weight.div_(math.sqrt(2 * max(depth - 1, 1)))
 
