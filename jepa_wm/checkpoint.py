@@ -4,11 +4,15 @@ One rule makes it work for every module of the package: a constructor keeps each
 attribute of the same name. Then a module's configuration can be read off the module itself.
 """
 
+import hashlib
 import inspect
+import json
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -28,6 +32,17 @@ def spec(module: Any) -> dict[str, Any]:
         "class_path": f"{cls.__module__}.{cls.__qualname__}",
         "init_args": {name: _plain(getattr(module, name)) for name in args},
     }
+
+
+def fingerprint(modules: Iterable[nn.Module], also: str = "") -> str:
+    """SHA-256 over the configurations and the weights of modules, and over what else tells them apart."""
+    digest = hashlib.sha256(also.encode())
+    for module in modules:
+        digest.update(json.dumps(spec(module), sort_keys=True).encode())
+        for name, value in sorted(module.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,7 @@ class ClipDataModule(L.LightningDataModule):
         window: samples that are shuffled among each other, of shards in random order.
         max_broken: share of a folder's samples that may be broken before the run stops.
         cache: where remote shards are kept.
+        latents: of episodes, read what `jepa-wm encode` put beside the frames, and not the frames.
 
     Raises:
         UserError: if the shards are no good, or those of several folders do not fit each other.
@@ -49,12 +50,13 @@ class ClipDataModule(L.LightningDataModule):
         window: int = 8192,
         max_broken: float = 0.01,
         cache: Cache | None = None,
+        latents: bool = False,
     ) -> None:
         super().__init__()
         self.weights = folder if isinstance(folder, dict) else {folder: 1.0}
         self.frames, self.frame_skip, self.batch_size = frames, frame_skip, batch_size
         self.clips_per_episode, self.transform = clips_per_episode, transform
-        self.seed, self.workers = seed, workers
+        self.seed, self.workers, self.latents = seed, workers, latents
         self.window, self.max_broken, self.cache = window, max_broken, cache
         self.manifests = {source: Shards(source, "train", cache).manifest or {} for source in self.weights}
         kinds = {source: manifest.get("kind", "episodes") for source, manifest in self.manifests.items()}
@@ -66,7 +68,8 @@ class ClipDataModule(L.LightningDataModule):
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """Mean and standard deviation of actions and states over the mixture, and the actions' bounds; of episodes."""
+        """Of episodes, mean and standard deviation of actions and states over the mixture, the actions' bounds, and,
+        where latents are read, the fingerprints of what made them."""
         if self.kind != "episodes":
             return {}
         parts = {source: EpisodeShards(source, "train", self.cache).statistics for source in self.weights}
@@ -74,7 +77,9 @@ class ClipDataModule(L.LightningDataModule):
             name: _mixed({source: from_statistics(part, name) for source, part in parts.items()}, self.weights)
             for name in ("action", "state")
         }
-        return to_statistics(moments) | _bounds([manifest.get("action_space") for manifest in self.manifests.values()])
+        encoders = {"encoded_by": [manifest.get("encoded_by") for manifest in self.manifests.values()]}
+        spaces = [manifest.get("action_space") for manifest in self.manifests.values()]
+        return to_statistics(moments) | _bounds(spaces) | (encoders if self.latents else {})
 
     def train_dataloader(self) -> Loader:
         """Shuffled clips of the training splits, in full batches: losses over all ranks need equal ones."""
@@ -114,7 +119,7 @@ class ClipDataModule(L.LightningDataModule):
         if self.kind == "images":
             return Images(Shards(source, split, self.cache), transform)
         shards = (EpisodeShards if self.kind == "episodes" else Shards)(source, split, self.cache)
-        return Clips(shards, self.frames, self.frame_skip, self.clips_per_episode, transform)
+        return Clips(shards, self.frames, self.frame_skip, self.clips_per_episode, transform, latents=self.latents)
 
 
 def _mixed(moments: dict[str, Moments], weights: dict[str, float]) -> Moments:

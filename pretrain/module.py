@@ -146,7 +146,7 @@ class Training(L.LightningModule):
         batch = {**batch, "step": step, "progress": self.progress}
         total = torch.zeros((), device=self.device)
         found: dict[str, Tensor] = {}
-        size = len(batch["pixels"])
+        size = len(batch["latents" if "latents" in batch else "pixels"])
         for name, objective in self.objectives.items():
             terms = objective(batch)
             total = total + self.weights.get(name, 1.0) * terms["loss"]

@@ -11,8 +11,6 @@
 | `state`, `factors`, `pixels` | the true state; that and every factor of variation; raw pixels |
 """
 
-import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from jepa_wm.checkpoint import spec
+from jepa_wm import checkpoint
 from jepa_wm.complaint import nearest
 from jepa_wm.encoders import OpenClipEncoder, OpenClipText, TimmEncoder, load_encoder, load_text, load_text_tower
 from jepa_wm.encoders.load import KINDS
@@ -161,13 +159,7 @@ def check_sources(sources: Iterable[Source], data: str, size: int | None = None)
 
 def fingerprint(source: Source, reader: Reader) -> str:
     """SHA-256 over the configuration and the weights of what reads."""
-    digest = hashlib.sha256(source.base.encode() if not reader.parts else b"")
-    for part in reader.parts:
-        digest.update(json.dumps(spec(part), sort_keys=True).encode())
-        for name, value in sorted(part.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return checkpoint.fingerprint(reader.parts, source.base if not reader.parts else "")
 
 
 def _anew(module: Any) -> Any:

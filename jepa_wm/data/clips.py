@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from jepa_wm.data.canvas import Allocate, allocate
+from jepa_wm.data.episodes import LATENTS, METADATA
 from jepa_wm.data.footage import open_footage
 from jepa_wm.data.images import transformed
 from jepa_wm.data.randomness import generator
@@ -20,7 +21,7 @@ class Clips(Samples):
     A row has `pixels` uint8 (T, C, H, W), `index` int64 (2,), the sample and the first frame, and the facts
     of its `Footage`: of an episode `actions` float32 (T-1, frame_skip * A), `reward` float32 (T-1,), the sum over
     the frame skip, `state` float32 (T, P) and `captions`, T sentences; of a video `captions` and `labels`. With
-    `pad` it has `valid`, bool (T,), too.
+    `pad` it has `valid`, bool (T,), too; with `latents` it has these, float32 (T, N, D), in place of `pixels`.
 
     Args:
         shards: of episodes or videos.
@@ -30,9 +31,11 @@ class Clips(Samples):
         transform: of uint8 (T, C, H, W), the same for all frames of a clip.
         pad: whether samples too short for a clip are used and their last frame repeated, where `valid` is
             false; else they are left out.
+        latents: read what `jepa-wm encode` put beside the frames, and not the frames.
 
     Raises:
-        UserError: if a number is below 1, or no sample is long enough.
+        UserError: if a number is below 1, no sample is long enough, or latents are asked for that are not there, or
+            to be transformed.
     """
 
     def __init__(
@@ -43,11 +46,16 @@ class Clips(Samples):
         clips: int = 1,
         transform: Transform | None = None,
         pad: bool = False,
+        latents: bool = False,
     ) -> None:
         if min(frames, frame_skip, clips) < 1:
             raise UserError(f"frames is {frames}, frame_skip {frame_skip}, clips {clips}; expected at least 1 each")
         self.frames, self.frame_skip, self.rows, self.transform, self.pad = frames, frame_skip, clips, transform, pad
-        self.span, self.form = (frames - 1) * frame_skip, shards.form
+        self.span, self.form, self.latents = (frames - 1) * frame_skip, shards.form, latents
+        if latents and "encoded_by" not in (shards.manifest or {}):
+            raise UserError(f"{shards} has no latents of its frames; `jepa-wm encode` makes shards that have")
+        if latents and transform:
+            raise UserError(f"{shards}: latents are read, and a transform is for pixels; leave out one of the two")
         super().__init__(shards, None if pad else self._long_enough(shards))
 
     def _long_enough(self, shards: Shards) -> np.ndarray | None:
@@ -68,7 +76,7 @@ class Clips(Samples):
 
     def load(self, seed: int, epoch: int, number: int, new: Allocate) -> list[Row]:
         """See `Samples.load`."""
-        members = self.shards.members(number)
+        members = self.shards.members(number, *((*METADATA, LATENTS) if self.latents else ()))
         try:
             rows = self._cut(
                 members, number, generator("clips", seed, epoch, number), allocate if self.transform else new
@@ -87,9 +95,9 @@ class Clips(Samples):
         times = starts[:, None] + np.arange(0, self.span + 1, self.frame_skip)
         # Clips may overlap: each frame is decoded once.
         at, places = np.unique(np.minimum(times, footage.frames - 1), return_inverse=True)
-        pixels = footage.pixels(at.tolist())
+        shown = footage.shown(at.tolist())
         rows = [
-            {"pixels": _picked(pixels, place, new), "index": (number, int(own[0])), **footage.facts(own)}
+            {footage.shows: _picked(shown, place, new), "index": (number, int(own[0])), **footage.facts(own)}
             for place, own in zip(places.reshape(times.shape), times, strict=True)
         ]
         if self.pad:
@@ -106,5 +114,7 @@ class Clips(Samples):
         return random.choice(room, self.rows, replace=room < self.rows)
 
 
-def _picked(pixels: np.ndarray, places: np.ndarray, new: Allocate) -> np.ndarray:
-    return np.take(pixels, places, axis=0, out=new((len(places), *pixels.shape[1:])), mode="clip")
+def _picked(shown: np.ndarray, places: np.ndarray, new: Allocate) -> np.ndarray:
+    if shown.dtype != np.uint8:
+        return shown[places]
+    return np.take(shown, places, axis=0, out=new((len(places), *shown.shape[1:])), mode="clip")

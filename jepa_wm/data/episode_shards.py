@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jepa_wm.data.cache import Cache
-from jepa_wm.data.episodes import ARRAYS, Episode, decode
+from jepa_wm.data.episodes import METADATA, Episode, decode
 from jepa_wm.data.footage import Recorded
 from jepa_wm.data.shards import Shards
 from jepa_wm.errors import UserError
@@ -41,8 +41,7 @@ class EpisodeShards(Shards):
         Raises:
             BrokenSample: as decoding it does.
         """
-        wanted = ("json", *(f"{name}.npy" for name in ARRAYS))
-        return self.parsed(number, lambda members: Recorded(members, self.form), *wanted)
+        return self.parsed(number, lambda members: Recorded(members, self.form), *METADATA)
 
     def key(self, number: int) -> str:
         """The name of an episode."""

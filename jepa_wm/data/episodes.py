@@ -14,6 +14,10 @@ from jepa_wm.data import codecs
 from jepa_wm.errors import UserError
 
 ARRAYS = ("actions", "state", "reward")
+METADATA = ("json", *(f"{name}.npy" for name in ARRAYS))
+"""The members of an episode beside its frames."""
+LATENTS = "latents.npy"
+"""The member with what an encoder made of the frames, where there is one: float16 (T, N, D)."""
 MAX_PIXELS = 2**28
 DEFAULT_CODEC = "mjpeg"
 
@@ -129,6 +133,14 @@ def read_arrays(members: dict[str, bytes], frames: int, form: Form = ANY) -> tup
     arrays = {name: _array(_member(members, f"{name}.npy")) for name in ARRAYS}
     _check_arrays(arrays, frames, form)
     return arrays["actions"], arrays["state"], arrays["reward"]
+
+
+def read_latents(members: dict[str, bytes], frames: int) -> np.ndarray:
+    """The latents float16 (T, N, D) of all frames, checked: a ValueError says what is wrong with them."""
+    latents = _array(_member(members, LATENTS))
+    if latents.dtype != np.float16 or latents.ndim != 3 or len(latents) != frames:
+        raise ValueError(f"latents are {latents.dtype} {latents.shape}; expected float16 ({frames}, N, D)")
+    return latents
 
 
 def decode_frames(members: dict[str, bytes], header: Header, at: Sequence[int], out: Any) -> None:

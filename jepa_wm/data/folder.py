@@ -8,7 +8,7 @@ from jepa_wm.data.cache import Cache
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import NAME, check_manifest, read_manifest
 
-STAGES = ("collect", "pack", "index", "split", "merge")
+STAGES = ("collect", "pack", "index", "split", "merge", "encode")
 """Stages whose run folder holds shards."""
 
 

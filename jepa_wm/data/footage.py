@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jepa_wm.data.episodes import Form, decode_frames, read_arrays, read_header
+from jepa_wm.data.episodes import LATENTS, Form, decode_frames, read_arrays, read_header, read_latents
 from jepa_wm.data.video import EXTENSIONS, Video
 
 
@@ -14,12 +14,14 @@ class Footage(Protocol):
 
     Attributes:
         frames: how many there are.
+        shows: what is known of each: "pixels", or "latents" that an encoder made of them.
     """
 
     frames: int
+    shows: str
 
-    def pixels(self, at: Sequence[int]) -> np.ndarray:
-        """The frames numbered `at`, ascending and distinct: uint8 (len(at), H, W, 3)."""
+    def shown(self, at: Sequence[int]) -> np.ndarray:
+        """It, of the frames numbered `at`, ascending and distinct: uint8 (n, H, W, 3), or float32 (n, N, D)."""
         ...
 
     def facts(self, times: np.ndarray) -> dict[str, Any]:
@@ -34,13 +36,15 @@ class Recorded:
     actions and rewards are 0, and the last state and caption are repeated.
     """
 
+    shows = "pixels"
+
     def __init__(self, members: dict[str, bytes], form: Form) -> None:
         self.header = read_header(members, form)
         self.frames = self.header.frames
         self.actions, self.state, self.reward = read_arrays(members, self.frames, form)
         self._members = members
 
-    def pixels(self, at: Sequence[int]) -> np.ndarray:
+    def shown(self, at: Sequence[int]) -> np.ndarray:
         """See `Footage`."""
         out = np.empty((len(at), self.header.height, self.header.width, 3), np.uint8)
         decode_frames(self._members, self.header, at, out)
@@ -66,15 +70,27 @@ def _between(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)]) if missing else rows
 
 
+class Encoded(Recorded):
+    """An episode of whose frames only the latents are read, which `jepa-wm encode` put beside them."""
+
+    shows = "latents"
+
+    def shown(self, at: Sequence[int]) -> np.ndarray:
+        """See `Footage`."""
+        return read_latents(self._members, self.frames)[at].astype(np.float32)
+
+
 class Filmed:
     """A video: facts are `captions`, its own for each frame ("" without `txt`), and `labels`, its `cls` (else -1)."""
+
+    shows = "pixels"
 
     def __init__(self, members: dict[str, bytes]) -> None:
         self._video = Video(next(members[extension] for extension in EXTENSIONS if extension in members))
         self.frames = self._video.frames
         self._caption, self._label = members.get("txt", b"").decode(), int(members.get("cls", b"-1"))
 
-    def pixels(self, at: Sequence[int]) -> np.ndarray:
+    def shown(self, at: Sequence[int]) -> np.ndarray:
         """See `Footage`."""
         return self._video.read(at)
 
@@ -93,4 +109,6 @@ def open_footage(members: dict[str, bytes], form: Form) -> Footage:
         return Filmed(members)
     if any(extension.startswith("frames.") for extension in members):
         return Recorded(members, form)
+    if LATENTS in members:
+        return Encoded(members, form)
     raise ValueError(f"it is neither an episode nor a video; its members are {sorted(members)}")

@@ -8,6 +8,7 @@ from jepa_wm.objectives.masked import MaskedLatentPrediction
 from jepa_wm.objectives.masked_sigreg import MaskedSIGReg
 from jepa_wm.objectives.predictor import PredictorOptions
 from jepa_wm.objectives.proposing import Proposing
+from jepa_wm.objectives.reading import Reading
 from jepa_wm.objectives.self_distillation import GramAnchor, PrototypeOptions, SelfDistillation
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "PredictorOptions",
     "Proposing",
     "PrototypeOptions",
+    "Reading",
     "Rollout",
     "SelfDistillation",
     "TeacherAlignment",

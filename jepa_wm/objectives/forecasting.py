@@ -12,10 +12,12 @@ from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.calibration import Calibration, signs_of
 from jepa_wm.dynamics.ensemble import Ensemble
 from jepa_wm.dynamics.rollout import rollouts
+from jepa_wm.encoders.encoded import check_encoded, latents_of
 from jepa_wm.encoders.frames import Frames, PooledFrames
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.errors import UserError
 from jepa_wm.losses.cosine import cosine_error
+from jepa_wm.objectives.terms.terms import Terms
 from jepa_wm.precision import at_least_float32
 
 ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -96,7 +98,7 @@ class Forecasting(Objective):
         self.encoder, self.dynamics, self.frames = encoder, dynamics, frames
         self.bounds = ActionBounds(dynamics.action_dim, dynamics.frame_skip)
         self.calibration = Calibration(dynamics.latent_dim) if isinstance(dynamics, Ensemble) else None
-        self.terms = nn.ModuleDict(terms or {})
+        self.terms = Terms(terms or {})
         self.error, self.forced, self.rollout = ERRORS[error], forced, rollout or Rollout()
         self.detach, self.freeze_encoder = detach, freeze_encoder
         if freeze_encoder:
@@ -107,16 +109,18 @@ class Forecasting(Objective):
         return [self.encoder] if self.freeze_encoder else []
 
     def prepare(self, statistics: dict[str, Any]) -> None:
-        """Give the dynamics the spread of the actions, and the rest what it asks for."""
-        for part in (self.dynamics, self.frames, self.bounds):
+        """Give the dynamics the spread of the actions, and the rest what it asks for.
+
+        Raises:
+            UserError: if latents are read that are not of this encoder, or while it learns.
+        """
+        check_encoded(statistics.get("encoded_by", []), self.encoder, self.frames, "Forecasting")
+        for part in (self.dynamics, self.frames, self.bounds, self.terms):
             part.prepare(statistics)
-        for term in self._terms().values():
-            term.prepare(statistics)
 
     def after_step(self, progress: float) -> None:
         """Let the terms' heads follow."""
-        for term in self._terms().values():
-            term.after_step(progress)
+        self.terms.after_step(progress)
 
     @torch.no_grad()
     def calibrate(self, learned: Iterable[Batch], held_out: Iterable[Batch]) -> None:
@@ -131,7 +135,7 @@ class Forecasting(Objective):
         """Signs (C, K, 2 + 2 D) of the errors (C, K) of clips rolled out from their first frames, and these."""
         found = []
         for batch in batches:
-            latents = self.frames(self.encoder, batch["pixels"], batch.get("state"))
+            latents = latents_of(batch, self.encoder, self.frames)
             members = self._imagined(latents, self._actions(batch, latents))
             error = (members.mean(dim=0) - latents[:, self.rollout.seen :]).square().mean(dim=(-2, -1)).sqrt()
             found.append((signs_of(members, latents[:, self.rollout.seen - 1]), error))
@@ -142,7 +146,7 @@ class Forecasting(Objective):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Batch -> loss and its parts; `rollout_relative` is the last step's error over that of standing still."""
-        latents = self.frames(self.encoder, batch["pixels"], batch.get("state"))
+        latents = latents_of(batch, self.encoder, self.frames)
         actions = self._actions(batch, latents)
         wanted = latents.detach() if self.detach else latents
         found: dict[str, Tensor] = {}
@@ -158,10 +162,8 @@ class Forecasting(Objective):
             found["rollout_relative"] = self._relative(imagined, near)
             loss = loss + self.rollout.weight * found["rollout"]
             imagined = imagined if near.shape[1] == latents.shape[1] else None
-        for name, term in self._terms().items():
-            found[name] = term(latents, imagined, batch)
-            loss = loss + term.weight * found[name]
-        return {"loss": loss, **found}
+        asked, said = self.terms(latents, imagined, batch)
+        return {"loss": loss + asked, **found, **said}
 
     def _imagined(self, latents: Tensor, actions: Tensor) -> Tensor:
         """What all members say of a clip behind the frames that are seen, (M, B, K, N, D)."""
@@ -194,14 +196,11 @@ class Forecasting(Objective):
             )
         return actions
 
-    def _terms(self) -> dict[str, LatentTerm]:
-        return {name: term for name, term in self.terms.items() if isinstance(term, LatentTerm)}
-
     def exported(self) -> dict[str, nn.Module]:
         """All that a world model is made of, the terms' heads among it."""
         own = {name: getattr(self, name) for name in ("encoder", "frames", "dynamics", "bounds")}
         own |= {} if self.calibration is None else {"calibration": self.calibration}
-        heads = {name: head for term in self._terms().values() for name, head in term.exported().items()}
+        heads = self.terms.exported()
         if taken := sorted(own.keys() & heads.keys()):
             raise UserError(f"Forecasting.terms: heads are named {taken}, as parts of the model are; give them others")
         return own | heads

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.dynamics.proposal import Proposal
+from jepa_wm.encoders.encoded import check_encoded, latents_of
 from jepa_wm.errors import UserError
 
 
@@ -45,12 +46,13 @@ class Proposing(Objective):
 
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Give the proposal the spread and the bounds of the actions."""
+        check_encoded(statistics.get("encoded_by", []), self.encoder, self.parts["frames"], "Proposing")  # type: ignore[arg-type]
         self.proposal.prepare(statistics)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Batch -> loss and its parts; see `Proposal.errors`."""
         with torch.no_grad():
-            latents = self.parts["frames"](self.encoder, batch["pixels"], batch.get("state"))
+            latents = latents_of(batch, self.encoder, self.parts["frames"])  # type: ignore[arg-type]
         found = self.proposal.errors(latents, batch["actions"])
         return {"loss": found["actions"] + self.blocks * found["blocks"], **found}
 

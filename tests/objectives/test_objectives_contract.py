@@ -29,6 +29,7 @@ from jepa_wm.objectives import (
     PredictorOptions,
     Proposing,
     PrototypeOptions,
+    Reading,
     Rollout,
     SelfDistillation,
     TeacherAlignment,
@@ -115,6 +116,10 @@ CASES: dict[str, Callable[[], Objective]] = {
         actions=InverseDynamics(6, 1, 2, 3, 16),
     ),
     "Proposing": proposing,
+    "Reading": lambda: Reading(
+        vit(prefix=1, pooling=ProjectedPool(6, 16)),
+        {"sigreg": GaussianLatents(), "actions": InverseDynamics(6, 1, 2, 3, 16, weight=0.5)},
+    ),
 }
 every_case = pytest.mark.parametrize("case", CASES)
 

@@ -57,7 +57,7 @@ def _tiles(shards: Shards, number: int) -> list[tuple[np.ndarray, str]]:
         footage = open_footage(members, shards.form)
         times = np.unique(np.linspace(0, footage.frames - 1, FRAMES).astype(np.int64))
         captions = [footage.facts(np.array([time]))["captions"][0] for time in times]
-        pixels = footage.pixels(times.tolist())
+        pixels = footage.shown(times.tolist())
         return [(frame, text or f"{name} {time}") for frame, text, time in zip(pixels, captions, times, strict=True)]
     # Hostile bytes make the decoders raise nearly anything.
     except Exception as error:

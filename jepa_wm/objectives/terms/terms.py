@@ -1,0 +1,42 @@
+"""Several terms at once."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jepa_wm.contracts import Batch, LatentTerm
+
+
+class Terms(nn.ModuleDict):
+    """Terms by name, each with its weight.
+
+    Args:
+        terms: what is asked of the latents.
+    """
+
+    def __init__(self, terms: dict[str, LatentTerm]) -> None:
+        super().__init__(terms)
+
+    def forward(self, latents: Tensor, imagined: Tensor | None, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum of all, weighted, and what each says before its weight; arguments are `LatentTerm.forward`'s."""
+        found = {name: term(latents, imagined, batch) for name, term in self._each().items()}
+        weighted = [term.weight * found[name] for name, term in self._each().items()]
+        return torch.stack([latents.new_zeros(()), *weighted]).sum(), found
+
+    def prepare(self, statistics: dict[str, Any]) -> None:
+        """Show the data's statistics to all."""
+        for term in self._each().values():
+            term.prepare(statistics)
+
+    def after_step(self, progress: float) -> None:
+        """Let all follow an optimiser step."""
+        for term in self._each().values():
+            term.after_step(progress)
+
+    def exported(self) -> dict[str, nn.Module]:
+        """The heads of all, by the names that they are saved under."""
+        return {name: head for term in self._each().values() for name, head in term.exported().items()}
+
+    def _each(self) -> dict[str, LatentTerm]:
+        return {name: term for name, term in self.items() if isinstance(term, LatentTerm)}
