@@ -9,6 +9,7 @@ from jepa_wm.contracts import FutureCost
 from jepa_wm.dynamics.heads import StateHead
 from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Goal, Model
+from jepa_wm.goals.readout import away
 from jepa_wm.observations import Observation
 from jepa_wm.planning.costs import Distance
 
@@ -30,7 +31,7 @@ class Image(Goal):
 
     def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
         latents, by = self.place(model, environments), self.distance or distance
-        return lambda future: by.over_time(by.between(future.latents, latents))
+        return away(model, latents, by)
 
     def place(self, model: Model, environments: int) -> Tensor:
         latents = self._latents(model)

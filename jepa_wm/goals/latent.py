@@ -7,6 +7,7 @@ from torch import Tensor
 from jepa_wm.contracts import FutureCost
 from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Goal, Model
+from jepa_wm.goals.readout import away
 from jepa_wm.observations import check_each
 from jepa_wm.planning.costs import Distance
 
@@ -27,7 +28,7 @@ class Latents(Goal):
 
     def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
         latents, by = self.place(model, environments), self.distance or distance
-        return lambda future: by.over_time(by.between(future.latents, latents.to(future.latents.device)))
+        return away(model, latents.to(model.bounds.low.device), by)
 
     def place(self, model: Model, environments: int) -> Tensor:
         if self.latents.ndim != 3 or len(self.latents) not in (1, environments):

@@ -6,9 +6,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from jepa_wm.contracts import FutureCost
 from jepa_wm.dynamics.heads import Head, StateHead
 from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Model
+from jepa_wm.planning.costs import Distance
 
 H = TypeVar("H", bound=Head)
 
@@ -66,3 +68,16 @@ class Readout:
         found = torch.full((len(values), self.head.state_dim), torch.nan).to(self.head.standard.mean)
         found[:, self.columns] = values.to(found)
         return found
+
+
+def away(model: Model, goal: Tensor, by: Distance) -> FutureCost:
+    """How far futures are from latents (E, N, D) or (1, N, D), or from what a state head reads of these.
+
+    Raises:
+        UserError: if the model has no such head.
+    """
+    if by.head is None:
+        return lambda future: by.over_time(by.between(future.latents, goal))
+    read = Readout(model, by.head, None, "distance.head")
+    wanted = read(goal)[:, None]
+    return lambda future: by.over_time(by.between(read(future.latents)[..., None, :], wanted))

@@ -31,6 +31,7 @@ class Distance:
             cosine of all of a frame's numbers.
         final: weight of the last step; the mean over all steps has the rest.
         discount: in that mean, the weight of a step over that of the one before.
+        head: name of a state head, what which reads of latents is compared, in standard deviations, in their place.
 
     Raises:
         UserError: if the metric is unknown, or a number is out of range.
@@ -39,6 +40,7 @@ class Distance:
     metric: Literal["l2", "l1", "cosine"] = "l2"
     final: float = 0.5
     discount: float = 1.0
+    head: str | None = None
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS or not 0 <= self.final <= 1 or self.discount <= 0:

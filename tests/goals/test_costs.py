@@ -6,7 +6,7 @@ import torch
 from jepa_wm.contracts import Future
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.errors import UserError
-from jepa_wm.goals import Image, Reward, Smoothness, State, Uncertainty
+from jepa_wm.goals import Image, Latents, Reward, Smoothness, State, Uncertainty
 from jepa_wm.observations import Observation
 from jepa_wm.planning import CEM
 from jepa_wm.planning.costs import Distance
@@ -128,3 +128,16 @@ def test_pictures_of_another_make_are_refused(model: WorldModel) -> None:
             model.plan(seen, wrong, search)
     with pytest.raises(UserError, match=r"plan: got an image torch\.float32"):
         model.plan(seen.float(), seen, search)
+
+
+@torch.no_grad()
+def test_a_picture_may_be_compared_by_what_a_head_reads(model: WorldModel) -> None:
+    future, pictures = given(), torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    latents = model.latents_of(Observation(pictures))
+    missing = (model.heads["state"](future.latents) - model.heads["state"](latents)[:, None, None]).abs()
+    by = Distance("l1", final=0.3, head="state")
+    expected = by.over_time((missing / torch.tensor([0.5, 10.0])).mean(dim=-1))
+    torch.testing.assert_close(Image(Observation(pictures)).cost(model, 2, by)(future), expected)
+    torch.testing.assert_close(Latents(latents).cost(model, 2, by)(future), expected)
+    with pytest.raises(UserError, match=r"distance\.head: this model has no StateHead called 'pose'"):
+        Image(Observation(pictures)).cost(model, 2, Distance(head="pose"))

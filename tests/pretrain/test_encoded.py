@@ -1,0 +1,104 @@
+"""Latents that were encoded once stand for the frames that they were made of, of the right encoder alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from jepa_wm.checkpoint import save_modules
+from jepa_wm.dynamics import TransformerDynamics, Trunk
+from jepa_wm.encode import encode
+from jepa_wm.encoders import GridPool, PatchFrames, StateFrames, ViT, load_encoder
+from jepa_wm.encoders.frames import Frames, PooledFrames
+from jepa_wm.errors import UserError
+from jepa_wm.manifest import read_manifest
+from jepa_wm.objectives import Forecasting
+from pretrain.data import ClipDataModule
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("encoder") / "model"
+    encoder = ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2))
+    save_modules(folder, {"encoder": encoder})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoded(model: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoded") / "shards"
+    encode(str(model), str(shards), str(folder))
+    return folder
+
+
+def data(folder: Path, latents: bool) -> ClipDataModule:
+    return ClipDataModule(str(folder), frames=3, frame_skip=2, batch_size=8, clips_per_episode=2, latents=latents)
+
+
+def forecasting(encoder: torch.nn.Module, frames: Frames | None = None, freeze: bool = True) -> Forecasting:
+    torch.manual_seed(1)
+    dynamics = TransformerDynamics(6, (1, 1), 2, 2, Trunk(12, 1, 2), residual=False)
+    return Forecasting(encoder, dynamics, frames=frames, freeze_encoder=freeze)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def test_a_clip_of_latents_is_the_clip_of_frames_encoded(model: Path, shards: Path, encoded: Path) -> None:
+    encoder = load_encoder(str(model))
+    seen, stored = (next(iter(data(*each).train_dataloader())) for each in ((shards, False), (encoded, True)))
+    assert "pixels" not in stored
+    for name in ("index", "actions", "state", "reward"):
+        torch.testing.assert_close(stored[name], seen[name])
+    latents = PooledFrames()(encoder, seen["pixels"])
+    # Bfloat16 where they were encoded, float16 where they were stored.
+    torch.testing.assert_close(stored["latents"], latents, rtol=0, atol=0.02 * latents.std().item())
+    objective = forecasting(encoder)
+    torch.testing.assert_close(objective(stored)["loss"], objective(seen)["loss"], rtol=0.01, atol=0)
+
+
+def test_shards_with_latents_keep_all_that_there_was(shards: Path, encoded: Path) -> None:
+    before, after = (data(folder, False) for folder in (shards, encoded))
+    assert read_manifest(encoded)["environment"] == read_manifest(shards)["environment"]
+    for name in ("action_mean", "action_std", "state_mean", "state_std"):
+        np.testing.assert_allclose(after.statistics[name], before.statistics[name], rtol=1e-9)
+    seen, again = (next(iter(each.train_dataloader())) for each in (before, after))
+    assert torch.equal(seen["pixels"], again["pixels"])
+
+
+def test_latents_of_another_encoder_or_while_it_learns_are_refused(model: Path, encoded: Path) -> None:
+    statistics = data(encoded, True).statistics
+    encoder = load_encoder(str(model))
+    forecasting(encoder).prepare(statistics)
+    with pytest.raises(UserError, match=r"data\.latents is true, but the encoder learns"):
+        forecasting(load_encoder(str(model)).requires_grad_(True), freeze=False).prepare(statistics)
+    other = load_encoder(str(model))
+    next(other.parameters()).data[0] += 1e-3
+    with pytest.raises(UserError, match="not of this encoder"):
+        forecasting(other).prepare(statistics)
+    # What reads frames does not ask.
+    forecasting(other).prepare(data(encoded, False).statistics)
+
+
+def test_what_cannot_be_encoded_or_read_is_said_at_once(
+    model: Path, shards: Path, encoded: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"encode\.frames: got StateFrames, part of which is learned"):
+        encode(str(model), str(shards), str(tmp_path / "out"), StateFrames(PooledFrames(), 2))
+    with pytest.raises(UserError, match="has no latents of its frames; `jepa-wm encode` makes shards that have"):
+        data(shards, True).train_dataloader()
+    changed = data(encoded, True)
+    changed.transform = torch.nn.Identity()
+    with pytest.raises(UserError, match="a transform is for pixels"):
+        changed.train_dataloader()
+    assert not (tmp_path / "out").exists()
+
+
+def test_patches_are_encoded_too_and_again_is_done(
+    model: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "patches"
+    for _ in range(2):
+        encode(str(model), str(shards), str(out), PatchFrames())
+    assert "complete already" in capsys.readouterr().out
+    assert next(iter(data(out, True).train_dataloader()))["latents"].shape == (8, 3, 16, 24)
