@@ -21,7 +21,7 @@ from jepa_wm.control.goal_kinds import read_goals
 from jepa_wm.control.match import Match
 from jepa_wm.control.results import RESULTS as ROWS
 from jepa_wm.files import read_json, write_json
-from jepa_wm.manifest import read_manifest
+from jepa_wm.manifest import is_complete, read_manifest
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
@@ -30,9 +30,10 @@ TOPS = "expert", "replay"
 
 
 def minutes(demo: Path) -> tuple[float, float]:
-    """Of the pretraining, and of the forecasting behind it."""
-    first, then = (read_manifest(demo / stage, stage)["seconds"] / 60 for stage in ("pretrain", "forecast"))
-    return first, then
+    """Of what comes before the forecasting, pretraining and perhaps encoding, and of the forecasting."""
+    stages = [stage for stage in ("pretrain", "encode", "forecast") if is_complete(demo / stage)]
+    *before, last = (read_manifest(demo / stage, stage)["seconds"] / 60 for stage in stages)
+    return sum(before), last
 
 
 def rows_of(demo: Path) -> dict[str, dict[str, Any]]:

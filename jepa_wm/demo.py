@@ -13,7 +13,9 @@ from jepa_wm.files import read_json, write_json
 from jepa_wm.manifest import is_complete
 from jepa_wm.paths import find_config
 
-STAGES = ("collect", "pretrain", "forecast", "plan", "probe", "report")
+STAGES = ("collect", "pretrain", "encode", "forecast", "plan", "probe", "report")
+OPTIONAL = ("encode",)
+"""Stages that a demo has only where its preset names them."""
 
 
 def demo(out: str = "runs/demo", preset: str = "default") -> None:
@@ -34,25 +36,28 @@ def demo(out: str = "runs/demo", preset: str = "default") -> None:
     folder = Path(out)
     options = _preset(preset)
     _remember(folder, preset, options)
-    for number, stage in enumerate(STAGES, 1):
-        label = f"[{number}/{len(STAGES)}] {stage}"
+    stages = [stage for stage in STAGES if stage not in OPTIONAL or stage in options]
+    for number, stage in enumerate(stages, 1):
+        label = f"[{number}/{len(stages)}] {stage}"
         if stage != "report" and is_complete(folder / stage):
             print(f"{label}: complete already, skipped", flush=True)
             continue
         print(f"{label}: {VERBS[stage][1]}", flush=True)
         start = time.monotonic()
         # The folders are last: a config names its own, which would take their place.
-        run_verb(stage, [*_arguments(options.get(stage, {})), *_folders(folder, stage)])
+        run_verb(stage, [*_arguments(options.get(stage, {})), *_folders(folder, stage, "encode" in options)])
         print(f"{label}: done in {time.monotonic() - start:.0f} s", flush=True)
 
 
-def _folders(out: Path, stage: str) -> list[str]:
+def _folders(out: Path, stage: str, encoded: bool) -> list[str]:
     """The arguments that tell a stage where to write and which earlier stages to read."""
+    clips = out / ("encode" if encoded else "collect")
     collect, pretrain, forecast, own = (out / name for name in ("collect", "pretrain", "forecast", stage))
     return {
         "collect": [f"--out={own}"],
         "pretrain": [f"--run={own}", f"--data.folder={collect}"],
-        "forecast": [f"--run={own}", f"--data.folder={collect}", f"--source={pretrain}"],
+        "encode": [f"--model={pretrain}", f"--data={collect}", f"--out={own}"],
+        "forecast": [f"--run={own}", f"--data.folder={clips}", f"--source={pretrain}"],
         "plan": [f"--model={forecast}", f"--data={collect}", f"--out={own}"],
         "probe": [f"--data={collect}", f"--pretrain={pretrain}", f"--forecast={forecast}", f"--out={own}"],
         "report": [f"--runs={out}"],

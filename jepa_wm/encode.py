@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from jepa_wm.allocator import keep_freed_memory
 from jepa_wm.checkpoint import fingerprint, spec
 from jepa_wm.contracts import Encoder
 from jepa_wm.data.episodes import LATENTS, decode
@@ -70,6 +71,7 @@ def encode(model: str, data: str, out: str, frames: Frames | None = None, max_sk
     Raises:
         UserError: if the folders are no good, or `frames` learns, or reads the state.
     """
+    keep_freed_memory()
     frames = frames or PooledFrames()
     if frames.state_dim or any(True for _ in frames.parameters()):
         raise UserError(

@@ -272,6 +272,9 @@ class TestStops:
             main(["plan"])
 
 
+ENCODED = {"model": "pretrain", "data": "collect", "out": "encode"}
+
+
 class TestDemo:
     def test_stages_get_what_earlier_ones_made_and_complete_ones_are_skipped(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -309,7 +312,8 @@ class TestDemo:
         calls: dict[str, list[str]] = {}
         monkeypatch.setattr(demo, "run_verb", calls.__setitem__)
         demo.demo(str(tmp_path), "push_t")
-        assert list(calls) == list(demo.STAGES)
+        assert list(calls) == list(demo.STAGES)  # "encode" among them, which this preset names
+        assert calls["encode"][-3:] == [f"--{name}={tmp_path}/{stage}" for name, stage in ENCODED.items()]
         for verb, wanted in (
             ("collect", {"out": "collect", "environment": "jepa_wm/PushT-v0"}),
             ("plan", {"out": "plan", "model": "forecast", "data": "collect", "text_episodes": 0}),
@@ -320,7 +324,7 @@ class TestDemo:
             assert {name: parsed[name] for name in wanted} == ours
         parsed = plain_config(_parsed(Check, cli._resolve_configs(calls["forecast"])[0]))
         assert parsed["run"] == str(tmp_path / "forecast") and parsed["source"] == str(tmp_path / "pretrain")
-        assert parsed["data"]["folder"] == str(tmp_path / "collect")
+        assert parsed["data"]["folder"] == str(tmp_path / "encode") and parsed["data"]["latents"]
 
     def test_a_demo_is_not_continued_with_another_preset(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path

@@ -7,9 +7,10 @@ from typing import Any
 
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
-from jepa_wm.manifest import read_manifest
+from jepa_wm.manifest import is_complete, read_manifest
 
 STAGES = ("collect", "pretrain", "forecast", "plan", "probe")
+OPTIONAL = ("encode",)
 CONTROLS = ("random", "noop", "expert", "replay", "cloned")
 TRAINED = ("pretrain", "forecast")
 
@@ -76,7 +77,8 @@ def read_runs(folder: Path) -> Runs:
     films = folder / "plan" / "films" / "index.json"
     drift = folder / "probe" / "drift.json"
     imagined = read_json(drift) if drift.is_file() else {}
-    manifests = {stage: read_manifest(folder / stage, stage) for stage in STAGES}
+    there = [*STAGES, *(stage for stage in OPTIONAL if is_complete(folder / stage))]
+    manifests = {stage: read_manifest(folder / stage, stage) for stage in there}
     return Runs(
         folder=folder,
         manifests=manifests,

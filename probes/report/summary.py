@@ -6,7 +6,7 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-from probes.report.inputs import CONTROLS, STAGES, Row, Runs
+from probes.report.inputs import CONTROLS, Row, Runs
 from probes.report.text import MISSING, duration, gib, interval, number, percent
 
 
@@ -55,7 +55,7 @@ def _seconds(runs: Runs) -> Row:
     seconds = {stage: _get(manifest, "seconds") for stage, manifest in runs.manifests.items()}
     known = [value for value in seconds.values() if value is not None]
     # A sum that leaves a stage out would look like a faster run.
-    return {**seconds, "total": round(sum(known), 2) if len(known) == len(STAGES) else None}
+    return {**seconds, "total": round(sum(known), 2) if len(known) == len(seconds) else None}
 
 
 def _provenance(runs: Runs) -> Row:
