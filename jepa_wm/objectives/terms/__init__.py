@@ -3,6 +3,7 @@
 from jepa_wm.objectives.terms.gaussian import GaussianLatents
 from jepa_wm.objectives.terms.head import HeadTerm
 from jepa_wm.objectives.terms.inverse_dynamics import InverseDynamics
+from jepa_wm.objectives.terms.proposals import Proposals
 from jepa_wm.objectives.terms.sentences import Sentences
 from jepa_wm.objectives.terms.straightening import Straightening
 from jepa_wm.objectives.terms.time_similarity import TimeSimilarity
@@ -12,6 +13,7 @@ __all__ = [
     "GaussianLatents",
     "HeadTerm",
     "InverseDynamics",
+    "Proposals",
     "Sentences",
     "Straightening",
     "TimeSimilarity",

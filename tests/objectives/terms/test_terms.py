@@ -15,6 +15,7 @@ from torch import Tensor
 from jepa_wm.checkpoint import build, spec
 from jepa_wm.contracts import Batch, LatentTerm
 from jepa_wm.dynamics.heads import StateHead, ValueHead
+from jepa_wm.dynamics.proposal import Proposal
 from jepa_wm.encoders import ClipText, TextAlignment
 from jepa_wm.errors import UserError
 from jepa_wm.losses import SIGReg
@@ -23,6 +24,7 @@ from jepa_wm.objectives.terms import (
     GaussianLatents,
     HeadTerm,
     InverseDynamics,
+    Proposals,
     Sentences,
     Straightening,
     TimeSimilarity,
@@ -44,6 +46,7 @@ CASES: dict[str, Callable[[], LatentTerm]] = {
     "Straightening": lambda: Straightening(),
     "Sentences": lambda: Sentences(TextAlignment(3, ClipText(4, 8, 1, 2))),
     "HeadTerm": lambda: HeadTerm(StateHead(3, 2, 2, 16), "state", detach=False, imagined=True),
+    "Proposals": lambda: Proposals(Proposal(3, 2, 2, 3, longest=3, width=8), blocks=0.5),
     "HeadTerm, detached": lambda: HeadTerm(StateHead(3, 2, 2, 16), "state", imagined=True),
 }
 every_case = pytest.mark.parametrize("case", CASES)
@@ -83,9 +86,15 @@ def test_it_is_a_scalar_that_is_built_from_its_configuration_and_names_its_weigh
 def test_a_readout_leaves_the_latents_alone_and_all_else_shapes_them(case: str) -> None:
     term, (latents, imagined, batch) = made(case), given()
     term(latents.requires_grad_(), imagined.requires_grad_(), batch).backward()
-    assert (latents.grad is not None) == (case != "HeadTerm, detached")
+    assert (latents.grad is not None) == (case not in ("HeadTerm, detached", "Proposals"))
     assert (imagined.grad is not None) == (case in ("HeadTerm", "Sentences"))
     assert all(parameter.grad is not None for parameter in term.parameters())
+
+
+def test_proposals_weigh_actions_and_blocks() -> None:
+    term, (latents, imagined, batch) = made("Proposals"), given()
+    found = dict(term.exported())["proposal"].errors(latents, batch["actions"])  # type: ignore[operator]
+    torch.testing.assert_close(term(latents, imagined, batch), found["actions"] + 0.5 * found["blocks"])
 
 
 def sets(latents: Tensor) -> list[Tensor]:
