@@ -23,7 +23,7 @@ from jepa_wm.precision import mixed
 from probes.features import Rows, encode, read_splits
 from probes.linear import r_squared
 
-FRAMES, SEEN, LR = 30_000, 800 * 64, 1e-3
+FRAMES, SEEN, LR = 30_000, 600 * 64, 1e-3
 WHAT = {"pusher": [0, 1], "block": [2, 3], "block's angle": [4, 5]}
 POSE = [column for columns in WHAT.values() for column in columns]
 
