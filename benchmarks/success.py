@@ -58,6 +58,7 @@ def row_of(policies: dict[str, dict[str, Any]], planned: str, trained: float) ->
         "success": told(policies[planned]),
         "random": rates["random"],
         "no-op": rates["noop"],
+        "proposal alone": rates.get("cloned", ""),
         "expert or replay": "".join(rate for policy, rate in rates.items() if policy in TOPS),
         "episodes": policies[planned]["episodes"],
         "minutes of training": f"{trained:.0f}",

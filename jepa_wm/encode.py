@@ -80,7 +80,7 @@ def encode(model: str, data: str, out: str, frames: Frames | None = None, max_sk
         )
     manifest = read_manifest(data)
     parts = [(data, name) for name, split in manifest.get("splits", {}).items() if split["samples"]]
-    stored = StoredSamples(parts, [f"{name}-" for _, name in parts])
+    stored = StoredSamples(parts, [""] * len(parts))
     if stored.kind != "episodes":
         raise UserError(f"encode: {data} holds {stored.kind}; expected episodes")
     encoder = load_encoder(model).to("cuda" if torch.cuda.is_available() else "cpu").eval().requires_grad_(False)

@@ -272,6 +272,13 @@ class TestStops:
             main(["plan"])
 
 
+def test_threads_spin_shortly_unless_the_user_says_how_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    for policy, spins in ((None, "2000"), ("ACTIVE", None)):
+        monkeypatch.setattr(cli.os, "environ", {} if policy is None else {"OMP_WAIT_POLICY": policy})
+        main(["--version"])
+        assert cli.os.environ.get("GOMP_SPINCOUNT") == spins
+
+
 ENCODED = {"model": "pretrain", "data": "collect", "out": "encode"}
 
 

@@ -140,6 +140,8 @@ def read_latents(members: dict[str, bytes], frames: int) -> np.ndarray:
     latents = _array(_member(members, LATENTS))
     if latents.dtype != np.float16 or latents.ndim != 3 or len(latents) != frames:
         raise ValueError(f"latents are {latents.dtype} {latents.shape}; expected float16 ({frames}, N, D)")
+    if not np.isfinite(latents).all():
+        raise ValueError("latents hold NaN or infinity")
     return latents
 
 

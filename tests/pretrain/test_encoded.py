@@ -1,5 +1,6 @@
 """Latents that were encoded once stand for the frames that they were made of, of the right encoder alone."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from jepa_wm.checkpoint import save_modules
+from jepa_wm.data.episodes import LATENTS, read_latents
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encode import encode
 from jepa_wm.encoders import GridPool, PatchFrames, StateFrames, ViT, load_encoder
@@ -92,6 +94,23 @@ def test_what_cannot_be_encoded_or_read_is_said_at_once(
     with pytest.raises(UserError, match="a transform is for pixels"):
         changed.train_dataloader()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("latents", "why"),
+    [
+        (np.zeros((7, 1, 6), np.float16), r"latents are float16 \(7, 1, 6\); expected float16 \(8, N, D\)"),
+        (np.zeros((8, 1, 6), np.float32), "latents are float32"),
+        (np.full((8, 1, 6), np.inf, np.float16), "NaN or infinity"),
+        (None, r"it lacks 'latents\.npy'"),
+    ],
+)
+def test_broken_latents_say_what_is_wrong(latents: np.ndarray | None, why: str) -> None:
+    file = io.BytesIO()
+    if latents is not None:
+        np.save(file, latents, allow_pickle=False)
+    with pytest.raises(ValueError, match=why):
+        read_latents({} if latents is None else {LATENTS: file.getvalue()}, 8)
 
 
 def test_patches_are_encoded_too_and_again_is_done(
