@@ -45,7 +45,8 @@ def probe(
 
     Ridge probes of position and of the factors of variation that vary, RankMe and spread, and how latents
     and captions agree, all on held-out episodes, go to results.jsonl; in the two rooms also kNN of the
-    eighteen regions, and retrieval by region. Position is the whole state: in Push-T angle and velocity too.
+    eighteen regions, and retrieval by region. Position is the whole state: in Push-T angle and velocity too. Of runs
+    without text alignment, captions are left out.
     The controls are an encoder that was never trained and the raw pixels. The final world model is rolled
     out along held-out episodes: imagination.png and drift.json.
 
@@ -60,7 +61,7 @@ def probe(
 
     Raises:
         UserError: if a folder is missing, unfinished or of another stage, holds no checkpoints, or a
-            checkpoint lacks its encoder or its text alignment; or if a number is out of range.
+            checkpoint lacks its encoder; or if a number is out of range.
     """
     config = dict(locals())
     if min(frames, pixel_frames) < LEAST:
@@ -80,9 +81,10 @@ def probe(
         results: list[Result] = []
         for name, step, path in tqdm(checkpoints, desc="checkpoints", leave=False):
             latents = encode_splits(load_encoder(str(path)), rows)
-            text = load_text(str(path))
             found = [*knowledge(latents, rows, seed), *health(latents["test"])]
-            results += _tag(name, step, [*found, *language(text, latents["test"], rows["test"])])
+            if (path / "text").is_dir():
+                found += language(load_text(str(path)), latents["test"], rows["test"])
+            results += _tag(name, step, found)
         results += _controls(model.encoder, rows, pixel_frames, seed)
         write_imagination(folder, model, test_shards, rows)
         with atomic_path(folder / "results.jsonl") as aside:

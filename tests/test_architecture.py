@@ -25,7 +25,7 @@ LAYERS = [
     {"goals"},
     {"search"},
     {"world_model"},
-    {"released", "export"},
+    {"released", "export", "encode"},
     {"interop"},
     {"control"},
     {"cli"},

@@ -193,11 +193,18 @@ def test_runs_of_the_wrong_stage_are_refused(tmp_path, runs, collection):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_text_alignment_is_named(tmp_path, runs, collection):
-    shutil.rmtree(runs["pretrain"] / "checkpoints" / "step-000000" / "text")
-    with pytest.raises(UserError, match=r"step-000000 holds no 'text'"):
-        run(runs, collection, tmp_path / "out")
-    assert not (tmp_path / "out" / "manifest.json").exists()
+def test_without_text_alignment_captions_are_left_out_and_nothing_else(tmp_path, runs, collection):
+    run(runs, collection, tmp_path / "with")
+    for stage in ("pretrain", "forecast"):
+        for text in (runs[stage] / "checkpoints").glob("step-*/text"):
+            shutil.rmtree(text)
+    run(runs, collection, tmp_path / "without")
+    told, left = (
+        [json.loads(line) for line in (tmp_path / name / "results.jsonl").read_text().splitlines()]
+        for name in ("with", "without")
+    )
+    assert left == [row for row in told if row["metric"] not in ("mutual_knn", "cka", "recall_at_1")]
+    assert len(left) < len(told)
 
 
 def test_too_few_frames_are_refused(runs, collection, tmp_path):
