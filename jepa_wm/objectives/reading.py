@@ -24,6 +24,9 @@ class Reading(Objective):
 
     Raises:
         UserError: if nothing is asked.
+
+    Source: LeWM (arXiv 2603.19312) and PLDM (arXiv 2502.14819) read states off a finished encoder, to see what it
+    knows; here the gradient goes on into it.
     """
 
     def __init__(self, encoder: ViT, terms: dict[str, LatentTerm], frames: Frames | None = None) -> None:
