@@ -20,7 +20,7 @@ from jepa_wm.paths import config_root, find_config
 
 VERBS = {
     "collect": ("jepa_wm.control.collect:collect", "play episodes in an environment and write them to shards"),
-    "pretrain": ("pretrain.cli:main", "train an encoder by masked latent prediction and text alignment"),
+    "pretrain": ("pretrain.cli:main", "train an encoder by one or several objectives"),
     "encode": ("jepa_wm.encode:encode", "write shards with what an encoder makes of each frame beside it"),
     "check": ("pretrain.cli:check", "say what is likely to be wrong with a config of pretrain or forecast"),
     "forecast": ("pretrain.cli:main", "train an action-conditioned latent predictor on an encoder"),

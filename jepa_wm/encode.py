@@ -10,6 +10,7 @@ from jepa_wm.allocator import keep_freed_memory
 from jepa_wm.checkpoint import fingerprint, spec
 from jepa_wm.contracts import Encoder
 from jepa_wm.data.episodes import LATENTS, decode
+from jepa_wm.data.folder import STAGES
 from jepa_wm.data.importers.base import Item
 from jepa_wm.data.verbs.packing import Making, Storage, plan, write_folder
 from jepa_wm.data.verbs.stored import StoredSamples
@@ -73,13 +74,13 @@ def encode(model: str, data: str, out: str, frames: Frames | None = None, max_sk
     """
     keep_freed_memory()
     frames = frames or PooledFrames()
-    if frames.state_dim or any(True for _ in frames.parameters()):
+    if frames.state_dim or list(frames.parameters()):
         raise UserError(
             f"encode.frames: got {type(frames).__name__}, part of which is learned with the dynamics; expected "
             "PooledFrames or PatchFrames"
         )
-    manifest = read_manifest(data)
-    parts = [(data, name) for name, split in manifest.get("splits", {}).items() if split["samples"]]
+    manifest = read_manifest(data, *STAGES)
+    parts = [(data, name) for name, split in manifest["splits"].items() if split["samples"]]
     stored = StoredSamples(parts, [""] * len(parts))
     if stored.kind != "episodes":
         raise UserError(f"encode: {data} holds {stored.kind}; expected episodes")
@@ -89,5 +90,6 @@ def encode(model: str, data: str, out: str, frames: Frames | None = None, max_sk
     splits = {name: stored.range_of(part) for part, (_, name) in enumerate(parts)}
     per_shard = max(record["samples"] for split in manifest["splits"].values() for record in split["shards"])
     making = Making("encode", config, {**stored.kept, "encoded_by": encoded_by})
-    source = Encoded(stored, encoder, frames)
-    write_folder(out, making, source, plan(splits, per_shard), Storage(max_skipped=max_skipped))
+    write_folder(
+        out, making, Encoded(stored, encoder, frames), plan(splits, per_shard), Storage(max_skipped=max_skipped)
+    )

@@ -115,6 +115,6 @@ class Clips(Samples):
 
 
 def _picked(shown: np.ndarray, places: np.ndarray, new: Allocate) -> np.ndarray:
-    if shown.dtype != np.uint8:
-        return shown[places]
-    return np.take(shown, places, axis=0, out=new((len(places), *shown.shape[1:])), mode="clip")
+    # Memory is given for pixels; latents are small.
+    out = new((len(places), *shown.shape[1:])) if shown.dtype == np.uint8 else None
+    return np.take(shown, places, axis=0, out=out, mode="clip")

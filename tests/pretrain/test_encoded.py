@@ -6,16 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from jepa_wm.checkpoint import save_modules
 from jepa_wm.data.episodes import LATENTS, read_latents
+from jepa_wm.data.verbs.merge import merge
+from jepa_wm.data.verbs.split import split
+from jepa_wm.data.verbs.stored import StoredSamples
+from jepa_wm.data.verbs.verify import verify
+from jepa_wm.data.writer import summarise, write_shard
 from jepa_wm.dynamics import TransformerDynamics, Trunk
+from jepa_wm.dynamics.proposal import Proposal
 from jepa_wm.encode import encode
 from jepa_wm.encoders import GridPool, PatchFrames, StateFrames, ViT, load_encoder
 from jepa_wm.encoders.frames import Frames, PooledFrames
 from jepa_wm.errors import UserError
-from jepa_wm.manifest import read_manifest
-from jepa_wm.objectives import Forecasting
+from jepa_wm.manifest import read_manifest, write_manifest
+from jepa_wm.objectives import Forecasting, Proposing
 from pretrain.data import ClipDataModule
 
 
@@ -121,3 +128,67 @@ def test_patches_are_encoded_too_and_again_is_done(
         encode(str(model), str(shards), str(out), PatchFrames())
     assert "complete already" in capsys.readouterr().out
     assert next(iter(data(out, True).train_dataloader()))["latents"].shape == (8, 3, 16, 24)
+
+
+def test_latents_stay_bound_to_their_encoder_when_shards_are_divided_anew_or_put_together(
+    model: Path, shards: Path, encoded: Path, tmp_path: Path
+) -> None:
+    divided, other, both = (tmp_path / name for name in ("divided", "other", "both"))
+    split(str(encoded), str(divided), held_out=0.2)
+    assert data(divided, True).statistics["encoded_by"] == data(encoded, True).statistics["encoded_by"]
+    forecasting(load_encoder(str(model))).prepare(data(divided, True).statistics)
+    encode(str(model), str(shards), str(other), PatchFrames())
+    merge([str(encoded), str(other)], str(both))
+    with pytest.raises(UserError, match="has no latents of its frames"):
+        data(both, True).train_dataloader()
+
+
+def test_latents_that_are_no_numbers_leave_their_episode_out(
+    model: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load_encoder(str(model))
+    encoder.norm.bias.data[:] = 1e9  # type: ignore[union-attr,operator]
+    save_modules(tmp_path / "model", {"encoder": encoder})
+    with pytest.raises(UserError, match="hold NaN, or numbers too large for float16"):
+        encode(str(tmp_path / "model"), str(shards), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_verify_reads_latents_too(encoded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verify(str(encoded))
+    source = StoredSamples([(str(encoded), "val")], [""])
+    items = [(source.keys[number], dict(source.members(number))) for number in range(len(source))]
+    file = io.BytesIO()
+    np.save(file, np.zeros((2, 1, 6), np.float16))
+    items[1][1][LATENTS] = file.getvalue()
+    write_shard(tmp_path / "val-000000.tar", items)
+    capsys.readouterr()
+    with pytest.raises((UserError, SystemExit)):
+        verify(str(tmp_path / "val-000000.tar"))
+    assert "latents are float16 (2, 1, 6)" in capsys.readouterr().out
+
+
+def test_a_proposal_asks_whose_latents_it_learns_from(model: Path, encoded: Path) -> None:
+    statistics, encoder = data(encoded, True).statistics, load_encoder(str(model))
+    parts = torch.nn.ModuleDict(
+        {"dynamics": TransformerDynamics(6, (1, 1), 2, 2, Trunk(12, 1, 2)), "frames": PooledFrames()}
+    )
+    objective = Proposing(encoder, parts, Proposal(6, 1, 2, 2, longest=2, width=8))
+    objective.prepare(statistics)
+    assert objective(next(iter(data(encoded, True).train_dataloader())))["loss"].isfinite()
+    next(encoder.parameters()).data[0] += 1e-3
+    with pytest.raises(UserError, match=r"Proposing: the latents of data\.folder are not of this encoder"):
+        objective.prepare(statistics)
+
+
+def test_what_is_no_folder_of_episodes(model: Path, tmp_path: Path) -> None:
+    write_manifest(tmp_path / "run", "forecast")
+    with pytest.raises(UserError, match="is a run of stage 'forecast'; expected collect or pack"):
+        encode(str(model), str(tmp_path / "run"), str(tmp_path / "out"))
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "png")
+    record = write_shard(tmp_path / "images" / "train-000000.tar", [("i0", {"png": file.getvalue(), "cls": b"1"})])
+    splits = {"train": summarise([record])}
+    write_manifest(tmp_path / "images", "pack", kind="images", config={}, splits=splits, data_hash="")
+    with pytest.raises(UserError, match="holds images; expected episodes"):
+        encode(str(model), str(tmp_path / "images"), str(tmp_path / "out"))

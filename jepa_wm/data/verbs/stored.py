@@ -23,7 +23,7 @@ class StoredSamples:
 
     Attributes:
         kind: of the samples.
-        kept: what the folders' manifests agree in and others need: the environment and its actions.
+        kept: what the folders' manifests agree in and others need: the environment and its actions, what made latents.
 
     Raises:
         UserError: if the folders hold samples of different kinds.
@@ -38,7 +38,7 @@ class StoredSamples:
         manifests = [shards.manifest or {} for shards in self.shards]
         self.kept: dict[str, Any] = {
             name: manifests[0][name]
-            for name in ("environment", "action_space")
+            for name in ("environment", "action_space", "encoded_by")
             if name in manifests[0] and all(manifest.get(name) == manifests[0][name] for manifest in manifests)
         }
         self._ends = list(accumulate(map(len, self.shards)))

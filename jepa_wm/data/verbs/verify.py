@@ -8,7 +8,7 @@ from tqdm import tqdm
 from jepa_wm.data.addresses import is_pipe
 from jepa_wm.data.broken import BrokenSample
 from jepa_wm.data.cache import Cache
-from jepa_wm.data.episodes import decode
+from jepa_wm.data.episodes import LATENTS, decode, read_latents
 from jepa_wm.data.folder import manifest_of
 from jepa_wm.data.images import decode_image
 from jepa_wm.data.shards import Shards
@@ -92,7 +92,9 @@ def _decode(shards: Shards, number: int, whole: bool) -> None:
         if kind == "images":
             decode_image(members)
         elif kind == "episodes":
-            decode(members, "", shards.form)
+            episode = decode(members, "", shards.form)
+            if LATENTS in members:
+                read_latents(members, len(episode.frames))
         elif kind == "videos":
             video = Video(next(members[extension] for extension in VIDEOS if extension in members))
             for start in range(0, video.frames, AT_ONCE):

@@ -97,6 +97,18 @@ def test_proposals_weigh_actions_and_blocks() -> None:
     torch.testing.assert_close(term(latents, imagined, batch), found["actions"] + 0.5 * found["blocks"])
 
 
+def test_proposals_take_in_the_spread_of_the_actions() -> None:
+    term, (latents, imagined, batch) = made("Proposals"), given()
+    statistics = {"action_mean": [0.5, -1.0], "action_std": [2.0, 3.0]}
+    term.prepare(statistics)
+    alone = made("Proposals").exported()["proposal"]
+    before = alone.errors(latents, batch["actions"])  # type: ignore[operator]
+    alone.prepare(statistics)  # type: ignore[operator]
+    after = alone.errors(latents, batch["actions"])  # type: ignore[operator]
+    torch.testing.assert_close(term(latents, imagined, batch), after["actions"] + 0.5 * after["blocks"])
+    assert (before["actions"] - after["actions"]).abs() > 0.1
+
+
 def sets(latents: Tensor) -> list[Tensor]:
     """Each place of each frame over the batch, (8, 3) each."""
     return [latents[:, t, n] for t in range(4) for n in range(2)]
