@@ -76,8 +76,8 @@ def encode(model: str, data: str, out: str, frames: Frames | None = None, max_sk
     frames = frames or PooledFrames()
     if frames.state_dim or list(frames.parameters()):
         raise UserError(
-            f"encode.frames: got {type(frames).__name__}, part of which is learned with the dynamics; expected "
-            "PooledFrames or PatchFrames"
+            f"encode.frames: got {type(frames).__name__}, which reads the state or learns with the dynamics; expected "
+            "what makes latents of pixels alone, PooledFrames or PatchFrames"
         )
     manifest = read_manifest(data, *STAGES)
     parts = [(data, name) for name, split in manifest["splits"].items() if split["samples"]]

@@ -70,3 +70,9 @@ def test_patches_that_are_no_power_of_two(patch: int) -> None:
 def test_images_with_an_embedding_of_their_own_have_no_convolutions() -> None:
     with pytest.raises(UserError, match=r"ViT\.stem: .* expected modalities: false"):
         ViT(8, 1, 24, 1, 2, modalities=True, stem=ConvStem())
+
+
+def test_what_leaves_the_convolutions_is_as_large_as_its_width_says() -> None:
+    torch.manual_seed(0)
+    weight = ViT(8, 1, 96, 1, 2, stem=ConvStem(16)).convolutions.leave.weight  # type: ignore[union-attr]
+    assert abs(weight.std().item() / (2 / (64 + 96)) ** 0.5 - 1) < 0.05

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jepa_wm.dynamics.heads import StateHead
-from jepa_wm.encoders import GridPool, ViT
+from jepa_wm.encoders import GridPool, PooledFrames, StateFrames, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.objectives import Reading
 from jepa_wm.objectives.terms import GaussianLatents, HeadTerm
@@ -36,6 +36,13 @@ def test_the_loss_is_the_weighted_sum_of_what_each_term_says_of_every_frame() ->
     scaled = (where(latents) - BATCH["state"]) / torch.tensor([1.0, 2.0, 0.5])
     torch.testing.assert_close(said["where"], scaled.square().mean())
     torch.testing.assert_close(said["loss"], 3.0 * said["where"] + 0.25 * said["sigreg"])
+
+
+def test_frames_that_read_the_state_are_told_its_spread() -> None:
+    frames = StateFrames(PooledFrames(), 3, columns=[0, 2])
+    found = Reading(ViT(8, 1, 16, 1, 2), {"sigreg": GaussianLatents()}, frames)
+    found.prepare({"state_mean": [0.0, 1.0, 2.0], "state_std": [1.0, 2.0, 0.5]})
+    torch.testing.assert_close(frames.standard(torch.tensor([3.0, 3.0, 3.0])), torch.tensor([3.0, 1.0, 2.0]))
 
 
 def test_a_detached_head_reads_an_encoder_that_learns_nothing() -> None:

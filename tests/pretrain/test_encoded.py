@@ -18,7 +18,7 @@ from jepa_wm.data.writer import summarise, write_shard
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.dynamics.proposal import Proposal
 from jepa_wm.encode import encode
-from jepa_wm.encoders import GridPool, PatchFrames, StateFrames, ViT, load_encoder
+from jepa_wm.encoders import GridPool, PatchFrames, StateFrames, StateToken, ViT, load_encoder
 from jepa_wm.encoders.frames import Frames, PooledFrames
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest, write_manifest
@@ -92,8 +92,9 @@ def test_latents_of_another_encoder_or_while_it_learns_are_refused(model: Path, 
 def test_what_cannot_be_encoded_or_read_is_said_at_once(
     model: Path, shards: Path, encoded: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"encode\.frames: got StateFrames, part of which is learned"):
-        encode(str(model), str(shards), str(tmp_path / "out"), StateFrames(PooledFrames(), 2))
+    for frames in (StateFrames(PooledFrames(), 2), StateToken(PatchFrames(), 2)):
+        with pytest.raises(UserError, match=rf"encode\.frames: got {type(frames).__name__}, which reads the state"):
+            encode(str(model), str(shards), str(tmp_path / "out"), frames)
     with pytest.raises(UserError, match="has no latents of its frames; `jepa-wm encode` makes shards that have"):
         data(shards, True).train_dataloader()
     changed = data(encoded, True)
@@ -107,6 +108,7 @@ def test_what_cannot_be_encoded_or_read_is_said_at_once(
     ("latents", "why"),
     [
         (np.zeros((7, 1, 6), np.float16), r"latents are float16 \(7, 1, 6\); expected float16 \(8, N, D\)"),
+        (np.zeros((8, 6), np.float16), r"latents are float16 \(8, 6\)"),
         (np.zeros((8, 1, 6), np.float32), "latents are float32"),
         (np.full((8, 1, 6), np.inf, np.float16), "NaN or infinity"),
         (None, r"it lacks 'latents\.npy'"),
@@ -175,7 +177,9 @@ def test_a_proposal_asks_whose_latents_it_learns_from(model: Path, encoded: Path
     )
     objective = Proposing(encoder, parts, Proposal(6, 1, 2, 2, longest=2, width=8))
     objective.prepare(statistics)
-    assert objective(next(iter(data(encoded, True).train_dataloader())))["loss"].isfinite()
+    batch = next(iter(data(encoded, True).train_dataloader()))
+    by_hand = objective.proposal.errors(batch["latents"].float(), batch["actions"])
+    torch.testing.assert_close(objective(batch)["loss"], by_hand["actions"] + by_hand["blocks"])
     next(encoder.parameters()).data[0] += 1e-3
     with pytest.raises(UserError, match=r"Proposing: the latents of data\.folder are not of this encoder"):
         objective.prepare(statistics)

@@ -228,6 +228,10 @@ class TestSummary:
         seconds = summary_of(runs)["seconds"]
         assert seconds["collect"] is None and seconds["total"] is None and seconds["plan"] == 95.0
 
+    def test_a_stage_that_only_some_demos_have_counts_where_it_is(self, runs: Path) -> None:
+        write_manifest(runs / "encode", "encode", seconds=7.5)
+        assert summary_of(runs)["seconds"] == {**SECONDS, "encode": 7.5, "total": sum(SECONDS.values()) + 7.5}
+
     def test_what_json_cannot_hold_is_none(self, runs: Path) -> None:
         rows = [row | {"value": math.nan, "interval": [math.nan, 1.0]} for row in probe_rows()]
         write_lines(runs / "probe" / "results.jsonl", rows)
