@@ -38,6 +38,6 @@ def check_encoded(encoded_by: Sequence[str], encoder: nn.Module, frames: Frames,
         )
     if set(encoded_by) != {fingerprint([encoder, frames])}:
         raise UserError(
-            f"{asker}: the latents of data.folder are not of this encoder and these frames; run `jepa-wm "
+            f"{asker}: data.folder has no latents of this encoder and these frames; run `jepa-wm "
             "encode` with the run that training starts from"
         )

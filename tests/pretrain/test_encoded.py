@@ -83,7 +83,7 @@ def test_latents_of_another_encoder_or_while_it_learns_are_refused(model: Path, 
         forecasting(load_encoder(str(model)).requires_grad_(True), freeze=False).prepare(statistics)
     other = load_encoder(str(model))
     next(other.parameters()).data[0] += 1e-3
-    with pytest.raises(UserError, match="not of this encoder"):
+    with pytest.raises(UserError, match=r"data\.folder has no latents of this encoder"):
         forecasting(other).prepare(statistics)
     # What reads frames does not ask.
     forecasting(other).prepare(data(encoded, False).statistics)
@@ -181,7 +181,7 @@ def test_a_proposal_asks_whose_latents_it_learns_from(model: Path, encoded: Path
     by_hand = objective.proposal.errors(batch["latents"].float(), batch["actions"])
     torch.testing.assert_close(objective(batch)["loss"], by_hand["actions"] + by_hand["blocks"])
     next(encoder.parameters()).data[0] += 1e-3
-    with pytest.raises(UserError, match=r"Proposing: the latents of data\.folder are not of this encoder"):
+    with pytest.raises(UserError, match=r"Proposing: data\.folder has no latents of this encoder"):
         objective.prepare(statistics)
 
 

@@ -1,6 +1,7 @@
 """Write one shard of a source's samples, and what is known of it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -33,12 +34,21 @@ class Shard(NamedTuple):
     numbers: list[int]
 
 
-class Storage(NamedTuple):
-    """How episodes that are not encoded yet are to be stored, and how much may be left out."""
+@dataclass(frozen=True)
+class Storage:
+    """How episodes that are not encoded yet are to be stored, and how much may be left out.
+
+    Raises:
+        UserError: if `max_skipped`, a share, is not from 0 to 1.
+    """
 
     codec: str = DEFAULT_CODEC
     quality: int | None = None
     max_skipped: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_skipped <= 1:
+            raise UserError(f"max_skipped is {self.max_skipped}; expected a share, 0 to 1")
 
 
 def record_of(aside: Path, shard: Shard) -> Path:

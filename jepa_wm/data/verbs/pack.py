@@ -45,10 +45,8 @@ def pack(
     Raises:
         UserError: if an argument is out of range, `out` holds something else, or too many samples cannot be read.
     """
-    if not 0 <= held_out < 1 or seed < 0 or not 0 <= max_skipped <= 1:
-        raise UserError(
-            f"held_out is {held_out}, seed {seed}, max_skipped {max_skipped}; expected 0 to 1, >= 0, 0 to 1"
-        )
+    if not 0 <= held_out < 1 or seed < 0:
+        raise UserError(f"held_out is {held_out}, seed {seed}; expected 0 to 1, and at least 0")
     config: dict[str, Any] = {
         "source": {"class": type(source).__name__, **_arguments(source)},
         "held_out": held_out,

@@ -62,6 +62,9 @@ def test_too_many_stop_with_the_list_and_a_shard_may_be_empty(numbers, tmp_path)
     with pytest.raises(UserError, match=r"3 of 200 .* picture \d+ is torn.*; .*picture"):
         pack(numbers(200, [3, 4, 77]), str(tmp_path / "out"), held_out=0)
     assert not (tmp_path / "out").exists()
+    for share in (1.5, -0.1, float("nan")):
+        with pytest.raises(UserError, match=rf"max_skipped is {share}; expected a share, 0 to 1"):
+            pack(numbers(5, []), str(tmp_path / "few"), held_out=0, max_skipped=share)
     pack(numbers(5, [0, 1, 2]), str(tmp_path / "few"), held_out=0, samples_per_shard=1, max_skipped=1)
     assert sorted(labels(tmp_path / "few")) == [3, 4] and len(digests(tmp_path / "few")) == 2
 
