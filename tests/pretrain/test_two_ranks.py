@@ -19,7 +19,7 @@ from jepa_wm.manifest import read_manifest
 from pretrain.cli import main
 from pretrain.loggers.json_lines import read_records
 
-pytestmark = pytest.mark.filterwarnings("default::UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::UserWarning")]
 
 STEPS = 30
 OPTIONS = (f"--trainer.max_steps={STEPS}", "--trainer.val_check_interval=15", "--resume.steps=12")

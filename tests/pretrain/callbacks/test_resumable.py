@@ -45,6 +45,7 @@ def interrupt(recipe: Path, run: Path, *options: str) -> tuple[int, str]:
     return began.returncode, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_run_that_is_told_to_end_saves_its_state_and_goes_on_bit_for_bit(
     recipes: dict[str, Path], tmp_path: Path, accumulate: int
