@@ -2,10 +2,9 @@
 
 Episodes of the two rooms in which colours, sizes, doors and positions vary are collected once; each config of
 `configs/objectives/` trains an encoder for each seed, on one core for six minutes, so that two runs side by side do not
-disturb each other; then the mean of its patch tokens, which no
-objective's own head is behind, is probed on held-out episodes for every factor, linearly and by nearest neighbours,
-beside the same encoder before its first step and raw pixels. Writes the section of docs/results.md; what is there of
-a run is not done again.
+disturb each other; then the mean of its patch tokens, which no objective's own head is behind, is probed on held-out
+episodes for every factor, linearly and by nearest neighbours, beside the same encoder before its first step and raw
+pixels. Writes the section of docs/results.md; what is there of a run is not done again.
 """
 
 import argparse
@@ -99,10 +98,8 @@ def exact(rows: dict[str, Rows]) -> dict[str, Tensor]:
 def table(runs: dict[str, list[dict[str, Any]]], controls: dict[str, Found], column: int) -> str:
     """A row for each objective: means over seeds of what is trained and, in brackets, of its random start.
 
-    A cross is where the start is not beaten with every seed; a dash, where it need not be: pixels suffice, or the exact
-    factors do not beat it either.
+    A cross is where the start is not beaten with every seed; a dash, where the exact factors do not beat it either.
     """
-    enough = [factor for factor, value in controls["pixels"].items() if value[column] >= ENOUGH]
     lines: dict[str, dict[str, str]] = {}
     for name, found in runs.items():
         # The least: where other work ran beside, it can only have taken longer.
@@ -111,11 +108,11 @@ def table(runs: dict[str, list[dict[str, Any]]], controls: dict[str, Found], col
             trained, start = ([one[key][factor][column] for one in found] for key in ("trained", "random-init"))
             beaten = min(a - b for a, b in zip(trained, start, strict=True)) > 0
             spread = f" ± {statistics.stdev(trained):.3f}" if len(trained) > 1 else ""
-            needless = factor in enough or known[column] <= statistics.mean(start)
-            mark = "" if beaten else " –" if needless else " ✗"
+            mark = "" if beaten else " –" if known[column] <= statistics.mean(start) else " ✗"
             lines[name][factor] = f"{statistics.mean(trained):.3f}{spread} ({statistics.mean(start):.3f}){mark}"
     for name, control in controls.items():
         lines[name] = {"minutes of a core": ""} | {factor: f"{value[column]:.3f}" for factor, value in control.items()}
+    enough = [factor for factor, value in controls["pixels"].items() if value[column] >= ENOUGH]
     suffice = f"Pixels suffice (R² of {ENOUGH} or more) for: {', '.join(enough) or 'none'}."
     return f"{markdown('objective', lines)}\n\n{suffice}"
 

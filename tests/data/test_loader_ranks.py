@@ -11,7 +11,7 @@ from jepa_wm.data import Images, Loader, Shards
 SETTINGS = {"seed": 5, "window": 16, "max_broken": 1.0}
 RUNS = [
     {"batch_size": 4, "full": False, "workers": 0},
-    {"batch_size": 4, "full": True, "workers": 0},
+    {"batch_size": 4, "full": True, "workers": 2},
     {"batch_size": 7, "full": False, "workers": 2},
     {"batch_size": 4, "full": False, "workers": 0, "state": {"epoch": 3, "samples": 12, "of": 50}},
 ]
