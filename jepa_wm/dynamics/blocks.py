@@ -1,5 +1,6 @@
 """The block that action-conditioned predictors are stacks of."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -74,14 +75,22 @@ class PredictorBlock(nn.Module):
         """Tokens x (B, T, N, W) of new frames under condition (B, T, E) -> the same, and the cache with them in it."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self._modulation(condition)
         time, count = x.shape[1:3]
-        entering = (self.norms[0](x) * (1 + scale1) + shift1).flatten(1, 2)
+        entering = shifted(self.norms[0](x), shift1, scale1).flatten(1, 2)
         mixed, cache = self.attention(entering, count, rotation, cache)
         x = x + gate1 * self.dropout(mixed).unflatten(1, (time, count))
-        risen = self.dropout(F.gelu(self.rise((self.norms[1](x) * (1 + scale2) + shift2).flatten(1, 2))))
+        risen = self.dropout(F.gelu(self.rise(shifted(self.norms[1](x), shift2, scale2).flatten(1, 2))))
         return x + gate2 * self.dropout(self.fall(risen)).unflatten(1, (time, count)), cache
 
-    def _modulation(self, condition: Tensor) -> tuple[Tensor | float, ...]:
-        """Shift, scale and gate of both branches, (B, T, 1, W) each."""
+    def _modulation(self, condition: Tensor) -> tuple[Tensor, ...]:
+        """Shift, scale and gate of both branches, (B, T, 1, W) or () each."""
         if self.modulation is None:
-            return 0.0, 0.0, 1.0, 0.0, 0.0, 1.0
+            return condition.new_tensor([0.0, 0.0, 1.0, 0.0, 0.0, 1.0]).unbind()
         return self.modulation(F.silu(condition))[:, :, None].chunk(6, dim=-1)
+
+
+def shifted(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """A norm's output x, scaled and shifted by a condition: x * (1 + scale) + shift, as precise as the shift is.
+
+    Under autocast norms give float32; the product behind this would bring that to bfloat16 in any case.
+    """
+    return torch.addcmul(shift, x.to(shift.dtype), 1 + scale)

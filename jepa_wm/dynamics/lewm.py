@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_wm.dynamics.actions import ActionEncoder
+from jepa_wm.dynamics.blocks import shifted
 from jepa_wm.dynamics.checks import check_tokens, check_window
 from jepa_wm.dynamics.plain import PlainBlock
 from jepa_wm.dynamics.window import WindowDynamics, WindowState
@@ -106,8 +107,8 @@ class LeWMBlock(PlainBlock):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Tokens x (B, T, W), one a frame, under condition (B, T, W)."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(F.silu(condition)).chunk(6, dim=-1)
-        x = x + gate1 * self.attended(self.norms[0](x) * (1 + scale1) + shift1)
-        return x + gate2 * self.mixed(self.norms[1](x) * (1 + scale2) + shift2)
+        x = x + gate1 * self.attended(shifted(self.norms[0](x), shift1, scale1))
+        return x + gate2 * self.mixed(shifted(self.norms[1](x), shift2, scale2))
 
     def read(self, x: Tensor, modulation: Tensor, past: Tensor | None, newest: bool) -> tuple[Tensor, Tensor]:
         """The same of new tokens x (B, T, W) behind those whose keys and values are in the past.
@@ -122,8 +123,8 @@ class LeWMBlock(PlainBlock):
             What becomes of them (B, T or 1, W), and the past with them in it.
         """
         shift1, scale1 = modulation.chunk(6, dim=-1)[:2]
-        attended, past = self.recalled(self.norms[0](x) * (1 + scale1) + shift1, past, newest)
+        attended, past = self.recalled(shifted(self.norms[0](x), shift1, scale1), past, newest)
         kept = attended.shape[1]
         x, (gate1, shift2, scale2, gate2) = x[:, -kept:], modulation[:, -kept:].chunk(6, dim=-1)[2:]
         x = x + gate1 * attended
-        return x + gate2 * self.mixed(self.norms[1](x) * (1 + scale2) + shift2), past
+        return x + gate2 * self.mixed(shifted(self.norms[1](x), shift2, scale2)), past
