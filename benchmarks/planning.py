@@ -2,10 +2,12 @@
 
 `--peer` names the Python of an environment with stable-worldmodel (`pip install 'stable-worldmodel[all]'`). A plan is
 LeWM's: CEM with 300 samples, 30 elites and 30 iterations over 5 blocks of 5 actions of 2 numbers, for one environment.
-Both sides have the same weights, the peer's random ones, and plan from the same pictures to the same goals, by turns,
-each in a process of its own; times are medians over goals, ratios the peer's seconds in float32 over ours. The
-`cem_cost_ratio` is of the plans' costs, ours over the peer's, mean over goals and the worse of our two precisions;
-one judge, the model in float32, says what both cost. The rest needs no peer. The last line is JSON.
+The peer trains its LeWM on clips of the two rooms; ours, behind that encoder, a predictor of the same size on the same
+clips for as many steps. Both plan from the same pictures to the same goals, by turns, each in a process of its own;
+times are medians over goals, ratios the peer's seconds in float32 over ours. The `cem_cost_ratio` is of what the plans
+cost in truth, ours over the peer's, mean over goals and the worse of our two precisions: the environment carries them
+out, and the encoder that all share says how far from the goal that is. `same_weights` is ours with the peer's own
+predictor. The rest needs no peer. The last line is JSON.
 """
 
 import argparse
@@ -23,6 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.planning_learned import learn
+from benchmarks.planning_world import HORIZON, SIZE, missed_by, write
 from benchmarks.sides import Side
 from benchmarks.tables import BENCHMARKS, machine, markdown, rates, replace_section
 from jepa_wm import load_world_model
@@ -39,7 +43,7 @@ from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
 PEER = Path(__file__).parent / "peers" / "swm_cem.py"
-SIZE, HORIZON, ENVIRONMENTS, FAR = 64, 5, 50, 100.0
+ENVIRONMENTS = 50
 ASKED = {
     "cem_fp32": "at least 2",
     "cem_bf16": "at least 6",
@@ -52,60 +56,50 @@ SMALL = Search(CEM(64, 10, 3), HORIZON, HORIZON, hold=False)
 """What is planned fifty times over."""
 
 
-def pictures(seed: int) -> tuple[Tensor, Tensor]:
-    """What is seen and what is to be seen, uint8 (1, C, H, W): those that the peer makes of the seed."""
-    made = (torch.Generator().manual_seed(2 * seed + i) for i in range(2))
-    seen, goal = (torch.randint(0, 256, (1, 3, SIZE, SIZE), dtype=torch.uint8, generator=source) for source in made)
-    return seen, goal
-
-
 @torch.no_grad()
-def searched(model: WorldModel, seed: int, half: bool) -> Tensor:
-    """A plan (K, A) to a seed's goal, as `WorldModel.plan` makes it, but in either precision and as wide as the peer's.
+def searched(model: WorldModel, seen: Tensor, goal: Tensor, half: bool, seed: int = 0) -> Tensor:
+    """A plan (K, A) from a picture uint8 (1, C, H, W) to another, as `WorldModel.plan` makes it, in either precision.
 
-    The peer begins one standard deviation wide and has no bounds; ours are out of the way.
+    It begins as wide as the peer's, one standard deviation; the peer keeps to no bounds, ours to the environment's.
     """
-    seen, goal = pictures(seed)
     cost = model.action_cost(model.latents_of(Observation(seen)), goal, LEWM)
     mean = torch.zeros(1, HORIZON, model.dynamics.frame_skip * model.dynamics.action_dim)
-    far = torch.full(mean.shape[2:], FAR)
+    bound = torch.ones(mean.shape[2:])
     with mixed("cpu") if half else nullcontext(), packed():
         generator = torch.Generator().manual_seed(seed)
-        return LEWM.planner.plan(cost, mean, torch.ones_like(mean), -far, far, generator).actions[0]
+        return LEWM.planner.plan(cost, mean, torch.ones_like(mean), -bound, bound, generator).actions[0]
 
 
-@torch.no_grad()
-def judged(model: WorldModel, seed: int, actions: list[list[float]]) -> float:
-    """What a plan costs, by the model in float32."""
-    seen, goal = pictures(seed)
-    cost = model.action_cost(model.latents_of(Observation(seen)), goal, LEWM)
-    return float(cost(torch.tensor(actions)[None, None]))
-
-
-def serve(precision: str, folder: str) -> None:
-    """What our `Side` does."""
+def serve(precision: str, folder: Path, weights: str) -> None:
+    """What our `Side` does: plans to the goals in the folder, by the model in that one."""
     torch.set_num_threads(2)
     keep_freed_memory()
-    model = load_world_model(folder, size=SIZE)
+    model, goals = WorldModel.from_pretrained(weights), torch.load(folder / "goals.pt")
     print("=ready", flush=True)
     for line in sys.stdin:
+        number = int(line)
+        seen, goal = (goals[name][number][None] for name in ("seen", "goal"))
         start = time.perf_counter()
-        actions = searched(model, int(line), precision == "bf16")
+        actions = searched(model, seen, goal, precision == "bf16", number)
         print("=" + json.dumps([time.perf_counter() - start, actions.tolist()]), flush=True)
 
 
-def beside(peer: str, seeds: int, folder: str) -> dict[str, dict[str, float]]:
-    """Median seconds and mean final cost of each side."""
-    sides = {"peer fp32": Side([peer, str(PEER), folder])}
-    for precision in ("fp32", "bf16"):
-        command = [sys.executable, "-m", "benchmarks.planning", "--serve", precision, "--folder", folder]
-        sides[f"ours {precision}"] = Side(command)
-    judge, taken, costs = load_world_model(folder, size=SIZE), dict[str, list[float]](), dict[str, list[float]]()
-    for seed in range(seeds):
+def beside(peer: str, goals: int, steps: int, folder: Path) -> dict[str, dict[str, float]]:
+    """Median seconds of each side, and mean distance from the goals."""
+    ways = write(folder, goals)
+    sides = {"peer fp32": Side([peer, str(PEER), str(folder), str(steps)])}
+    theirs = load_world_model(str(folder), size=SIZE)
+    for name, model in (("ours", learn(theirs.encoder, folder, steps)), ("same weights", theirs)):
+        model.save_pretrained(folder / name)
+        for precision in ("fp32", "bf16"):
+            command = [sys.executable, "-m", "benchmarks.planning", "--serve", precision]
+            sides[f"{name} {precision}"] = Side([*command, "--folder", str(folder), "--weights", str(folder / name)])
+    taken, costs = dict[str, list[float]](), dict[str, list[float]]()
+    for number in range(goals):
         for name, side in sides.items():
-            seconds, actions = json.loads(side(str(seed)))
+            seconds, actions = json.loads(side(str(number)))
             taken.setdefault(name, []).append(seconds)
-            costs.setdefault(name, []).append(judged(judge, seed, actions))
+            costs.setdefault(name, []).append(missed_by(theirs.encoder, ways, number, torch.tensor(actions)))
     for side in sides.values():
         side.end()
     return {name: {"seconds": statistics.median(taken[name]), "cost": statistics.fmean(costs[name])} for name in sides}
@@ -120,13 +114,19 @@ def lewm() -> WorldModel:
 
 def together(model: WorldModel) -> dict[str, float]:
     """Seconds of a small plan of one environment, and of fifty at once, by turns."""
-    pixels, goal = (torch.randint(0, 256, (ENVIRONMENTS, 3, SIZE, SIZE), dtype=torch.uint8) for _ in range(2))
+    pixels, goal = noise(ENVIRONMENTS)
     taken: dict[int, list[float]] = {1: [], ENVIRONMENTS: []}
     for _ in range(4):
         for count, repeats in ((1, 5), (ENVIRONMENTS, 1)):
             work = [timed(partial(model.plan, pixels[:count], goal[:count], SMALL)) for _ in range(repeats)]
             taken[count].append(statistics.median(work))
     return {str(count): statistics.median(seconds[1:]) for count, seconds in taken.items()}
+
+
+def noise(count: int) -> tuple[Tensor, Tensor]:
+    """What is seen and what is to be seen, uint8 (count, C, H, W): to time by, any will do."""
+    seen, goal = torch.randint(0, 256, (2, count, 3, SIZE, SIZE), dtype=torch.uint8)
+    return seen, goal
 
 
 def timed(work: Callable[[], Any]) -> float:
@@ -139,31 +139,37 @@ def timed(work: Callable[[], Any]) -> float:
 def amortised(model: WorldModel) -> float:
     """Seconds of a plan without a search: both pictures encoded, actions proposed block by block, and judged once."""
     search = Search(Amortised(), HORIZON, HORIZON, hold=False)
-    return statistics.median(timed(partial(model.plan, *pictures(0), search)) for _ in range(20))
+    return statistics.median(timed(partial(model.plan, *noise(1), search)) for _ in range(20))
 
 
 def main() -> None:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="Python of an environment with stable-worldmodel")
-    parser.add_argument("--seeds", type=int, default=5, help="goals that both sides plan to")
+    parser.add_argument("--goals", type=int, default=8, help="goals that both sides plan to")
+    parser.add_argument("--steps", type=int, default=600, help="of training")
     parser.add_argument("--serve", choices=("fp32", "bf16"), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--weights", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        return serve(arguments.serve, arguments.folder)
+        return serve(arguments.serve, arguments.folder, arguments.weights)
     torch.set_num_threads(2)
     keep_freed_memory()
     figures: dict[str, float] = {}
     tables = []
     if arguments.peer:
         with tempfile.TemporaryDirectory() as folder:
-            found = beside(arguments.peer, arguments.seeds, folder)
-        peer, single, half = found.values()
-        figures = {f"cem_{name}": peer["seconds"] / one["seconds"] for name, one in (("fp32", single), ("bf16", half))}
-        figures["cem_cost_ratio"] = max(single["cost"], half["cost"]) / peer["cost"]
+            found = beside(arguments.peer, arguments.goals, arguments.steps, Path(folder))
+        peer = found["peer fp32"]
+        for name, key in (("ours", "cem"), ("same weights", "same_weights")):
+            for precision in ("fp32", "bf16"):
+                figures[f"{key}_{precision}"] = peer["seconds"] / found[f"{name} {precision}"]["seconds"]
+        figures["cem_cost_ratio"] = (
+            max(found[f"ours {precision}"]["cost"] for precision in ("fp32", "bf16")) / peer["cost"]
+        )
         rows = {
-            name: {"seconds a plan": f"{one['seconds']:.2f}", "final cost": f"{one['cost']:.4f}"}
+            name: {"seconds a plan": f"{one['seconds']:.2f}", "distance from the goal": f"{one['cost']:.4f}"}
             for name, one in found.items()
         }
         tables.append(markdown("side", rows))
@@ -171,11 +177,11 @@ def main() -> None:
     batch = together(model)
     figures["batch50_vs_50"] = batch[str(ENVIRONMENTS)] / (ENVIRONMENTS * batch["1"])
     tables.append(markdown("environments", {name: {"seconds a plan": f"{s:.2f}"} for name, s in batch.items()}))
-    search, proposed = timed(lambda: searched(model, 0, half=True)), amortised(model)
+    search, proposed = timed(lambda: searched(model, *noise(1), half=True)), amortised(model)
     figures["amortised_vs_cem"] = search / proposed
     rows = {"CEM": {"ms a plan": f"{1e3 * search:.0f}"}, "amortised": {"ms a plan": f"{1e3 * proposed:.1f}"}}
     tables.append(markdown("planner", rows))
-    asked = {name: {"measured": f"{value:.3f}", "asked": ASKED[name]} for name, value in figures.items()}
+    asked = {name: {"measured": f"{value:.3f}", "asked": ASKED.get(name, "")} for name, value in figures.items()}
     replace_section(BENCHMARKS, "planning", "\n\n".join([markdown("figure", asked), *tables, rates(), machine()]))
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 

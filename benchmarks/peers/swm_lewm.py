@@ -37,6 +37,14 @@ def model() -> LeWM:
     )
 
 
+def loss(made: LeWM, gaussianity: SIGReg, pixels: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """Its published objective: the next latent under the action, and latents that are Gaussian."""
+    found = made.encode({"pixels": pixels, "action": actions})
+    latents, acted = found["emb"], found["act_emb"]
+    predicted = made.predict(latents[:, :3], acted[:, :3])
+    return (predicted - latents[:, 1:]).pow(2).mean() + 0.09 * gaussianity(latents.transpose(0, 1))
+
+
 def main(precision: str) -> None:
     """Serve."""
     torch.set_num_threads(2)
@@ -48,11 +56,8 @@ def main(precision: str) -> None:
     def train() -> None:
         made.train()
         with autocast:
-            found = made.encode({"pixels": pixels, "action": actions})
-            latents, acted = found["emb"], found["act_emb"]
-            predicted = made.predict(latents[:, :3], acted[:, :3])
-            loss = (predicted - latents[:, 1:]).pow(2).mean() + 0.09 * gaussianity(latents.transpose(0, 1))
-        loss.backward()
+            found = loss(made, gaussianity, pixels, actions)
+        found.backward()
         torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

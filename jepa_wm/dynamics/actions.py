@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from jepa_wm.encoders.linear import Linear
 from jepa_wm.standard import Standard
 
 
@@ -27,9 +28,9 @@ class ActionEncoder(nn.Module):
         self.hidden, self.discrete = hidden, discrete
         self.standard = Standard(action_dim, "action")
         block = frame_skip * action_dim
-        self.embed: nn.Module = nn.Linear(block, width)
+        self.embed: nn.Module = Linear(block, width)
         if hidden is not None:
-            self.embed = nn.Sequential(nn.Linear(block, hidden), nn.SiLU(), nn.Linear(hidden, width))
+            self.embed = nn.Sequential(Linear(block, hidden), nn.SiLU(), Linear(hidden, width))
 
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Take in `action_mean` and `action_std`; see `Standard`."""
