@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.dynamics import predictor
+from jepa_wm.contracts import Encoder
 from jepa_wm.encoders import ViT
 from jepa_wm.objectives import Forecasting
 from jepa_wm.optim import adamw
@@ -13,14 +14,16 @@ from jepa_wm.world_model import WorldModel
 BATCH, RATE = 32, 3e-4
 
 
-def learn(encoder: ViT, folder: Path, steps: int) -> WorldModel:
+def learn(encoder: Encoder, folder: Path, steps: int) -> WorldModel:
     """Train it for as many steps as the peer, of as many clips, at the same rate; the encoder stays as it is."""
+    assert isinstance(encoder, ViT)
     torch.manual_seed(0)
+    dynamics = predictor()
     clips = torch.load(folder / "clips.pt")
     with torch.no_grad():
         parts = clips["pixels"].flatten(0, 1).split(256)
         latents = torch.cat([encoder.pooled(part) for part in parts]).unflatten(0, clips["pixels"].shape[:2])
-    learner = Forecasting(encoder, predictor(), freeze_encoder=True).train()
+    learner = Forecasting(encoder, dynamics, freeze_encoder=True).train()
     optimizer = adamw(learner, RATE, 1e-3, (0.9, 0.999))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
     drawn = torch.Generator().manual_seed(0)
@@ -34,4 +37,4 @@ def learn(encoder: ViT, folder: Path, steps: int) -> WorldModel:
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
-    return WorldModel(encoder, learner.dynamics).eval()
+    return WorldModel(encoder, dynamics).eval()

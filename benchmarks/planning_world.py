@@ -8,7 +8,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from jepa_wm.encoders import ViT
+from jepa_wm.contracts import Encoder
 from jepa_wm.envs.two_rooms import TwoRoomsVectorEnv
 
 SIZE, BLOCK, HORIZON = 64, 5, 5
@@ -55,7 +55,7 @@ def write(folder: Path, goals: int) -> Walks:
 
 
 @torch.no_grad()
-def missed_by(encoder: ViT, ways: Walks, number: int, plan: Tensor) -> float:
+def missed_by(encoder: Encoder, ways: Walks, number: int, plan: Tensor) -> float:
     """How far from its goal a plan (K, A) really leads: the mean square of latents' difference."""
     environment = world(1)
     environment.reset(options={"state": ways.state[number, :1].numpy()})
