@@ -39,7 +39,7 @@ VERBS = {
     "probe world": ("probes.diagnostics.run:diagnose", "ask of a world model whether it is one, beside controls"),
     "align": ("probes.convergence.align:align", "how alike encoders are, layer by layer, beside chance"),
     "report": ("probes.report:report", "write report.html and summary.json from the runs of the other verbs"),
-    "demo": ("jepa_wm.demo:demo", "all of the above, one after the other"),
+    "demo": ("jepa_wm.demo:demo", "collect, pretrain, forecast, plan, probe and report, one after the other"),
     "shards pack": ("jepa_wm.data.verbs.pack:pack", "convert another format to shards"),
     "shards index": ("jepa_wm.data.verbs.index:index", "make tars from elsewhere readable as a folder of shards"),
     "shards inspect": ("jepa_wm.data.verbs.inspect:inspect", "say what shards hold, and draw some of it"),

@@ -26,7 +26,7 @@ def demo(out: str = "runs/demo", preset: str = "default") -> None:
 
     Args:
         out: folder of the demo; each stage has a folder of its name inside.
-        preset: `default`, `smoke` (minutes, for checks), `push_t`, or a YAML file of options by stage that
+        preset: `default`, `smoke` (minutes, for checks), `doors`, `push_t`, or a YAML file of options by stage that
             take precedence over the configs in `two_rooms/`; the option `config` puts another in their place.
 
     Raises:

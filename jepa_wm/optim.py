@@ -59,7 +59,9 @@ def adamw(
             group = groups.setdefault((decays, scale), {"params": [], "decays": decays, "lr_scale": scale})
             group["params"].append((name, parameter))
     if not groups:
-        raise UserError("there is nothing to train: every parameter is frozen")
+        raise UserError(
+            "there is nothing to train: every parameter is frozen; expected some to learn, see freeze_encoder"
+        )
     optimizer = torch.optim.AdamW(list(groups.values()), betas=betas, eps=eps, fused=True)
     set_rates(optimizer, lr, weight_decay)
     return optimizer

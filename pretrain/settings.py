@@ -13,6 +13,8 @@ from pretrain.callbacks.resumable import resume_path
 OF_THE_MACHINE = {"data.workers", "data.cache", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"}
 OF_THE_MACHINE |= {"resume.steps", "resume.minutes", "wandb"}
 """Settings that a run may be continued with others of: the data come in the same order."""
+SHOWN = 5
+"""Differences that an error names."""
 
 
 def check_steps(config: Config) -> None:
@@ -40,7 +42,8 @@ def check_folder(run: Path, stage: str, config: Config) -> None:
         read_manifest(run, stage)
     if started.is_file() and (different := _differences(read_json(started), config)):
         raise UserError(
-            f"{run} was started with other settings ({', '.join(different)}); "
+            f"{run} was started with other settings: {'; '.join(different[:SHOWN])}"
+            f"{f'; and {len(different) - SHOWN} more' if len(different) > SHOWN else ''}; "
             "use another --run, or delete it to start again"
         )
     if not started.is_file() and run.is_dir() and any(run.iterdir()):
@@ -62,12 +65,19 @@ def changes(run: Path, config: Config) -> Iterator[str]:
 
 
 def _differences(old: Config, new: Config) -> list[str]:
-    """The sections in which two configurations differ, settings of the machine aside."""
-    return [key for key in sorted(set(old) | set(new)) if _of_the_run(key, old) != _of_the_run(key, new)]
+    """What two configurations differ in, settings of the machine aside: option, old value and new."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    return [f"{name}={before.get(name)!r}, got {after.get(name)!r}" for name in names]
 
 
-def _of_the_run(section: str, config: Config) -> Any:
-    value = config.get(section)
-    if not isinstance(value, dict):
-        return None if section in OF_THE_MACHINE else value
-    return {name: setting for name, setting in value.items() if f"{section}.{name}" not in OF_THE_MACHINE}
+def _leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All settings of the run by dotted name."""
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if name in OF_THE_MACHINE:
+            continue
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, value

@@ -118,7 +118,7 @@ def draw_rows(
         columns["time"].append(torch.from_numpy(times))
         columns["ids"] += [f"{shards.name(index)}@{time}" for time in times]
     if not columns["pixels"]:
-        raise UserError(f"every episode drawn from {shards} is broken")
+        raise UserError(f"every episode drawn from {shards} is broken; `jepa-wm shards verify` says how")
     pixels, state, episodes, time = (torch.cat(columns[name]) for name in ("pixels", "state", "episode", "time"))
     region = torch.from_numpy(region_of(state.numpy())) if _in_two_rooms(shards) else None
     factors = _factors(columns["factors"])

@@ -81,13 +81,20 @@ class RandomPlayer:
 
     def _frame(self, observation: Any) -> np.ndarray:
         picture = observation.get("pixels") if isinstance(observation, dict) else observation
-        picture = picture if _is_picture(picture) else self.world.render()
+        picture = picture if _is_picture(picture) else self._rendered()
         if not _is_picture(picture):
             raise UserError(
                 f"environment '{self.environment}' renders {type(picture).__name__}; expected (H, W, 3) uint8"
             )
         fitted = ImageOps.fit(Image.fromarray(np.asarray(picture)), (self.size, self.size), Image.Resampling.BICUBIC)
         return np.asarray(fitted)
+
+    def _rendered(self) -> Any:
+        try:
+            return self.world.render()
+        # As in making it: what draws may be a package of its own.
+        except Exception as error:
+            raise UserError(f"environment '{self.environment}' cannot be drawn: {error}") from error
 
     def _state(self, observation: Any) -> np.ndarray:
         space = self.world.observation_space

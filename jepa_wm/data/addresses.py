@@ -59,5 +59,5 @@ def _files(address: str) -> list[str]:
         return [address]
     found = sorted(glob.glob(str(local_path(address))))
     if not found:
-        raise UserError(f"no file matches '{address}'")
+        raise UserError(f"no file matches '{address}'; expected the address of shards, in which * and ? stand for any")
     return found

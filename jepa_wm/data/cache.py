@@ -75,7 +75,8 @@ class Cache:
             return local_path(address)
         if is_pipe(address) and not self.allow_pipe:
             raise UserError(
-                f"'{address}' would run a command; pass --allow-pipe (Cache(allow_pipe=True)) if it is yours"
+                f"'{address}' would run a command; if it is yours, Cache(allow_pipe=True) runs it, and so does "
+                "`--allow_pipe true` of `jepa-wm shards inspect` and `verify`"
             )
         target = self._place(address)
         with FileLock(f"{target}.lock"):

@@ -24,7 +24,10 @@ class Mixture(Samples):
     def __init__(self, samples: Sequence[Samples], weights: Sequence[float]) -> None:
         self.samples, self.weights = list(samples), list(weights)
         if len({source.rows for source in self.samples}) != 1:
-            raise UserError(f"the sources of a mixture give {[source.rows for source in samples]} rows a sample")
+            raise UserError(
+                f"the sources of a mixture give {[source.rows for source in samples]} rows a sample; expected as many of "
+                "each: set clips_per_episode so, or leave out the source that differs"
+            )
         self.rows = self.samples[0].rows
 
     def __len__(self) -> int:

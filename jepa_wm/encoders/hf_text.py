@@ -52,7 +52,10 @@ class HFText(TextTower):
             raise UserError(f"HFText: cannot read the weights of '{self.name}': {error}") from error
         missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
         if missing:
-            raise UserError(f"HFText: '{self.name}' lacks {', '.join(missing[:5])}")
+            raise UserError(
+                f"HFText: '{self.name}' lacks {len(missing)} tensors of its kind, {', '.join(missing[:5])} among them; "
+                "expected the weights of a whole text encoder"
+            )
         self.tower.load_state_dict(_reader(model).state_dict())
 
     def forward(self, sentences: list[str]) -> Tensor:

@@ -80,7 +80,7 @@ def _from_hub(name: str) -> tuple[State, int]:
         if name.startswith("predictor.")
     }
     if not state:
-        raise UserError(f"{folder} holds no predictor")
+        raise UserError(f"{folder} holds no predictor; expected weights named predictor.…, as V-JEPA 2's have")
     return fused(renamed(state, HUGGING_FACE)), config.get("pred_num_attention_heads", V_JEPA_2_HEADS)
 
 

@@ -126,7 +126,9 @@ class Gallery:
                     "the same in every sample, and are left out"
                 )
         if not self._read[member]:
-            raise UserError(f"{titled(member.model, member.step)} has collapsed: no layer tells two samples apart")
+            raise UserError(
+                f"{titled(member.model, member.step)} has collapsed: no layer tells two samples apart; leave it out"
+            )
         return self._read[member]
 
     def _of_samples(self, member: Member, layer: str) -> Tensor:

@@ -189,7 +189,7 @@ def test_a_cache_smaller_than_the_data_reads_all_of_it(server, tmp_path, images)
 
 def test_pipes_are_run_only_if_that_is_allowed(tmp_path, images):
     address = f"pipe:cat {images}/train-000003.tar"
-    with pytest.raises(UserError, match="--allow-pipe"):
+    with pytest.raises(UserError, match="--allow_pipe true"):
         Shards([address], cache=Cache(str(tmp_path / "cache")))
     assert len(Shards([address], cache=Cache(str(tmp_path / "cache"), allow_pipe=True))) == 16
     with pytest.raises(UserError, match="exit status 3: no"):

@@ -166,7 +166,7 @@ def test_a_folder_that_holds_something_else_is_refused(
 ) -> None:
     train(recipes["pretrain"], pretrained)
     assert "complete already" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"other settings \(model\)"):
+    with pytest.raises(UserError, match=r"other settings: model\.lr=\S+, got 0\.1; use"):
         train(recipes["pretrain"], pretrained, "--model.lr=0.1")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "notes.txt").write_text("mine")

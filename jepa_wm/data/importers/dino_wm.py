@@ -45,7 +45,10 @@ class DinoWm(Importer):
         self._states, self._actions = _tensor(Path(folder) / STATES[0]), _tensor(Path(folder) / action)
         self._lengths = _lengths(Path(folder), len(self._states), self._states.shape[1])
         if len(self._actions) != len(self._states):
-            raise UserError(f"{folder} has {len(self._states)} episodes of states and {len(self._actions)} of actions")
+            raise UserError(
+                f"{folder} has {len(self._states)} episodes of states and {len(self._actions)} of actions in {action}; "
+                "expected as many: name the actions that belong to these states"
+            )
 
     def __len__(self) -> int:
         return len(self._states)

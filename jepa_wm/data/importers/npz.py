@@ -37,7 +37,7 @@ class NpzFolder(Importer):
         self.folder, self.pixels, self.action, self.state, self.reward = folder, pixels, action, list(state), reward
         self._paths = sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*.npz"))
         if not self._paths:
-            raise UserError(f"{folder} holds no .npz files")
+            raise UserError(f"{folder} holds no .npz files; expected one for each episode, in it or below")
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -34,7 +34,7 @@ class VideoFolder(Importer):
         self.folder = folder
         self._files = Files(folder, [*(f".{extension}" for extension in EXTENSIONS), *OTHERS])
         if not self._files.paths:
-            raise UserError(f"{folder} holds no {' or '.join(EXTENSIONS)} files")
+            raise UserError(f"{folder} holds no {' or '.join(EXTENSIONS)} files; expected some, in it or below")
         self._captions = _captions(Path(folder) / "captions.csv", self._files.paths)
 
     def __len__(self) -> int:
