@@ -25,8 +25,8 @@ class Mixture(Samples):
         self.samples, self.weights = list(samples), list(weights)
         if len({source.rows for source in self.samples}) != 1:
             raise UserError(
-                f"the sources of a mixture give {[source.rows for source in samples]} rows a sample; expected as many of "
-                "each: set clips_per_episode so, or leave out the source that differs"
+                f"the sources of a mixture give {[source.rows for source in samples]} rows a sample; expected as many "
+                "of each: set clips_per_episode so, or leave out the source that differs"
             )
         self.rows = self.samples[0].rows
 

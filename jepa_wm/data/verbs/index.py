@@ -78,8 +78,8 @@ def _kind(found: list[dict[str, Any]], folder: Path) -> str:
     kinds = {kind for one in found for kind in one["kinds"]}
     if len(kinds) != 1:
         raise UserError(
-            f"the shards of {folder} hold {' and '.join(sorted(kinds)) or 'nothing that can be read'}; expected one kind "
-            "of sample: keep each kind in a folder of its own"
+            f"the shards of {folder} hold {' and '.join(sorted(kinds)) or 'nothing that can be read'}; expected one "
+            "kind of sample: keep each kind in a folder of its own"
         )
     return str(kinds.pop())
 
