@@ -79,6 +79,15 @@ class Training(L.LightningModule):
         """Share of the optimiser steps that are done."""
         return self.global_step / self.trainer.max_steps
 
+    def train(self, mode: bool = True) -> "Training":
+        """Set the mode of everything that no objective has frozen."""
+        super().train(mode)
+        # Objectives share an encoder, and each sets its mode.
+        for objective in self.each():
+            for part in objective.frozen():
+                part.eval()
+        return self
+
     def on_fit_start(self) -> None:
         """Show the data's statistics to the objectives, and the objectives' views to the data."""
         self._seed = self.trainer.strategy.broadcast(torch.initial_seed())

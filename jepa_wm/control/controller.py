@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from jepa_wm.contracts import Plan
@@ -63,6 +64,11 @@ class Controller:
         self.model, self.search, self.seed = model, search or Search(), seed
         self.sight = Sight(model, size)
         self.actions = None if env is None else Actions(env, model.bounds)
+        if self.actions is not None and self.search.one_hot and not isinstance(self.actions.space, spaces.Discrete):
+            raise UserError(
+                f"controller: got {type(self.search.planner).__name__}, which makes one choice a step, for actions "
+                f"{self.actions.space}; expected a Discrete space, or another planner"
+            )
         self.goal = goal
         self.plans = 0
         self.plan: Plan | None = None

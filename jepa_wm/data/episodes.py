@@ -88,13 +88,14 @@ def encode(episode: Episode, codec: str = DEFAULT_CODEC, quality: int | None = N
     try:
         check(episode)
         module = _codec(codec)
+        frames = np.ascontiguousarray(episode.frames.transpose(0, 2, 3, 1))
+        encoded = module.encode(frames) if quality is None else module.encode(frames, quality)
     except ValueError as error:
         raise UserError(f"episode '{episode.id}' cannot be written: {error}") from error
-    frames = np.ascontiguousarray(episode.frames.transpose(0, 2, 3, 1))
     count, height, width, _ = frames.shape
     header = Header(count, height, width, episode.captions, episode.factors)
     return {
-        f"frames.{codec}": module.encode(frames) if quality is None else module.encode(frames, quality),
+        f"frames.{codec}": encoded,
         **{f"{name}.npy": _npy(getattr(episode, name)) for name in ARRAYS},
         "json": json.dumps(header._asdict(), allow_nan=False).encode(),
     }

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from jepa_wm.data.episodes import LATENTS, Form, decode_frames, read_arrays, read_header, read_latents
+from jepa_wm.data.images import class_of
 from jepa_wm.data.video import EXTENSIONS, Video
 
 
@@ -88,7 +89,7 @@ class Filmed:
     def __init__(self, members: dict[str, bytes]) -> None:
         self._video = Video(next(members[extension] for extension in EXTENSIONS if extension in members))
         self.frames = self._video.frames
-        self._caption, self._label = members.get("txt", b"").decode(), int(members.get("cls", b"-1"))
+        self._caption, self._label = members.get("txt", b"").decode(), class_of(members)
 
     def shown(self, at: Sequence[int]) -> np.ndarray:
         """See `Footage`."""

@@ -41,7 +41,7 @@ class Images(Samples):
         try:
             row: Row = {
                 "pixels": decode_image(members, allocate if self.transform else new),
-                "labels": int(members.get("cls", b"-1")),
+                "labels": class_of(members),
                 "captions": members.get("txt", b"").decode(),
                 "index": (number,),
             }
@@ -49,6 +49,15 @@ class Images(Samples):
         except Exception as error:
             raise self.shards.broken(number, error) from error
         return [row | transformed(self.transform, row["pixels"], seed, epoch, number, 0) if self.transform else row]
+
+
+def class_of(members: dict[str, bytes]) -> int:
+    """The number of the class among the contents of a sample's members, -1 if there is none.
+
+    Raises:
+        ValueError, OverflowError: if it is no number, or none that fits 64 bits.
+    """
+    return int(np.int64(int(members.get("cls", b"-1"))))
 
 
 def decode_image(members: dict[str, bytes], new: Allocate = allocate) -> np.ndarray:

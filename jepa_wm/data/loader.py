@@ -81,6 +81,11 @@ class Loader:
         """Batches of an epoch, the same on every rank."""
         return len(self._steps(0))
 
+    @property
+    def left(self) -> int:
+        """Batches of this epoch that are still to come, the same on every rank."""
+        return len(self._steps(self.position)) if self.position else len(self)
+
     def _steps(self, begin: int) -> list[tuple[int, int, int]]:
         rank, world = distributed.rank(), distributed.world_size()
         steps = steps_of(begin, len(self._order), self._each, rank, world, self.full)

@@ -33,7 +33,17 @@ class ActionBounds(nn.Module):
         self.register_buffer("high", torch.ones(action_dim))
 
     def prepare(self, statistics: dict[str, Any]) -> None:
-        """Take in the bounds of the data's action space; where there are none, `REACH` deviations from the mean."""
+        """Take in the bounds of the data's action space; where there are none, `REACH` deviations from the mean.
+
+        Raises:
+            UserError: if they are not of `action_dim` numbers.
+        """
+        found = {len(statistics.get(f"action_{which}", ())) for which in ("mean", "std")}
+        if found != {self.action_dim}:
+            raise UserError(
+                f"the data's actions have {max(found)} numbers; action_dim is {self.action_dim}; expected the same: "
+                "set it to that, or use shards of episodes with such actions"
+            )
         mean, std = torch.tensor(statistics["action_mean"]), torch.tensor(statistics["action_std"])
         low, high = mean - REACH * std, mean + REACH * std
         least, most = statistics.get("action_bounds", (low.tolist(), high.tolist()))

@@ -178,7 +178,9 @@ class Forecasting(Objective):
     @torch.no_grad()
     def _relative(self, imagined: Tensor, latents: Tensor) -> Tensor:
         error = (imagined[:, :, -1] - latents[:, -1]).square().mean()
-        return error / (latents[:, self.rollout.seen - 1] - latents[:, -1]).square().mean()
+        moved = (latents[:, self.rollout.seen - 1] - latents[:, -1]).square().mean()
+        # Where nothing moves at all, it is a large number and not none.
+        return (error / moved.clamp(min=torch.finfo(moved.dtype).tiny)).clamp(max=torch.finfo(error.dtype).max)
 
     def _actions(self, batch: Batch, latents: Tensor) -> Tensor:
         """The batch's actions (B, T - 1, A), if they fit the dynamics and the clip is long enough."""

@@ -1,6 +1,7 @@
 """Self-distillation: DINO on whole views, iBOT on masked patches, KoLeo, and Gram anchoring."""
 
 import copy
+import math
 
 import torch
 from torch import Tensor, nn
@@ -191,12 +192,12 @@ class SelfDistillation(Objective):
         ema_update(self.teacher, self.student, self.decay(progress))
 
     def get_extra_state(self) -> Tensor:
-        """When the anchor was taken, for a run that is resumed; empty if it never was."""
-        return torch.tensor([] if self.anchored is None else [self.anchored], dtype=torch.float64)
+        """When the anchor was taken, for a run that is resumed; NaN if it never was."""
+        return torch.tensor([math.nan if self.anchored is None else self.anchored], dtype=torch.float64)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take in `get_extra_state`'s."""
-        self.anchored = state.item() if len(state) else None
+        self.anchored = None if state.isnan() else state.item()
 
     def exported(self) -> dict[str, nn.Module]:
         """The encoder and its moving average."""

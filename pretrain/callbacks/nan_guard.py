@@ -59,7 +59,7 @@ class NanGuard(L.Callback):
             UserError: at the first one that is not finite.
         """
         seen, self._seen = self._seen, []
-        if not seen or bool(torch.stack([one.values for one in seen]).isfinite().all()):
+        if not seen or bool(torch.cat([one.values for one in seen]).isfinite().all()):
             return
         for one in seen:
             wrong = [name for name, finite in zip(one.names, one.values.isfinite().tolist(), strict=True) if not finite]

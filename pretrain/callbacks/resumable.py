@@ -10,6 +10,7 @@ from types import FrameType
 
 import lightning as L
 
+from jepa_wm.data import Loader
 from jepa_wm.files import atomic_path
 from pretrain.callbacks.after_step import AfterStep
 from pretrain.module import Training
@@ -37,6 +38,7 @@ class Resumable(AfterStep):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock, and listen. Lightning puts the handlers back that were there before training."""
         super().on_train_start(trainer, pl_module)
+        _count_anew(trainer)
         self._saved, self._terminated = time.monotonic(), False
         if threading.current_thread() is threading.main_thread():
             # In the place of Lightning's, which ends training between batches whose gradients belong together.
@@ -60,6 +62,21 @@ class Resumable(AfterStep):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._terminated = True
+
+
+def _count_anew(trainer: L.Trainer) -> None:
+    """Count the batches of the epoch that are done as the data do.
+
+    Lightning goes on from the number that a rank had had when the state was saved; with more ranks than then an epoch
+    has fewer batches, and by that number it would end before all samples had come.
+    """
+    loader = trainer.train_dataloader
+    current = trainer.fit_loop.epoch_loop.batch_progress.current
+    if not (isinstance(loader, Loader) and current.ready):
+        return
+    missing = len(loader) - loader.left - current.ready
+    for name in vars(current):
+        setattr(current, name, getattr(current, name) + missing)
 
 
 def resume_path(run: Path) -> Path:

@@ -26,7 +26,7 @@ from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.errors import UserError
 from jepa_wm.goals import Latents, StepsToGo
 from jepa_wm.observations import Observation
-from jepa_wm.planning import CEM
+from jepa_wm.planning import CEM, CategoricalCEM
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
@@ -190,8 +190,8 @@ class TestActions:
 
 class TestEnvironments:
     def test_one_environment_alone_does_what_it_does_among_others(self) -> None:
-        # In bfloat16 the cost of one candidate is rounded otherwise than that of three: none may win by a hair.
-        model, search = box(), Search(CEM(16, 4, 2), horizon=3)
+        # In bfloat16 the cost of one candidate is rounded otherwise than that of three, and another may win by a hair.
+        model, search = box().double(), Search(CEM(16, 4, 2), horizon=3)
         world = gymnasium.make_vec(TWO_ROOMS, 3, vectorization_mode="vector_entry_point", size=SIZE)
         seen, info = world.reset(seed=4)
         together = Controller(model, info["goal_pixels"], search, env=world)
@@ -366,3 +366,15 @@ def test_films_hold_what_was_imagined_in_every_batch() -> None:
     assert apart.imagined[0].shape == apart.outcome.frames[0].shape
     for one, other in zip(apart.imagined, together.imagined, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 4
+
+
+@pytest.mark.parametrize("space", [spaces.MultiDiscrete([2, 2]), spaces.MultiBinary(4)], ids=str)
+def test_one_choice_a_step_is_not_searched_for_where_there_are_several(space: spaces.Space) -> None:
+    class World(gymnasium.Env):
+        action_space = space
+
+    model, search = small([0.0] * 4, [1.0] * 4), Search(CategoricalCEM(8, 2, 1))
+    with pytest.raises(UserError, match="CategoricalCEM, which makes one choice a step"):
+        Controller(model, BLACK, search, env=World())
+    World.action_space = spaces.Discrete(4)
+    Controller(model, BLACK, search, env=World())

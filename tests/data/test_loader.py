@@ -1,5 +1,6 @@
 """Batches: the same sequence whatever the workers and the interruptions, each sample once, broken ones aside."""
 
+import io
 import itertools
 import json
 import tarfile
@@ -7,9 +8,11 @@ import tarfile
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from jepa_wm.data import EpisodeShards, Images, Loader, Mixture, Shards
 from jepa_wm.data.clips import Clips
+from jepa_wm.data.writer import write_shard
 from jepa_wm.errors import UserError
 
 
@@ -198,10 +201,6 @@ def test_arguments_out_of_range(shards, wrong):
 
 
 def test_images_of_different_sizes_ask_for_a_transform(images, tmp_path):
-    from PIL import Image
-
-    from jepa_wm.data.writer import write_shard
-
     (tmp_path / "folder").mkdir()
     members = []
     for size in (4, 6):
@@ -216,3 +215,16 @@ def test_memory_of_pixels_is_channels_last(shards):
     pixels = next(iter(loader(shards)))["pixels"]
     assert pixels.shape == (4, 3, 3, 6, 8) and pixels.movedim(2, -1).is_contiguous()
     assert np.asarray(pixels).dtype == np.uint8
+
+
+def test_a_class_beyond_64_bits_is_a_broken_sample(tmp_path):
+    picture = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(picture, "png")
+    classes = (b"1", b"9" * 20, b"2")
+    samples = [(f"k{n}", {"png": picture.getvalue(), "cls": cls}) for n, cls in enumerate(classes)]
+    write_shard(tmp_path / "a.tar", samples)
+    stream = Loader(Images(Shards(str(tmp_path / "a.tar"))), 3, shuffle=False, max_broken=0.5)
+    with pytest.warns(UserWarning, match="broken sample a.tar:k1"):
+        (batch,) = stream
+    assert batch["labels"].tolist() == [1, 2]
+    assert [name.rpartition(":")[2] for name in stream.broken[0].why] == ["k1"]

@@ -222,3 +222,29 @@ def test_parts_that_do_not_fit_are_refused_with_both_sides(encoder: ViT) -> None
         Forecasting(encoder, TransformerDynamics(5))
     with pytest.raises(UserError, match="blocks are 6 wide; expected 10"):
         Forecasting(encoder, TransformerDynamics(6, frame_skip=5, trunk=Trunk(12, 1, 2)))(batch())
+
+
+def test_clips_in_which_nothing_moves_give_numbers(encoder: ViT) -> None:
+    """What is compared with no motion must be finite: a term that is none ends a run."""
+    still = batch() | {"pixels": batch()["pixels"][:, :1].expand(-1, 3, -1, -1, -1)}
+    assert Forecasting(encoder, dynamics())(still)["rollout_relative"] == 0
+    moving = dynamics()
+    torch.nn.init.ones_(moving.leave.bias)
+    terms = Forecasting(encoder, moving)(still)
+    assert terms["rollout_relative"].isfinite() and terms["rollout_relative"] > 1e6
+
+
+@pytest.mark.parametrize("name", ["loss", "one_step", "rollout", "rollout_relative"])
+def test_terms_are_not_called_what_the_objective_says_itself(encoder: ViT, name: str) -> None:
+    with pytest.raises(UserError, match=rf"terms: got the names \['{name}'\]; expected others"):
+        Forecasting(encoder, dynamics(), {name: TimeSimilarity()})
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(None, None), ([0.1], [0.2]), ([0.0] * 3, [1.0] * 3), ([0.0] * 2, [1.0])])
+def test_statistics_of_other_actions_are_refused(
+    encoder: ViT, mean: list[float] | None, spread: list[float] | None
+) -> None:
+    found = {} if mean is None else {"action_mean": mean, "action_std": spread}
+    discrete = TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(12, 1, 2), discrete=True)
+    with pytest.raises(UserError, match="action_dim is 2"):
+        Forecasting(encoder, discrete).prepare(found)

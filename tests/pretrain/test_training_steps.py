@@ -16,9 +16,19 @@ from torch import Tensor
 from jepa_wm.checkpoint import save_modules
 from jepa_wm.data import Shards
 from jepa_wm.data.transforms import MultiCrop
-from jepa_wm.encoders import ClipText, TextAlignment, load_encoder
+from jepa_wm.dynamics import TransformerDynamics
+from jepa_wm.dynamics.heads import StateHead
+from jepa_wm.encoders import ClipText, MeanPool, ProjectedPool, TextAlignment, ViT, load_encoder
 from jepa_wm.errors import UserError
-from jepa_wm.objectives import ContrastiveText, LeJEPA, MaskedLatentPrediction, PredictorOptions
+from jepa_wm.objectives import (
+    ContrastiveText,
+    Forecasting,
+    LeJEPA,
+    MaskedLatentPrediction,
+    PredictorOptions,
+    Reading,
+)
+from jepa_wm.objectives.terms import HeadTerm
 from jepa_wm.schedules import Linear, WarmupConstantCooldown
 from pretrain.callbacks.health import Alarm, Health
 from pretrain.callbacks.resumable import Resumable
@@ -239,3 +249,14 @@ def test_clipping_by_value_is_refused(fit: Fit, vit: Any, dropped: Any, shards: 
     )  # fmt: skip
     with pytest.raises(UserError, match="gradient_clip_algorithm: got value"):
         trainer.fit(Training(vit(), {"dropped": dropped}), datamodule=ClipDataModule(str(shards), 3, batch_size=8))
+
+
+def test_what_one_objective_froze_the_others_leave_as_it_is() -> None:
+    encoder = ViT(8, dim=32, depth=1, heads=2, pooling=ProjectedPool(16, 32, MeanPool()))
+    forecast = partial(Forecasting, dynamics=TransformerDynamics(16, frame_skip=1), freeze_encoder=True)
+    read = partial(Reading, terms={"state": HeadTerm(StateHead(16), "state")})
+    training = Training(encoder, {"forecast": forecast, "read": read})
+    assert not any(part.training for part in encoder.modules())
+    assert training.train().objectives["read"].terms.training and not encoder.training
+    training.eval()
+    assert not training.objectives["read"].terms.training

@@ -15,11 +15,21 @@ _BETWEEN = re.compile(b"\xff\xd9(?=\xff\xd8\xff)")
 
 def encode(frames: np.ndarray, quality: int = 88) -> bytes:
     """Frames uint8 (T, H, W, 3) -> JPEGs of `quality` (1 to 100) in a row."""
-    data = io.BytesIO()
-    for frame in frames:
-        # Colour at full resolution: at half of it a small object loses its own, for bytes that quality saves better.
-        Image.fromarray(frame).save(data, "jpeg", quality=quality, subsampling="4:4:4", optimize=True)
-    return data.getvalue()
+    return b"".join(_jpeg(Image.fromarray(frame), quality) for frame in frames)
+
+
+def _jpeg(picture: Image.Image, quality: int) -> bytes:
+    for smaller in (True, False):
+        data = io.BytesIO()
+        try:
+            # Colour at full resolution: at half of it a small object loses its own, and quality saves bytes better.
+            picture.save(data, "jpeg", quality=quality, subsampling="4:4:4", optimize=smaller)
+            return data.getvalue()
+        # To save bytes Pillow needs the whole picture in a buffer, which is too small for noise.
+        except OSError:
+            if not smaller:
+                raise
+    raise AssertionError
 
 
 def decode(data: bytes, total: int, at: Sequence[int], out: Any) -> None:

@@ -7,9 +7,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+MOST = 89_000_000
+"""Pixels of a PNG that Pillow opens without a warning."""
+
 
 def encode(frames: np.ndarray, quality: int = 6) -> bytes:
-    """Frames uint8 (T, H, W, 3) -> a PNG of T · H rows; `quality` is zlib's effort, 0 to 9, and changes no pixel."""
+    """Frames uint8 (T, H, W, 3) -> a PNG of T · H rows; `quality` is zlib's effort, 0 to 9, and changes no pixel.
+
+    Raises:
+        ValueError: if they are more than can be read again.
+    """
+    if frames[..., 0].size > MOST:
+        raise ValueError(f"got {frames[..., 0].size:,} pixels; expected {MOST:,} at most of png: use mjpeg or webp")
     data = io.BytesIO()
     Image.fromarray(frames.reshape(-1, *frames.shape[2:])).save(data, "png", compress_level=quality)
     return data.getvalue()

@@ -6,6 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from jepa_wm.contracts import Batch, LatentTerm
+from jepa_wm.errors import UserError
+
+TAKEN = {"loss", "one_step", "rollout", "rollout_relative"}
+"""What objectives call their own losses."""
 
 
 class Terms(nn.ModuleDict):
@@ -13,9 +17,14 @@ class Terms(nn.ModuleDict):
 
     Args:
         terms: what is asked of the latents.
+
+    Raises:
+        UserError: if one has the name of what an objective says itself.
     """
 
     def __init__(self, terms: dict[str, LatentTerm]) -> None:
+        if taken := sorted(TAKEN & terms.keys()):
+            raise UserError(f"terms: got the names {taken}; expected others than {', '.join(sorted(TAKEN))}")
         super().__init__(terms)
 
     def forward(self, latents: Tensor, imagined: Tensor | None, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

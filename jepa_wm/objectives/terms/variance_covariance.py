@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from jepa_wm import distributed
 from jepa_wm.contracts import Batch, LatentTerm
 from jepa_wm.losses.vicreg import covariance_penalty, variance_hinge
 
@@ -40,9 +41,11 @@ class VarianceCovariance(LatentTerm):
         """See `LatentTerm`."""
         places, paths = latents.flatten(1, 2).transpose(0, 1), latents.transpose(1, 2).flatten(0, 1)
         loss = latents.new_zeros(())
-        if self.variance:
+        # What is left of held-out clips for the last batch may be one, which says nothing and must not end the run.
+        told = self.training or places.shape[1] * distributed.world_size() > 1
+        if self.variance and told:
             loss = loss + self.variance * variance_hinge(places)
-        if self.covariance:
+        if self.covariance and told:
             loss = loss + self.covariance * covariance_penalty(places)
         if self.time_variance:
             loss = loss + self.time_variance * variance_hinge(paths, over_ranks=False)

@@ -123,3 +123,19 @@ def test_a_webp_that_lies_about_its_length_ends():
 
     with pytest.raises(ValueError):
         webp.decode(b"RIFF" + struct.pack("<I", 0) * 1000, 3, [0], np.zeros((1, 4, 4, 3), np.uint8))
+
+
+def test_noise_is_stored_too():
+    """Pillow writes small JPEGs by way of a buffer that noise does not fit."""
+    mjpeg = import_module("jepa_wm.data.codecs.mjpeg")
+    frames = np.random.default_rng(0).integers(0, 256, (2, 320, 320, 3), dtype=np.uint8)
+    for quality in (88, 100):
+        out = np.empty_like(frames)
+        mjpeg.decode(mjpeg.encode(frames, quality), 2, [0, 1], out)
+        assert np.abs(out.astype(int) - frames).mean() < 20
+
+
+def test_a_png_that_could_not_be_read_again_is_not_written():
+    frames = np.broadcast_to(np.uint8(0), (700, 512, 512, 3))
+    with pytest.raises(ValueError, match=r"got 183,500,800 pixels; expected 89,000,000 at most"):
+        import_module("jepa_wm.data.codecs.png").encode(frames)

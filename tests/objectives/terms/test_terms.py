@@ -238,3 +238,13 @@ def test_two_ranks_are_one_process_with_twice_the_batch(on_two_ranks: Callable) 
         value, gradient = scaled(case)
         assert (one[case][0] + other[case][0]) / 2 == pytest.approx(value, rel=1e-5), case
         torch.testing.assert_close(one[case][1] / 2, gradient, rtol=1e-4, atol=1e-5, msg=case)
+
+
+def test_one_held_out_clip_says_nothing_of_variance_and_one_to_learn_from_is_refused() -> None:
+    latents, imagined, batch = given(slice(0, 1))
+    term = made("VarianceCovariance").eval()
+    assert term(latents, imagined, batch) == 0
+    with pytest.raises(UserError, match="sets of 1 samples"):
+        term.train()(latents, imagined, batch)
+    over_time = made("VarianceCovariance, over time").eval()
+    assert over_time(latents, imagined, batch) > 0

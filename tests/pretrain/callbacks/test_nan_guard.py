@@ -105,3 +105,25 @@ def test_no_snapshot_is_taken_of_what_is_lost(fit, vit, tmp_path: Path, every: i
         fit(training, tmp_path, guard, Snapshots(tmp_path, 4, guard))
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [f"step-00000{i}" for i in range(3)]
     assert not (tmp_path / "model").exists()
+
+
+def test_what_is_said_may_change_between_two_looks(tmp_path: Path) -> None:
+    """The gradient's norm is not known before the first step, and some terms begin later."""
+    guard, training = NanGuard(tmp_path, every=3), Training(nn.Identity(), {})
+
+    class Trainer:
+        global_step, global_rank = 0, 0
+
+    def batch(terms: list[float], norm: float | None) -> None:
+        training.terms = {f"dino/{number}": torch.tensor(value) for number, value in enumerate(terms)}
+        training.gradient_norm = None if norm is None else torch.tensor(norm)
+        guard.on_train_batch_end(Trainer(), training, None, {}, 0)  # type: ignore[arg-type]
+
+    batch([1.0], None)
+    batch([1.0], 2.0)
+    batch([1.0, 3.0], 2.0)
+    assert guard._seen == []
+    batch([1.0], None)
+    batch([1.0, float("nan")], 2.0)
+    with pytest.raises(UserError, match="term '1' of objective 'dino' is nan"):
+        batch([1.0], 2.0)

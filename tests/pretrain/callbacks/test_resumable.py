@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -110,3 +111,25 @@ def test_a_save_that_fails_leaves_the_last_one(tmp_path: Path) -> None:
         save_whole(Full(), tmp_path / "resume.ckpt")  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["resume.ckpt"]
     assert (tmp_path / "resume.ckpt").read_text() == "whole"
+
+
+def test_a_run_that_goes_on_with_fewer_batches_an_epoch_leaves_no_sample_out(fit, vit, dropped, tmp_path: Path) -> None:
+    """As on more ranks, whose steps have more samples each; here the batches have."""
+    seen: list[list[int]] = [[], []]
+
+    class See(L.Callback):
+        def on_train_batch_end(
+            self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: dict, batch_idx: int
+        ) -> None:
+            seen[trainer.train_dataloader.epoch].extend(batch["index"][:, 0].unique().tolist())
+
+    def run(batch_size: int, steps: int, resume: Path | None = None) -> None:
+        training = Training(vit(), {"dropped": dropped})
+        fit(training, tmp_path, See(), Resumable(tmp_path, steps=6), batch_size=batch_size, steps=steps, resume=resume)
+
+    run(4, 7)
+    assert len(set(seen[0])) == 7
+    seen[0] = seen[0][:6]  # The state is that of the sixth step.
+    run(8, 6 + 9 + 3, resume=tmp_path / "resume.ckpt")
+    assert sorted(seen[0]) == list(range(24))
+    assert len(set(seen[1])) == len(seen[1]) == 6

@@ -1,5 +1,6 @@
 """A run begins with another one's end."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from jepa_wm.data.transforms import MultiCrop
+from jepa_wm.encoders import ViT
 from jepa_wm.errors import UserError
+from jepa_wm.objectives import GramAnchor, PrototypeOptions, SelfDistillation
 from jepa_wm.optim import adamw
-from pretrain.callbacks.start_from import load_moments
+from jepa_wm.schedules import Constant
+from pretrain.callbacks.start_from import StartFrom, load_moments
 from pretrain.cli import main
 from pretrain.module import Training
 
@@ -101,3 +106,22 @@ def test_moments_find_their_parameters_by_name_in_other_groups() -> None:
                 assert parameter not in optimizer.state
             else:
                 assert torch.equal(optimizer.state[parameter]["exp_avg"], old.state[parameter]["exp_avg"])
+
+
+def test_a_run_that_took_an_anchor_is_one_that_another_may_begin_with(tmp_path: Path) -> None:
+    def made() -> Training:
+        torch.manual_seed(0)
+        dino = partial(SelfDistillation, transform=MultiCrop(16, 8, 1), heads=PrototypeOptions(16, 16, 8))
+        return Training(ViT(8, dim=32, depth=1, heads=2), {"dino": partial(dino, gram=GramAnchor(Constant(1.0)))})
+
+    first, second = made(), made()
+    first.each()[0]({"views": torch.randint(0, 256, (2, 2, 3, 16, 16), dtype=torch.uint8), "step": 0, "progress": 0.9})
+    optimizer = adamw(first, 1e-3, 0.0, (0.9, 0.95))
+    state = {"state_dict": first.state_dict(), "optimizer_states": [optimizer.state_dict()]}
+    torch.save(state, tmp_path / "final.ckpt")
+
+    class Trainer:
+        optimizers = (adamw(second, 1e-3, 0.0, (0.9, 0.95)),)
+
+    StartFrom(str(tmp_path)).on_fit_start(Trainer(), second)  # type: ignore[arg-type]
+    assert second.each()[0].anchored == first.each()[0].anchored is not None
