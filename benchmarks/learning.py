@@ -95,6 +95,15 @@ def exact(rows: dict[str, Rows]) -> dict[str, Tensor]:
     return {split: torch.cat(parts, dim=1) for split, parts in zip(rows, zip(*scaled, strict=True), strict=True)}
 
 
+def controls_of(rows: dict[str, Rows], done: Path) -> dict[str, Found]:
+    """What the same probes find in pixels, and in the factors themselves."""
+    if not done.is_file():
+        pixels = {split: part.pixels.flatten(1).float() for split, part in rows.items()}
+        write_json(done, {"pixels": probe(pixels, rows), "exact factors": probe(exact(rows), rows)})
+    found: dict[str, Found] = read_json(done)
+    return found
+
+
 def table(runs: dict[str, list[dict[str, Any]]], controls: dict[str, Found], column: int) -> str:
     """A row for each objective: means over seeds of what is trained and, in brackets, of its random start.
 
@@ -137,8 +146,7 @@ def main() -> None:
             if not arguments.only or config.stem in arguments.only:
                 runs.setdefault(config.stem, []).append(one_run(config, seed, arguments.out, shards, rows))
                 print(config.stem, seed, json.dumps(runs[config.stem][-1]), flush=True)
-    pixels = {split: part.pixels.flatten(1).float() for split, part in rows.items()}
-    controls = {"pixels": probe(pixels, rows), "exact factors": probe(exact(rows), rows)}
+    controls = controls_of(rows, arguments.out / "controls.json")
     texts = [f"{name}, R²:\n\n{table(runs, controls, column)}" for column, name in enumerate(("Linear probe", "kNN"))]
     replace_section(RESULTS, "learning", "\n\n".join([*texts, f"{len(arguments.seeds)} seeds. {machine()}"]))
 
