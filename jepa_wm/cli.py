@@ -187,14 +187,16 @@ def _hint(verb: str, argv: list[str], error: Exception) -> str:
     """Where a wrong argument may have come from, and the known name that is nearest to an unknown one."""
     if isinstance(error, UserError):
         return ""
-    configs = ", ".join(arg.partition("=")[2] for arg in _resolve_configs(argv)[0] if arg.startswith("--config="))
-    where = f" (with the config {configs})" if configs else ""
+    configs = [arg.partition("=")[2] for arg in _resolve_configs(argv)[0] if arg.startswith("--config=")]
+    where = f" (with the config {', '.join(configs)})" if configs else ""
     if "arguments are required: source" in str(error):
         return f"{where}; give --source"
+    if not configs and verb in TRAINERS and "arguments are required" in str(error):
+        return "; give --config"
     if wanted := re.search(r'key "([\w.]+)".*Expected a dot import path string: (\w+)', str(error), re.S):
         return where + _nearest_class(wanted[2], wanted[1])
     name = unknown(error)
-    return where + (nearest(name, list(_known_names(verb))) if name else "")
+    return where + (nearest(name, [known for known in _known_names(verb, configs) if known != name]) if name else "")
 
 
 def _nearest_class(name: str, option: str) -> str:
@@ -210,13 +212,14 @@ def _planners() -> list[str]:
     return [name for name in module.__all__ if hasattr(getattr(module, name), "plan")]
 
 
-def _known_names(verb: str) -> Iterator[str]:
+def _known_names(verb: str, configs: list[str]) -> Iterator[str]:
+    """Names of options: those of the verb's own config, or where it has none of those that are given."""
     import yaml
 
     if verb not in TRAINERS:
         yield from inspect.signature(_function(verb)).parameters
-    if _own_config(verb).is_file():
-        yield from _dotted(yaml.safe_load(_own_config(verb).read_text()) or {})
+    for path in [_own_config(verb)] if _own_config(verb).is_file() else map(Path, configs):
+        yield from _dotted(yaml.safe_load(path.read_text()) or {})
 
 
 def _dotted(tree: Any, prefix: str = "") -> Iterator[str]:

@@ -226,6 +226,13 @@ class TestBadInput:
         assert re.search(answer, complaint(capsys, "pretrain", *(a.replace("{config}", typo) for a in given), *run))
         assert not (tmp_path / "a").exists()
 
+    def test_a_verb_without_a_config_of_its_own_asks_for_one_and_knows_the_names_in_it(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert complaint(capsys, "check").endswith("data.folder; give --config")
+        said = complaint(capsys, "check", "--config=two_rooms/pretrain", "--model.lrr=3")
+        assert said.endswith("did you mean 'model.lr'?")
+
 
 class TestStops:
     @pytest.mark.parametrize(
