@@ -61,29 +61,30 @@ def region_of(state: np.ndarray) -> np.ndarray:
     return right * 9 + row * 3 + column
 
 
-def caption(state: np.ndarray, factors: Mapping[str, Any], rng: np.random.Generator, looks: bool = False) -> str:
+def caption(state: np.ndarray, factors: Mapping[str, Any], rng: np.random.Generator) -> str:
     """A sentence that names the region of `state` (2,) and, mostly, the disc's looks.
 
     Args:
         state: the disc's centre.
         factors: the values of one environment by name, as in `info["factors"]`.
         rng: chooses the sentence.
-        looks: whether it is one that names the looks, as far as they have names.
     """
     place = REGIONS[int(region_of(state))].phrase
     color = _color_word(factors)
     size = _size_word(factors)
     disc = " ".join(word for word in (size, color, "disc") if word)
     plain = " ".join(word for word in (color, "disc") if word)
-    bare = (place, f"in {place}", f"the disc is in {place}", f"a {plain} in {place}")
-    telling = (
-        f"a {disc} in {place}",
+    sentences = (
+        place,
+        f"in {place}",
+        f"the disc is in {place}",
+        f"a {plain} in {place}".replace("a orange", "an orange"),
+        f"a {disc} in {place}".replace("a orange", "an orange"),
         f"the {disc} is in {place}",
-        f"{place} holds a {disc}",
-        f"there is a {disc} in {place}",
+        f"{place} holds a {disc}".replace("a orange", "an orange"),
+        f"there is a {disc} in {place}".replace("a orange", "an orange"),
     )
-    sentences = telling if looks else bare + telling
-    return sentences[rng.integers(len(sentences))].replace("a orange", "an orange")
+    return sentences[rng.integers(len(sentences))]
 
 
 def scene(factors: Mapping[str, Any], rng: np.random.Generator) -> str:
@@ -105,11 +106,8 @@ def scene(factors: Mapping[str, Any], rng: np.random.Generator) -> str:
 def captions(
     states: np.ndarray, factors: Mapping[str, Any], rng: np.random.Generator, scenes: bool = False
 ) -> list[str]:
-    """A caption for each of the states (T, 2) of one episode; with `scenes`, also of the rooms.
-
-    These then name the disc's looks each time, for beside the rooms it is what an encoder learns last.
-    """
-    return [caption(state, factors, rng, scenes) + (scene(factors, rng) if scenes else "") for state in states]
+    """A caption for each of the states (T, 2) of one episode; with `scenes`, also of the rooms."""
+    return [caption(state, factors, rng) + (scene(factors, rng) if scenes else "") for state in states]
 
 
 def _third(offset: np.ndarray, extent: float) -> np.ndarray:

@@ -117,12 +117,3 @@ def test_scenes_are_truthful(split):
             assert (np.array([COLORS[color] for color in colors])[1] == values["floor_color_right"]).all()
         count.update({part: said.count(part) for part in (" wall between", " door", "floor is")})
     assert all(500 < number < 700 for number in count.values())
-
-
-def test_captions_of_scenes_name_the_looks_each_time():
-    rng, states = np.random.default_rng(0), np.random.default_rng(1).uniform(0.1, 0.9, (300, 2))
-    _, info = TwoRoomsVectorEnv(1, size=8).reset(seed=0)
-    looks = {name: value[0] for name, value in info["factors"].items()} | {"agent_color": COLORS["purple"]}
-    size = re.search(r"(small |large |)purple disc", captions(states[:1], looks, rng, scenes=True)[0])
-    assert size and all(f"{size[1]}purple disc" in said for said in captions(states, looks, rng, scenes=True))
-    assert 0.4 < np.mean(["purple" in said for said in captions(states, looks, rng)]) < 0.8
