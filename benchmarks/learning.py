@@ -1,8 +1,8 @@
-"""What each objective learns of the world in three minutes of two cores: `python -m benchmarks.learning`.
+"""What each objective learns of the world in a few minutes: `python -m benchmarks.learning`.
 
 Episodes of the two rooms in which colours, sizes, doors and positions vary are collected once; each config of
-`configs/objectives/` trains an encoder for each seed, on one core for six minutes, so that two runs side by side do not
-disturb each other; then the mean of its patch tokens, which no objective's own head is behind, is probed on held-out
+`configs/objectives/` trains an encoder for each seed, on one core, so that two runs side by side do not disturb each
+other; then the mean of its patch tokens, which no objective's own head is behind, is probed on held-out
 episodes for every factor, linearly and by nearest neighbours, beside the same encoder before its first step and raw
 pixels. Writes the section of docs/results.md; what is there of a run is not done again.
 """
