@@ -196,8 +196,8 @@ class SelfDistillation(Objective):
         return torch.tensor([math.nan if self.anchored is None else self.anchored], dtype=torch.float64)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take in `get_extra_state`'s."""
-        self.anchored = None if state.isnan() else state.item()
+        """Take in `get_extra_state`'s; older ones are empty where no anchor was taken."""
+        self.anchored = state.item() if len(state) and not state.isnan() else None
 
     def exported(self) -> dict[str, nn.Module]:
         """The encoder and its moving average."""
