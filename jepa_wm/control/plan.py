@@ -18,6 +18,7 @@ from jepa_wm.control.results import EPISODES, RESULTS, Row, write_rows
 from jepa_wm.errors import UserError
 from jepa_wm.files import write_json
 from jepa_wm.manifest import is_done, read_manifest, stage_run
+from jepa_wm.model_folder import NAME as SAVED
 from jepa_wm.planning import CEM, Amortised
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
@@ -57,7 +58,7 @@ def plan(
     the same goals. docs/protocols.md has the protocols of others.
 
     Args:
-        model: run folder of a world model, as `jepa-wm forecast` writes it.
+        model: run folder of a world model, as `jepa-wm forecast` writes it; a saved one, or "owner/name" on the hub.
         data: folder of shards, whose environment, size and factors of variation the episodes have.
         out: folder for results, goal sets and films.
         search: how to plan.
@@ -127,13 +128,20 @@ def _check(environment: str, counts: Mapping[str, int], positive: list[int], fil
 def _world(model: str, data: str) -> dict[str, Any]:
     """The settings of a collection, if it is of a world that the model was trained in."""
     settings: dict[str, Any] = read_manifest(data, "collect")["config"]
-    trained = {source.get("environment") for source in read_manifest(model, "forecast").get("data", {}).values()}
-    if trained - {None} and settings["environment"] not in trained:
+    trained = _trained_in(model)
+    if trained and settings["environment"] not in trained:
         raise UserError(
-            f"plan: {model} was trained in {', '.join(sorted(trained - {None}))}; got {data}, which is of "
+            f"plan: {model} was trained in {', '.join(sorted(trained))}; got {data}, which is of "
             f"{settings['environment']}: plan in the world that the model knows"
         )
     return settings
+
+
+def _trained_in(model: str) -> set[str]:
+    """The environments that a run's model was trained in, as far as that is known; of a saved model it is not."""
+    if not Path(model).exists() or (Path(model) / SAVED).is_file():
+        return set()
+    return {source.get("environment") for source in read_manifest(model, "forecast").get("data", {}).values()} - {None}
 
 
 def _controllers(model: WorldModel, search: Search, seed: int, kind: str) -> dict[str, MakeController]:

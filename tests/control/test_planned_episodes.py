@@ -263,6 +263,16 @@ class TestVerb:
         with pytest.raises(UserError, match=r"made with other settings: .*steps=12; got episodes=200, .*steps=100"):
             plan(*folders, str(tmp_path / "a"), Search(CEM(8, 2, 1), horizon=2), text_episodes=3, films=2)
 
+    def test_a_saved_model_plays_as_the_run_that_it_is_of(self, folders: tuple[str, str], tmp_path: Path) -> None:
+        WorldModel.from_pretrained(folders[0]).save_pretrained(tmp_path / "saved")
+        rows = self.run((str(tmp_path / "saved"), folders[1]), tmp_path / "a")
+        of_the_run = self.run(folders, tmp_path / "b")
+        told = [[(row["policy"], row["success"]) for row in each] for each in (rows, of_the_run)]
+        assert told[0] == told[1] and len(rows) == 7
+        with pytest.raises(UserError, match="nowhere"):
+            self.run((str(tmp_path / "nowhere"), folders[1]), tmp_path / "c")
+        assert not (tmp_path / "c").exists()
+
     def test_a_run_of_another_stage_is_refused_before_anything_is_written(
         self, folders: tuple[str, str], tmp_path: Path
     ) -> None:
