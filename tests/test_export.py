@@ -51,6 +51,7 @@ def actions(batch: int) -> torch.Tensor:
     return torch.rand(batch, 3, 6) * 2 - 1
 
 
+@pytest.mark.slow
 def test_programs_run_without_the_package_and_for_other_batches(tmp_path: Path) -> None:
     torch.manual_seed(0)
     frames = StateFrames(PatchFrames(), 3, 4)
@@ -78,7 +79,7 @@ def test_programs_run_without_the_package_and_for_other_batches(tmp_path: Path) 
     [
         TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(8, 1, 2), window=1),
         MLPDynamics(6, 1, 2, 3, width=8),
-        RecurrentDynamics(6, 1, 2, 3, width=8),
+        pytest.param(RecurrentDynamics(6, 1, 2, 3, width=8), marks=pytest.mark.slow),
         PrefixDynamics(TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(8, 1, 2), window=4)),
         LeWMDynamics(6, 2, 3, depth=1, heads=2, head_dim=4, hidden=8),
         Ensemble(MLPDynamics(6, 1, 2, 3, width=8), 2),

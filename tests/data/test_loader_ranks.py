@@ -70,6 +70,7 @@ def test_ranks_keep_step_where_all_of_a_batch_is_broken(images, full, on_two_ran
     assert set(range(20, 50)) - {48, 49} <= set(interleaved(first, second))
 
 
+@pytest.mark.slow
 def test_more_ranks_and_workers_than_shards(tmp_path, write_images, on_two_ranks):
     folder = write_images(tmp_path / "one", [11])
     [(first, _)], [(second, _)] = on_two_ranks(on_a_rank, folder, {"batch_size": 3, "workers": 2})

@@ -58,6 +58,7 @@ def foreign_tar(path, members: list[tuple[str, bytes]]) -> None:
             tar.addfile(info, io.BytesIO(data))
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_is_killed(tmp_path):
     script, pids = tmp_path / "child.py", tmp_path / "pids"
     script.write_text(CHILD)

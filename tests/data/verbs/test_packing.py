@@ -93,6 +93,7 @@ pack(module.Numbers(40, [], float(sys.argv[3])), sys.argv[2], held_out=0, sample
 """
 
 
+@pytest.mark.slow
 def test_a_killed_pack_leaves_no_half_shard_and_goes_on(tmp_path):
     command = [
         sys.executable,
