@@ -14,7 +14,7 @@ from jepa_wm.manifest import read_manifest
 class Counter(gymnasium.Env):
     """Its frames, states and captions say which episode and step it is; ends after 5 to 12 steps."""
 
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
     observation_space = spaces.Dict(
         {
             "pixels": spaces.Box(0, 255, (12, 20, 3), np.uint8),
@@ -28,7 +28,7 @@ class Counter(gymnasium.Env):
         self.render_mode, self.kind = render_mode, kind
         self.action_space = {"dict": spaces.Discrete(4), "plain": spaces.Box(-2, np.inf, (2, 1))}[kind]
         if kind == "plain":
-            self.observation_space = spaces.Box(0, 99, (2,))
+            self.observation_space = spaces.Box(0, 255, (2,))
 
     def _look(self):
         if self.kind == "plain":
@@ -57,6 +57,7 @@ class Counter(gymnasium.Env):
 for kind in ("dict", "plain"):
     gymnasium.register(f"tests/Counter-{kind}-v0", entry_point=Counter, kwargs={"kind": kind})
 gymnasium.register("tests/Blind-v0", entry_point=lambda render_mode: Blind())
+gymnasium.register("tests/Undrawn-v0", entry_point=lambda render_mode: Undrawn())
 gymnasium.register("tests/Odd-v0", entry_point=lambda render_mode: Odd())
 
 
@@ -68,6 +69,13 @@ class Blind(Counter):
 
     def render(self):
         return None
+
+
+class Undrawn(Blind):
+    """What would draw it is not installed."""
+
+    def render(self):
+        raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
 
 
 class Odd(Counter):
@@ -138,3 +146,9 @@ def test_cart_pole(tmp_path):
     assert episode.state.shape == (len(episode.frames), 4) and episode.actions.shape[1] == 2
     # The cart is black on white, and it moves with its first coordinate.
     assert episode.frames.min() < 50 < 200 < episode.frames.max()
+
+
+def test_an_environment_that_cannot_be_drawn_is_a_users_error(tmp_path):
+    with pytest.raises(UserError, match="tests/Undrawn-v0' cannot be drawn: pygame is not installed"):
+        collect(str(tmp_path / "out"), environment="tests/Undrawn-v0", episodes=3, steps=4, size=16)
+    assert not (tmp_path / "out").exists()

@@ -82,13 +82,14 @@ def test_clips_of_videos(tmp_path):
         ("b", {"webm": write_video("libvpx-vp9", "webm", b_frames=0)}),
         ("c", {"mp4": write_video(frames=5)}),
         ("d", {"mp4": b"rubbish", "json": json}),
+        ("e", {"mp4": write_video(), "json": json, "cls": b"9" * 20}),
     ]
     write_shard(tmp_path / "a.tar", samples)
     shards = Shards(str(tmp_path / "a.tar"))
-    assert shards.lengths().tolist() == [30, 30, 5, 30]
-    clips = Loader(Clips(shards, frames=4, frame_skip=5, clips=3), 3, shuffle=False, max_broken=0.5)
+    assert shards.lengths().tolist() == [30, 30, 5, 30, 30]
+    clips = Loader(Clips(shards, frames=4, frame_skip=5, clips=3), 3, shuffle=False, max_broken=0.6)
     batches = list(clips)
-    assert [batch["index"][0, 0].item() for batch in batches] == [0, 1] and len(clips.broken[0]) == 1
+    assert [batch["index"][0, 0].item() for batch in batches] == [0, 1] and len(clips.broken[0]) == 2
     for batch in batches:
         for row, (_, start) in enumerate(batch["index"].tolist()):
             assert numbers(batch["pixels"][row].movedim(1, -1).numpy()) == [start, start + 5, start + 10, start + 15]

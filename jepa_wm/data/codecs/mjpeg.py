@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,16 @@ def encode(frames: np.ndarray, quality: int = 88) -> bytes:
 
 
 def _jpeg(picture: Image.Image, quality: int) -> bytes:
-    for smaller in (True, False):
-        data = io.BytesIO()
-        try:
-            # Colour at full resolution: at half of it a small object loses its own, and quality saves bytes better.
-            picture.save(data, "jpeg", quality=quality, subsampling="4:4:4", optimize=smaller)
-            return data.getvalue()
+    # Colour at full resolution: at half of it a small object loses its own, for bytes that quality saves better.
+    save = partial(picture.save, format="jpeg", quality=quality, subsampling="4:4:4")
+    data = io.BytesIO()
+    try:
+        save(data, optimize=True)
+    except OSError:
         # To save bytes Pillow needs the whole picture in a buffer, which is too small for noise.
-        except OSError:
-            if not smaller:
-                raise
-    raise AssertionError
+        data = io.BytesIO()
+        save(data)
+    return data.getvalue()
 
 
 def decode(data: bytes, total: int, at: Sequence[int], out: Any) -> None:
