@@ -54,7 +54,7 @@ def train_step(precision: str) -> Callable[[], None]:
 
 def predictor() -> TransformerDynamics:
     """Ours of as many parameters as LeWM's, 11 million: wider blocks, and fewer, leave less between the products."""
-    return TransformerDynamics(192, trunk=Trunk(448, 3, 7, dropout=0.1), window=3)
+    return TransformerDynamics(192, trunk=Trunk(512, 2, 8, hidden=2560, dropout=0.1), window=3)
 
 
 def rollout_step(precision: str) -> Callable[[], None]:

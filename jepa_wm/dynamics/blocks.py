@@ -77,9 +77,9 @@ class PredictorBlock(nn.Module):
         time, count = x.shape[1:3]
         entering = shifted(self.norms[0](x), shift1, scale1).flatten(1, 2)
         mixed, cache = self.attention(entering, count, rotation, cache)
-        x = x + gate1 * self.dropout(mixed).unflatten(1, (time, count))
+        x = torch.addcmul(x, gate1, self.dropout(mixed).unflatten(1, (time, count)))
         risen = self.dropout(F.gelu(self.rise(shifted(self.norms[1](x), shift2, scale2).flatten(1, 2))))
-        return x + gate2 * self.dropout(self.fall(risen)).unflatten(1, (time, count)), cache
+        return torch.addcmul(x, gate2, self.dropout(self.fall(risen)).unflatten(1, (time, count))), cache
 
     def _modulation(self, condition: Tensor) -> tuple[Tensor, ...]:
         """Shift, scale and gate of both branches, (B, T, 1, W) or () each."""
