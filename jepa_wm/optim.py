@@ -11,10 +11,10 @@ EMBEDDINGS = ("embed", "image_embed", "patch_embed", "convolutions")
 """What turns patches into tokens, below an encoder's first block."""
 
 TOKENS = (
-    *("mask_token", "mask_tokens", "cls_token", "registers", "prefix_tokens", "modality"),
+    *("mask_token", "mask_tokens", "cls_token", "dist_token", "reg_token", "registers", "prefix_tokens", "modality"),
     *("positions.table", "position_table", "pos_embed", "place"),
     *("positional_embedding", "position_embeddings", "class_embedding"),
-    *("logit_scale", "logit_bias"),
+    *("latent", "logit_scale", "logit_bias"),
 )
 """Parameters that are tokens, tables of them, or temperatures: decay would only pull them towards nothing."""
 
@@ -51,11 +51,14 @@ def adamw(
     encoder = getattr(module, "encoder", module)
     if layer_decay < 1.0 and not hasattr(encoder, "blocks"):
         raise UserError(f"layer_decay: got {layer_decay}, but {type(encoder).__name__} has no `blocks`; expected 1")
+    # An objective may have its encoder within a student.
+    prefix = next((f"{where}." if where else "" for where, part in module.named_modules() if part is encoder), None)
     groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             decays = parameter.ndim - (MEMBERS in name) > 1 and not _is_token(name)
-            scale = _scale(module, name, layer_decay)
+            own = prefix is not None and name.startswith(prefix)
+            scale = _scale(encoder, name.removeprefix(prefix or ""), layer_decay) if own else 1.0
             group = groups.setdefault((decays, scale), {"params": [], "decays": decays, "lr_scale": scale})
             group["params"].append((name, parameter))
     if not groups:
@@ -75,20 +78,21 @@ def set_rates(optimizer: torch.optim.Optimizer, lr: float, weight_decay: float) 
 
 
 def _is_token(name: str) -> bool:
-    return f".{name}".replace("/", ".").endswith(tuple(f".{token}" for token in TOKENS))
+    # A table may be a layer, whose weight it is.
+    dotted = f".{name}".replace("/", ".").removesuffix(".weight")
+    return dotted.endswith(tuple(f".{token}" for token in TOKENS))
 
 
-def _scale(module: nn.Module, name: str, layer_decay: float) -> float:
-    """The share of the learning rate that the parameter of this name gets."""
-    encoder = getattr(module, "encoder", None)
-    prefix = "encoder." if isinstance(encoder, nn.Module) else ""
-    blocks = getattr(encoder if prefix else module, "blocks", None)
-    if blocks is None or not name.startswith(prefix):
+def _scale(encoder: Any, name: str, layer_decay: float) -> float:
+    """The share of the learning rate that the parameter of this name of an encoder gets."""
+    blocks = getattr(encoder, "blocks", None)
+    if blocks is None:
         return 1.0
-    part, _, rest = name.removeprefix(prefix).partition(".")
+    part, _, rest = name.partition(".")
     if part == "blocks":
         return float(layer_decay ** (len(blocks) - int(rest.partition(".")[0])))
-    below = part in EMBEDDINGS or _is_token(name.removeprefix(prefix))
+    # The query of a pooling stands above the blocks.
+    below = part in EMBEDDINGS or (_is_token(name) and part != "pool")
     return float(layer_decay ** (len(blocks) + 1)) if below else 1.0
 
 

@@ -42,16 +42,22 @@ class TubeMask:
         scale: area of a rectangle as a fraction of the image.
         aspect: range of a rectangle's height over its width, which is uniform in it.
 
+    Raises:
+        UserError: if an argument is out of range; by `sample`, if the grid has a single token a frame.
+
     Source: V-JEPA (arXiv 2404.08471), official code: 8 blocks of .15 and 2 of .7, full-length tubes. There one aspect
     is drawn for all rectangles of a batch; here each has its own, and so all batches have the same shapes.
     """
 
     def __init__(self, blocks: int = 8, scale: float = 0.15, aspect: tuple[float, float] = (0.75, 1.5)) -> None:
+        _check("TubeMask", blocks=blocks, scale=(scale, scale), aspect=aspect)
         self.blocks, self.scale, self.aspect = blocks, scale, aspect
 
     def sample(self, grid: Grid, batch: int, generator: torch.Generator) -> Mask:
         """Draw masks for `batch` clips of `grid` = (time, height, width) tokens."""
         time, height, width = grid
+        if height * width < 2:
+            raise UserError("TubeMask: got frames of one token; expected two at least, one seen and one hidden")
         area, (low, high) = int(self.scale * height * width), self.aspect
         aspect = low + (high - low) * torch.rand(batch, self.blocks, generator=generator)
         covered = union(*sides(area, aspect, height, width), height, width, generator)
@@ -75,7 +81,8 @@ class MultiBlockMask:
         least: tokens that are seen at least.
 
     Raises:
-        UserError: by `sample`, if `context` of the grid has hardly `least` tokens.
+        UserError: if an argument is out of range; by `sample`, if `context` of the grid has hardly `least` tokens, or
+            the targets leave none of it.
 
     Source: I-JEPA (arXiv 2301.08243), official code; there a rectangle is at least a token smaller than the grid.
     """
@@ -91,6 +98,7 @@ class MultiBlockMask:
         context: tuple[float, float] = (0.85, 1.0),
         least: int = 10,
     ) -> None:
+        _check("MultiBlockMask", targets=targets, scale=scale, aspect=aspect, context=context)
         self.targets, self.scale, self.aspect = targets, scale, aspect
         self.context, self.least = context, least
 
@@ -107,7 +115,13 @@ class MultiBlockMask:
                 "lower `least`, or use larger pictures or smaller patches"
             )
         targets, seen = self._places(hidden_sides, seen_sides, (batch, height, width), generator)
-        keep = _indices(chosen(seen, int(seen.sum(dim=1).min()), generator))
+        left = int(seen.sum(dim=1).min())
+        if not left:
+            raise UserError(
+                f"MultiBlockMask: targets of scale {self.scale} leave nothing to be seen of {height} x {width} tokens; "
+                "expected smaller or fewer ones"
+            )
+        keep = _indices(chosen(seen, left, generator))
         predict = _indices(targets.flatten(0, 1)).view(batch, self.targets, -1)
         return Mask(_tubes(keep, time, height * width), _tubes(predict, time, height * width))
 
@@ -151,6 +165,9 @@ class BlockwiseMask:
         ratio: range of the share of tokens that is hidden; the masked samples are spread evenly over it.
         aspect: range of a rectangle's height over its width.
 
+    Raises:
+        UserError: if an argument is out of range.
+
     Source: BEiT (arXiv 2106.08254), as in DINOv2 (arXiv 2304.07193). Here the rectangles come in a random row, each of
     up to a third of what is to be hidden; those that fit are taken, and the rest is filled up by single tokens.
     """
@@ -164,6 +181,7 @@ class BlockwiseMask:
         ratio: tuple[float, float] = (0.1, 0.5),
         aspect: tuple[float, float] = (0.3, 3.3),
     ) -> None:
+        _check("BlockwiseMask", share=(share, share), ratio=ratio, aspect=aspect)
         self.share, self.ratio, self.aspect = share, ratio, aspect
 
     def draw(self, grid: Grid, batch: int, generator: torch.Generator) -> Tensor:
@@ -184,6 +202,18 @@ class BlockwiseMask:
         whose = torch.randperm(batch, generator=generator)[:masked]
         hidden[whose] = chosen(torch.from_numpy(first < misfit), counts[:, None], generator)
         return hidden.repeat(1, time)
+
+
+def _check(mask: str, aspect: tuple[float, float], **arguments: float | tuple[float, float]) -> None:
+    """Refuse counts below 1, shares beyond 0 to 1, and ranges that fall."""
+    if not 0.0 < aspect[0] <= aspect[1]:
+        raise UserError(f"{mask}.aspect: got {aspect}; expected a range above 0, its lower end first")
+    for name, value in arguments.items():
+        if not isinstance(value, tuple | list):
+            if value < 1:
+                raise UserError(f"{mask}.{name}: got {value}; expected 1 at least")
+        elif not 0.0 <= value[0] <= value[1] <= 1.0:
+            raise UserError(f"{mask}.{name}: got {value}; expected shares between 0 and 1, the lower first")
 
 
 def _indices(cells: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_wm.dynamics.attention import Cache, WindowAttention
-from jepa_wm.encoders.linear import Linear
+from jepa_wm.encoders.linear import GELULinear, Linear
 from jepa_wm.encoders.positions import Rotation
 from jepa_wm.errors import UserError
 
@@ -61,7 +61,7 @@ class PredictorBlock(nn.Module):
         self.trunk, self.window, self.condition = trunk, window, condition
         width = trunk.width
         self.attention = WindowAttention(width, trunk.heads, trunk.head_dim, window)
-        self.rise, self.fall = Linear(width, trunk.hidden), Linear(trunk.hidden, width)
+        self.rise, self.fall = GELULinear(width, trunk.hidden), Linear(trunk.hidden, width)
         self.dropout = nn.Dropout(trunk.dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(width, trunk.eps, condition is None) for _ in range(2))
         self.modulation = None if condition is None else Linear(condition, 6 * width)
@@ -78,7 +78,7 @@ class PredictorBlock(nn.Module):
         entering = shifted(self.norms[0](x), shift1, scale1).flatten(1, 2)
         mixed, cache = self.attention(entering, count, rotation, cache)
         x = torch.addcmul(x, gate1, self.dropout(mixed).unflatten(1, (time, count)))
-        risen = self.dropout(F.gelu(self.rise(shifted(self.norms[1](x), shift2, scale2).flatten(1, 2))))
+        risen = self.dropout(self.rise(shifted(self.norms[1](x), shift2, scale2).flatten(1, 2)))
         return torch.addcmul(x, gate2, self.dropout(self.fall(risen)).unflatten(1, (time, count))), cache
 
     def _modulation(self, condition: Tensor) -> tuple[Tensor, ...]:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_wm.dynamics.attention import behind
-from jepa_wm.encoders.linear import Linear
+from jepa_wm.encoders.linear import GELULinear, Linear
 
 
 class PlainBlock(nn.Module):
@@ -26,7 +26,7 @@ class PlainBlock(nn.Module):
         self.width, self.heads, self.head_dim, self.hidden, self.dropout = width, heads, head_dim, hidden, dropout
         self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = Linear(width, 3 * heads * head_dim, bias=False), Linear(heads * head_dim, width)
-        self.rise, self.fall = Linear(width, hidden), Linear(hidden, width)
+        self.rise, self.fall = GELULinear(width, hidden), Linear(hidden, width)
 
     def attended(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """What attention adds to tokens (B, M, W): each sees what its row of the mask (M, M) says, or those before."""
@@ -52,7 +52,7 @@ class PlainBlock(nn.Module):
 
     def mixed(self, x: Tensor) -> Tensor:
         """What the MLP adds to tokens (B, M, W)."""
-        return self._dropped(self.fall(self._dropped(F.gelu(self.rise(self.mlp_norm(x))))))
+        return self._dropped(self.fall(self._dropped(self.rise(self.mlp_norm(x)))))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Tokens (B, M, W) under a mask (M, M), true where a row may look."""

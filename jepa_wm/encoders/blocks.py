@@ -34,7 +34,7 @@ class BlockOptions:
             learn far sooner for it (docs/results.md).
 
     Raises:
-        UserError: if `mlp` is none of these.
+        UserError: if `mlp` is none of these, or `drop_path` is no probability below 1.
     """
 
     def __init__(
@@ -50,6 +50,8 @@ class BlockOptions:
     ) -> None:
         if mlp not in MLPS:
             raise UserError(f"BlockOptions.mlp: got '{mlp}'; expected one of {', '.join(MLPS)}")
+        if not 0.0 <= drop_path < 1.0:
+            raise UserError(f"BlockOptions.drop_path: got {drop_path}; expected 0 or more, and less than 1")
         self.mlp, self.mlp_ratio, self.qk_norm, self.layer_scale = mlp, mlp_ratio, qk_norm, layer_scale
         self.drop_path, self.eps, self.recompute, self.init_std = drop_path, eps, recompute, init_std
 
@@ -203,7 +205,7 @@ class Blocks(nn.ModuleList):
     def reset_parameters(self) -> None:
         """As `initialise` draws them, and what ends a branch divided by sqrt(2 * its depth from 1).
 
-        Source: V-JEPA (official code); I-JEPA's divides, too, and then draws all anew without.
+        Source: V-JEPA 2 (official code); I-JEPA's and V-JEPA's divide, too, and then draw all anew without.
         """
         initialise(self, self.init_std)
         with torch.no_grad():

@@ -1,5 +1,6 @@
 """The Hugging Face hub: folders of published models, and the optional library that its text encoders need."""
 
+import math
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -62,7 +63,9 @@ def preprocessing_of(folder: Path) -> Preprocessing | None:
 
 
 def _preprocessing(config: dict[str, Any]) -> Preprocessing:
-    sides = _side(config.get("size", 224))
+    # SigLIP 2's of any size say how many patches there may be; of a square picture they make a square of them.
+    patches = math.isqrt(config.get("max_num_patches", 0)) * config.get("patch_size", 0)
+    sides = _side(config.get("size") or patches or 224)
     cropped = _side(config["crop_size"]) if config.get("crop_size") and config.get("do_center_crop", True) else None
     squeezed = cropped is None and not (isinstance(config.get("size"), dict) and "shortest_edge" in config["size"])
     size = cropped or sides

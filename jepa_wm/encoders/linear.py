@@ -46,23 +46,33 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (..., in_features) -> (..., out_features)."""
+        return self._packed_product(x, "none") if self._pays(x) else self._product(x)
+
+    def _ours(self, x: Tensor) -> bool:
         # An exported program is for any processor and any number of samples.
         ours = ONEDNN and not torch.compiler.is_exporting()
-        if not (ours and x.device.type == "cpu" and self.weight.dtype == torch.float32):
-            return F.linear(x, self.weight, self.bias)
+        return ours and x.device.type == "cpu" and self.weight.dtype == torch.float32
+
+    def _pays(self, x: Tensor) -> bool:
+        """Whether it is done with packed weights."""
+        many = x.numel() >= FEW * self.in_features and not torch.is_grad_enabled()
+        return _PACKED.get() is not None and many and self._ours(x) and isinstance(self.weight, nn.Parameter)
+
+    def _product(self, x: Tensor) -> Tensor:
         half = torch.is_autocast_enabled("cpu")
-        pays = _PACKED.get() is not None and x.numel() >= FEW * self.in_features and not torch.is_grad_enabled()
-        if pays and isinstance(self.weight, nn.Parameter):
-            dtype = torch.get_autocast_dtype("cpu") if half else torch.float32
-            weight, bias = self._packed(dtype)
-            found: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(dtype), weight, bias, "none", [], "")
-            return found
-        if x.ndim != 3 or x.numel() <= SMALL or (half and len(x) * x.shape[1] < MANY):
+        few = x.ndim != 3 or x.numel() <= SMALL or (half and len(x) * x.shape[1] < MANY)
+        if few or not self._ours(x):
             return F.linear(x, self.weight, self.bias)
         # Many samples of few tokens, as in a rollout, make one long row.
         row = x.flatten(0, 1)[None] if len(x) > x.shape[1] else x
         image = F.conv2d(row.transpose(1, 2).unsqueeze(2), self.weight[:, :, None, None], self.bias)
         return image.squeeze(2).transpose(1, 2).reshape(*x.shape[:2], -1)
+
+    def _packed_product(self, x: Tensor, then: str) -> Tensor:
+        """With packed weights; `then` is what oneDNN does to the outcome before it writes that down."""
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(dtype), *self._packed(dtype), then, [], "none")
+        return found
 
     def _packed(self, dtype: torch.dtype) -> Packed:
         """Weight and bias as oneDNN has them; kept until `packed` ends."""
@@ -72,3 +82,11 @@ class Linear(nn.Linear):
             weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.to(dtype))
             kept[self.weight, dtype] = weight, None if self.bias is None else self.bias.to(dtype)
         return kept[self.weight, dtype]
+
+
+class GELULinear(Linear):
+    """A linear layer and the GELU behind it, in one pass over the outcome where weights are packed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (..., in_features) -> (..., out_features)."""
+        return self._packed_product(x, "gelu") if self._pays(x) else F.gelu(self._product(x))

@@ -91,6 +91,9 @@ class AttentionPool(Pooling):
         mlp_ratio: hidden width of the MLP over the width of the tokens.
         eps: of the layer norm.
 
+    Raises:
+        UserError: by `build`, if the heads do not share out the width.
+
     Source: Zhai et al. 2022 (arXiv 2106.04560); the module is timm's.
     """
 
@@ -98,6 +101,8 @@ class AttentionPool(Pooling):
         self.heads, self.mlp_ratio, self.eps = heads, mlp_ratio, eps
 
     def build(self, dim: int, prefix: int) -> nn.Module:
+        if dim % self.heads:
+            raise UserError(f"AttentionPool: got {self.heads} heads for tokens of {dim}; expected heads that divide it")
         return _Attentive(dim, self.heads, round(dim * self.mlp_ratio), self.eps)
 
 

@@ -133,6 +133,9 @@ class Rope(Positions):
             differ, for its code repeats the table where it should repeat each entry. V-JEPA 2.1 has the right ones.
         pretrained: tokens a side of the grid that positions are squeezed onto; None counts tokens (V-JEPA 2).
 
+    Raises:
+        UserError: by `rotary`, if a head has less than a pair of channels for each axis.
+
     Source: V-JEPA 2 (arXiv 2506.09985) and 2.1 (arXiv 2603.14482), official code.
     """
 
@@ -141,6 +144,8 @@ class Rope(Positions):
 
     def rotary(self, grid: Grid, head_dim: int) -> Rotation:
         share = head_dim // 3 // 2 * 2
+        if not share:
+            raise UserError(f"Rope: got heads of {head_dim} channels; expected 6 at least, a pair for each axis")
         frequencies = 10000.0 ** -(torch.arange(share // 2, dtype=torch.float64) / (share / 2))
         place = coordinates(grid)
         if self.pretrained is not None:
@@ -158,6 +163,9 @@ class CentredRope(Positions):
     Args:
         base: ratio of the slowest to the fastest rotation.
 
+    Raises:
+        UserError: by `rotary`, if a head's channels cannot be shared out in fours.
+
     Source: DINOv3 (arXiv 2508.10104), official code; without its random shifts and scales in training.
     """
 
@@ -165,6 +173,8 @@ class CentredRope(Positions):
         self.base = base
 
     def rotary(self, grid: Grid, head_dim: int) -> Rotation:
+        if head_dim % 4:
+            raise UserError(f"CentredRope: got heads of {head_dim} channels; expected a multiple of 4")
         quarter = head_dim // 4
         frequencies = self.base ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
         place = 2 * (coordinates(grid)[:, 1:] + 0.5) / torch.tensor(grid[1:]) - 1

@@ -28,6 +28,11 @@ class Encoded(NamedTuple):
     levels: tuple[Tensor, ...]
 
 
+def is_image(pixels: Tensor) -> bool:
+    """Whether pixels are images (B, C, H, W) or (B, 1, C, H, W) to an encoder; a clip of one tubelet is none."""
+    return pixels.ndim == 4 or pixels.shape[1] == 1
+
+
 class ViT(Encoder):
     """A pre-norm vision transformer over patches or tubelets.
 
@@ -133,7 +138,7 @@ class ViT(Encoder):
 
     def embedded(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """The first half of `encode`: patches embedded, without positions (B, N or K, D)."""
-        image = pixels.ndim == 4 or pixels.shape[1] == 1
+        image = is_image(pixels)
         clips = pixels[:, None] if pixels.ndim == 4 else pixels
         embed = self.image_embed if image and self.image_embed is not None else self.embed
         if image and embed is self.embed:

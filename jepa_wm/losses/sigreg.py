@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jepa_wm import distributed
+from jepa_wm.errors import UserError
 from jepa_wm.precision import at_least_float32
 
 
@@ -20,6 +21,9 @@ class SIGReg(nn.Module):
         points: values of t.
         t_max: largest t.
 
+    Raises:
+        UserError: if there are no slices or less than two points.
+
     Source: LeJEPA (arXiv 2511.08544) and its code. Here directions come from the step's number, not
     from a counter on the device (no host sync), and the means over ranks are differentiable.
     """
@@ -29,6 +33,8 @@ class SIGReg(nn.Module):
 
     def __init__(self, slices: int = 256, points: int = 17, t_max: float = 3.0) -> None:
         super().__init__()
+        if slices < 1 or points < 2:
+            raise UserError(f"SIGReg: got slices {slices} and points {points}; expected 1 and 2 at least")
         self.slices, self.points, self.t_max = slices, points, t_max
         t = torch.linspace(0.0, t_max, points)
         dt = t_max / (points - 1)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from jepa_wm.contracts import Batch, Encoder, Objective
 from jepa_wm.encoders.blocks import initialise
+from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.errors import UserError
 from jepa_wm.precision import at_least_float32
@@ -23,7 +24,8 @@ class TeacherAlignment(Objective):
         teacher: the encoder to stay close to, `jepa_wm.encoders.load_encoder` for one; never trained, not exported.
         patches: weight of the patches' loss.
         pooled: weight of the latents' loss.
-        resize: give the teacher pictures of the size it was made for, not those of the batch.
+        resize: squeeze what the teacher sees into the size it was made for; nothing is cut off, so that its patches
+            and the student's stand for the same places.
 
     Raises:
         UserError: if both weights are 0.
@@ -39,6 +41,7 @@ class TeacherAlignment(Objective):
             raise UserError("TeacherAlignment: got weights patches 0 and pooled 0; expected one above 0")
         self.encoder, self.patches, self.pooled, self.resize = encoder, patches, pooled, resize
         self.teacher = teacher.requires_grad_(False)
+        self.shown = uncropped(teacher.preprocessing)
         self.patch_head = _head(encoder.dim, teacher.dim)
         self.pooled_head = _head(encoder.latent_dim, teacher.latent_dim)
 
@@ -51,7 +54,7 @@ class TeacherAlignment(Objective):
         pixels = batch["pixels"]
         pixels = pixels if pixels.ndim == 4 else pixels[:, batch["step"] % pixels.shape[1]]
         with torch.no_grad():
-            shown = self.teacher.preprocessing(pixels) if self.resize else pixels
+            shown = self.shown(pixels) if self.resize else pixels
             tokens, latents = self.teacher(shown), self.teacher.pooled(shown)
             tokens = regrid(tokens, self.teacher.grid(1, *shown.shape[-2:]), self.encoder.grid_of(pixels))
         encoded = self.encoder.encode(pixels)
@@ -64,6 +67,11 @@ class TeacherAlignment(Objective):
     def exported(self) -> dict[str, nn.Module]:
         """The encoder."""
         return {"encoder": self.encoder}
+
+
+def uncropped(wanted: Preprocessing) -> Preprocessing:
+    """The same, of the whole picture."""
+    return Preprocessing(wanted.size, 0.0, wanted.interpolation, wanted.mean, wanted.std)
 
 
 def regrid(tokens: Tensor, old: tuple[int, int, int], new: tuple[int, int, int]) -> Tensor:

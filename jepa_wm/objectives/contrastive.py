@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from jepa_wm.contracts import Batch, Objective
@@ -31,7 +32,8 @@ class ContrastiveText(Objective):
         lock: "image" to leave the encoder as it is (LiT), "text" to leave the text tower as it is, or None.
 
     Raises:
-        UserError: if encoder and text do not fit each other, or `loss` or `lock` is unknown.
+        UserError: if encoder and text do not fit each other, `loss` or `lock` is unknown, or `chunk` is set where a
+            batch norm would see each chunk for itself.
 
     Source: see `Contrast`; gradient caching (arXiv 2101.06983), here by activation checkpointing of each chunk, which
     computes the same; LiT (arXiv 2111.07991).
@@ -54,6 +56,11 @@ class ContrastiveText(Objective):
             )
         if lock not in ("image", "text", None):
             raise UserError(f"ContrastiveText: got lock '{lock}'; expected 'image', 'text' or none")
+        if chunk is not None and any(isinstance(part, _BatchNorm) for part in (*encoder.modules(), *text.modules())):
+            raise UserError(
+                f"ContrastiveText.chunk: got {chunk}, and a batch norm would see each chunk for itself; expected "
+                "chunk null, or an encoder and a text tower without one"
+            )
         self.encoder, self.text, self.loss = encoder, text, loss
         self.sigreg, self.chunk, self.lock = sigreg, chunk, lock
         self.gaussianity = SIGReg()
@@ -104,7 +111,7 @@ def picture_and_caption(batch: Batch) -> tuple[Tensor, list[str]]:
     Raises:
         UserError: if no picture has a caption.
     """
-    pixels, captions = batch["pixels"], batch["captions"]
+    pixels, captions = batch["pixels"], batch.get("captions", [])
     if pixels.ndim == 5:
         frame = batch["step"] % pixels.shape[1]
         pixels, captions = pixels[:, frame], [each[frame] for each in captions]

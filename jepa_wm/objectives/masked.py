@@ -13,7 +13,7 @@ from jepa_wm import distributed
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.data.masks import Mask, Masker, TubeMask
 from jepa_wm.encoders.positions import Grid, coordinates
-from jepa_wm.encoders.vit import ViT
+from jepa_wm.encoders.vit import ViT, is_image
 from jepa_wm.errors import UserError
 from jepa_wm.objectives.predictor import MaskPredictor, PredictorOptions, at, levels_of, normalised
 from jepa_wm.optim import ema_update
@@ -86,14 +86,14 @@ class MaskedLatentPrediction(Objective):
 
     def _seen(self, pixels: Tensor, step: int) -> Tensor:
         """The pixels, or a frame of each clip where it is the images' turn."""
-        turn = math.floor((step + 1) * self.images) > math.floor(step * self.images)
-        return pixels[:, step % pixels.shape[1]] if turn and pixels.ndim == 5 else pixels
+        before, after = (math.floor(count * self.images) for count in (step, step + 1))
+        return pixels[:, before % pixels.shape[1]] if after > before and pixels.ndim == 5 else pixels
 
     def _errors(self, pixels: Tensor, targets: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
         """Errors of hidden and, weighted by distance, of visible tokens under one mask; targets (B, N, L * D)."""
         grid = self.encoder.grid_of(pixels)
         seen = levels_of(self.encoder, pixels, mask.keep)
-        filled, context = self.predictor(seen, mask.keep, mask.predict, grid, image=grid[0] == 1)
+        filled, context = self.predictor(seen, mask.keep, mask.predict, grid, is_image(pixels))
         error = self.error(filled.to(targets.dtype), at(targets, mask.predict))
         if context is None:
             return error, torch.zeros_like(error)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from jepa_wm import distributed
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.data.masks import Masker, TubeMask
-from jepa_wm.encoders.vit import ViT
+from jepa_wm.encoders.vit import ViT, is_image
 from jepa_wm.errors import UserError
 from jepa_wm.losses.sigreg import SIGReg
 from jepa_wm.objectives.masked import draw_masks
@@ -69,7 +69,7 @@ class MaskedSIGReg(Objective):
         errors = []
         for mask in draw_masks(self.masks, self.encoder, pixels, batch["step"]):
             seen = self.encoder(pixels, mask.keep)
-            filled, _ = self.predictor(seen, mask.keep, mask.predict, grid, image=grid[0] == 1)
+            filled, _ = self.predictor(seen, mask.keep, mask.predict, grid, is_image(pixels))
             errors.append(F.mse_loss(self.project(filled).to(goal.dtype), at(goal, mask.predict)))
         error = torch.stack(errors).mean()
         moved = targets - distributed.all_reduce_mean(targets.mean(dim=0))

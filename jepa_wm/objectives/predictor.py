@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from jepa_wm.encoders.blocks import ALL, BlockOptions, Blocks, initialise
 from jepa_wm.encoders.positions import Grid, Positions, SinCos, places
 from jepa_wm.encoders.vit import ViT
+from jepa_wm.errors import UserError
 from jepa_wm.precision import at_least_float32
 
 
@@ -19,6 +20,9 @@ class PredictorOptions:
         heads: their attention heads.
         positions: where tokens stand; None for the encoder's kind, or sine-cosine where the encoder learns a table.
         recompute: as `BlockOptions`.
+
+    Raises:
+        UserError: if the heads do not share out the width, or `positions` is a table to be learned.
     """
 
     def __init__(
@@ -29,6 +33,13 @@ class PredictorOptions:
         positions: Positions | None = None,
         recompute: bool = False,
     ) -> None:
+        if width % heads:
+            raise UserError(f"PredictorOptions: got width {width} and {heads} heads; expected heads that divide width")
+        if positions is not None and positions.initial(width) is not None:
+            raise UserError(
+                f"PredictorOptions.positions: got {type(positions).__name__}, a table to be learned; expected SinCos, "
+                "Rope or CentredRope"
+            )
         self.width, self.depth, self.heads, self.positions = width, depth, heads, positions
         self.recompute = recompute
 

@@ -4,16 +4,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from jepa_wm.encoders.linear import FEW, Linear, packed
+from jepa_wm.encoders.linear import FEW, GELULinear, Linear, packed
 
 
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    return x / 2 * (1 + torch.erf(x / 2**0.5))
+
+
+@pytest.mark.parametrize("kind", [Linear, GELULinear])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 5), (FEW, 5), (4, FEW, 5)])
 @torch.no_grad()
-def test_packed_weights_are_the_same_layer(bias: bool, shape: tuple[int, ...]) -> None:
+def test_packed_weights_are_the_same_layer(kind: type[Linear], bias: bool, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    layer, x = Linear(5, 7, bias=bias), torch.randn(*shape)
+    layer, x = kind(5, 7, bias=bias), torch.randn(*shape)
     brute = x @ layer.weight.T + (layer.bias if bias else 0.0)
+    brute = gelu(brute) if kind is GELULinear else brute
+    torch.testing.assert_close(layer(x), brute)
     for _ in range(2):
         with packed():
             torch.testing.assert_close(layer(x), brute)

@@ -167,6 +167,22 @@ def test_clips_are_images_in_a_share_of_the_steps() -> None:
     torch.manual_seed(0)
     made = MaskedLatentPrediction(ViT(8, 2, 24, 2, 2, modalities=True), [TubeMask(2, 0.3)], SMALL, images=0.25)
     clips = torch.randint(0, 256, (2, 4, 3, 32, 32), dtype=torch.uint8)
-    alone = [made({"pixels": clips[:, step % 4], "step": step, "progress": 0.0})["loss"] for step in range(8)]
-    both = [made({"pixels": clips, "step": step, "progress": 0.0})["loss"] for step in range(8)]
-    assert [bool(a == b) for a, b in zip(alone, both, strict=True)] == [False, False, False, True] * 2
+    taken = []
+    for step in range(16):
+        both = made({"pixels": clips, "step": step, "progress": 0.0})["loss"]
+        alone = [made({"pixels": clips[:, frame], "step": step, "progress": 0.0})["loss"] for frame in range(4)]
+        taken.append([frame for frame in range(4) if alone[frame] == both])
+    # Every fourth step, and each time the next frame.
+    assert taken == [[], [], [], [0], [], [], [], [1], [], [], [], [2], [], [], [], [3]]
+
+
+def test_a_clip_of_one_tubelet_is_a_clip_to_encoder_and_predictor() -> None:
+    torch.manual_seed(0)
+    made = MaskedLatentPrediction(ViT(8, 2, 24, 2, 2, modalities=True), [TubeMask(2, 0.3)], SMALL)
+    for frames, row in ((1, 0), (2, 1)):
+        made.zero_grad()
+        clips = torch.randint(0, 256, (2, frames, 3, 32, 32), dtype=torch.uint8)
+        made({"pixels": clips, "step": 0, "progress": 0.0})["loss"].backward()
+        for modality in (made.encoder.modality, made.predictor.modality):
+            assert modality is not None and modality.grad is not None
+            assert modality.grad.abs().sum(dim=1).gt(0).tolist() == [row == 0, row == 1]
