@@ -7,11 +7,13 @@ attribute of the same name. Then a module's configuration can be read off the mo
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,6 +23,9 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
 
 PACKAGE = "jepa_wm"
+MODELS = (f"{PACKAGE}.encoders", f"{PACKAGE}.dynamics")
+"""Where the classes are that saved models are made of. Others open files or run commands when they are constructed, and
+a downloaded `config.json` must not."""
 
 
 def spec(module: Any) -> dict[str, Any]:
@@ -46,8 +51,12 @@ def fingerprint(modules: Iterable[nn.Module], also: str = "") -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}  # JSON has no number for it.
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, np.generic):
+        return _plain(value.item())
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
@@ -55,41 +64,71 @@ def _plain(value: Any) -> Any:
     return spec(value)
 
 
-def build(config: Any, where: str = "config") -> Any:
+def build(config: Any, where: str = "config", within: Sequence[str] = (PACKAGE,)) -> Any:
     """Construct the object that `spec` described.
 
-    Only classes of this package are built: a downloaded `config.json` must not run other code.
+    Args:
+        config: what it said.
+        where: it was read.
+        within: packages whose own classes are built, and no others. All of this one's are for a `config` that was
+            made here, by `spec`; `MODELS` for one that was read from a file.
 
     Raises:
         UserError: if a class is foreign or unknown, or its arguments do not fit.
     """
     if isinstance(config, list):
-        return [build(item, where) for item in config]
+        return [build(item, where, within) for item in config]
     if not isinstance(config, dict):
         return config
+    if config.keys() == {"float"}:
+        return float(config["float"])
     if "class_path" not in config:
-        return {key: build(item, where) for key, item in config.items()}
-    path = config["class_path"]
-    if not str(path).startswith(PACKAGE + "."):
-        raise UserError(f"{where}: class '{path}' is not part of {PACKAGE}, and only its classes are built")
+        return {key: build(item, where, within) for key, item in config.items()}
+    path = str(config["class_path"])
+    _check_class(path, where, within)
     module_name, _, name = path.rpartition(".")
     try:
         cls = getattr(import_module(module_name), name)
         if not inspect.isclass(cls):
             raise TypeError(f"{path} is not a class")
-        return cls(**{key: build(item, where) for key, item in config.get("init_args", {}).items()})
+        # A module has what it imports by name, too.
+        _check_class(f"{cls.__module__}.{cls.__qualname__}", where, within)
+        return cls(**{key: build(item, where, within) for key, item in config.get("init_args", {}).items()})
     except (ImportError, AttributeError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise UserError(
             f"{where}: cannot build '{path}': {error}; the file is broken, or another version of {PACKAGE} made it"
         ) from error
 
 
+def _check_class(path: str, where: str, within: Sequence[str]) -> None:
+    if not any(path.startswith(f"{package}.") for package in within):
+        raise UserError(f"{where}: class '{path}' is not part of {' or '.join(within)}, whose classes alone are built")
+
+
+def _check_classes(config: Any, where: str) -> None:
+    """Refuse to save what `load_module` would refuse to build."""
+    if isinstance(config, list):
+        for item in config:
+            _check_classes(item, where)
+    elif isinstance(config, dict):
+        if "class_path" in config:
+            _check_class(config["class_path"], where, MODELS)
+        for item in config.values():
+            _check_classes(item, where)
+
+
 def save_modules(folder: str | Path, modules: dict[str, nn.Module]) -> None:
-    """Save named modules to `folder/<name>/`, all of them or none."""
+    """Save named modules to `folder/<name>/`, all of them or none.
+
+    Raises:
+        UserError: if one is, or has in it, what is no part of `MODELS`, which could not be loaded.
+    """
     with atomic_path(folder) as aside:
         for name, module in modules.items():
             (aside / name).mkdir(parents=True)
-            write_json(aside / name / "config.json", spec(module))
+            config = spec(module)
+            _check_classes(config, f"'{name}' cannot be saved")
+            write_json(aside / name / "config.json", config)
             state = {key: value.contiguous() for key, value in module.state_dict().items()}
             save_file(state, aside / name / "model.safetensors")
 
@@ -104,11 +143,14 @@ def load_module(folder: str | Path) -> nn.Module:
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise UserError(f"{folder} holds no model: {weights.name} is missing")
-    module = build(read_json(folder / "config.json"), str(folder / "config.json"))
+    module = build(read_json(folder / "config.json"), str(folder / "config.json"), MODELS)
     if not isinstance(module, nn.Module):
         raise UserError(f"{folder / 'config.json'} describes no model; got a {type(module).__name__}: it is broken")
     try:
-        module.load_state_dict(load_file(weights))
+        state = load_file(weights)
+        if any(value.dtype == torch.float64 for value in state.values()):
+            module = module.double()
+        module.load_state_dict(state)
     except SafetensorError as error:
         raise UserError(f"{weights} is broken: {error}; copy or fetch it again") from error
     except RuntimeError as error:

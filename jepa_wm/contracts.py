@@ -247,7 +247,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise UserError(f"budget: got {name} {value}; expected more than 0, or none for no limit")
 
 

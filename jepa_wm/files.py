@@ -20,7 +20,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises:
         UserError: if a file would take the place of a folder, or a folder that of a file.
     """
-    path = Path(os.path.abspath(path))
+    path = Path(os.path.realpath(path))  # What a link leads to is replaced, not the link.
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     _remove(aside)

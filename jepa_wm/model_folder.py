@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from jepa_wm.checkpoint import find_part, load_module
+from jepa_wm.contracts import Dynamics, Encoder
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
@@ -71,6 +72,10 @@ def load_parts(source: str | Path) -> nn.ModuleDict:
     parts = nn.ModuleDict({path.name: load_module(path) for path in sorted(found)})
     if missing := {"encoder", "dynamics"} - set(parts):
         raise UserError(f"{folder} holds no '{min(missing)}'; it holds {sorted(parts)}")
+    for name, kind in (("encoder", Encoder), ("dynamics", Dynamics)):
+        if not isinstance(parts[name], kind):
+            other = type(parts[name]).__name__
+            raise UserError(f"{folder / name} holds a {other}; expected its {kind.__name__.lower()}")
     return parts
 
 

@@ -54,6 +54,9 @@ def load_world_model(
         UserError: if there is no such source, it is broken, no layout recognises it, or something is said that does
             not apply.
     """
+    for name, number in (("action_dim", action_dim), ("heads", heads), ("size", size)):
+        if number is not None and number < 1:
+            raise UserError(f"load_world_model: got {name} {number}; expected 1 or more, or none")
     told = Told({}, action_dim, heads, size, encoder)
     path = Path(source)
     if not path.exists() and str(source).count("/") == 1 and not str(source).startswith("."):

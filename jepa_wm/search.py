@@ -25,7 +25,8 @@ class Search:
         budget: what each plan may spend, in place of the planner's number of rounds.
 
     Raises:
-        UserError: if `replan` is not within 1 … `horizon`.
+        UserError: if `replan` is not within 1 … `horizon`, they are no whole numbers, the planner is none, or a term
+            is no goal or a constraint none.
     """
 
     planner: Planner = field(default_factory=CEM)
@@ -38,6 +39,14 @@ class Search:
     budget: Budget | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in (("terms", Goal), ("constraints", Constraint)):
+            given = getattr(self, name)
+            if not isinstance(given, Sequence) or not all(isinstance(each, kind) for each in given):
+                raise UserError(f"search: got {name} {given}; expected a list of jepa_wm.goals.{kind.__name__}")
+        if isinstance(self.planner, type) or not hasattr(self.planner, "plan"):
+            raise UserError(f"search: got planner {self.planner}; expected one of jepa_wm.planning, as CEM()")
+        if not isinstance(self.horizon, int) or not isinstance(self.replan, int):
+            raise UserError(f"search: got horizon {self.horizon} and replan {self.replan}; expected whole numbers")
         if not 1 <= self.replan <= self.horizon:
             raise UserError(
                 f"search: got replan {self.replan} and horizon {self.horizon}; expected 1 <= replan <= horizon"

@@ -13,7 +13,7 @@ from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.calibration import Calibration, signs_of
 from jepa_wm.dynamics.cost import ActionCost, ConstrainedActionCost
 from jepa_wm.dynamics.ensemble import Ensemble
-from jepa_wm.dynamics.heads import Head
+from jepa_wm.dynamics.heads import Head, check_heads
 from jepa_wm.dynamics.proposal import Proposal, propose
 from jepa_wm.dynamics.rollout import rollouts
 from jepa_wm.encoders.frames import Frames, PooledFrames
@@ -41,6 +41,9 @@ class WorldModel(nn.Module):
         heads: what reads latents, by name.
         calibration: of an ensemble, what error is to be expected; none is as if it were the members' disagreement.
         proposal: what actions lead from a latent to another; without it, plans begin nowhere.
+
+    Raises:
+        UserError: if what is given as a head is none, has a name that no head can have, or two names.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class WorldModel(nn.Module):
         super().__init__()
         self.encoder, self.dynamics, self.text, self.frames = encoder, dynamics, text, frames or PooledFrames()
         self.bounds = bounds or ActionBounds(dynamics.action_dim, dynamics.frame_skip)
+        check_heads(heads or {})
         self.heads = nn.ModuleDict(heads or {})
         self.proposal = proposal
         several = isinstance(dynamics, Ensemble)
@@ -101,8 +105,15 @@ class WorldModel(nn.Module):
         A model in float64 gives float64.
 
         Raises:
-            UserError: if the state holds NaN, or is missing where it is read.
+            UserError: if there are no such pixels, the state holds NaN, or is missing where it is read, or the model is
+                in float16, which has not the range.
         """
+        if not isinstance(pixels, Tensor) or pixels.ndim != 5 or not pixels.shape[0] or pixels.dtype != torch.uint8:
+            raise UserError(
+                f"encode: got {_told(pixels)}; expected a tensor of pixels uint8 (B, T, C, H, W), one sample at least"
+            )
+        if self.bounds.low.dtype == torch.float16:
+            raise UserError("the model is in float16; expected float32, bfloat16 or float64: call model.float()")
         state = state.to(self.bounds.low) if state is not None and self.frames.state_dim else None
         if state is not None and not torch.isfinite(state).all():
             raise UserError("observation: got NaN or infinity in the state; expected numbers")
@@ -129,25 +140,29 @@ class WorldModel(nn.Module):
         Raises:
             UserError: if actions do not fit or lie outside their bounds, or something is not a number.
         """
-        if pixels.ndim not in (4, 5) or actions.ndim != 3 or not actions.shape[1]:
+        fits = all(isinstance(given, Tensor) and len(given) for given in (pixels, actions))
+        if not fits or pixels.ndim not in (4, 5) or actions.ndim != 3 or not actions.shape[1]:
             raise UserError(
-                f"imagine: got pixels {tuple(pixels.shape)} and actions {tuple(actions.shape)}; expected (B, C, H, W) "
-                "or (B, T, C, H, W), and blocks (B, K, frame_skip * A) or (B * S, K, frame_skip * A) with K 1 or more"
+                f"imagine: got pixels {_told(pixels)} and actions {_told(actions)}; expected tensors (B, C, H, W) or "
+                "(B, T, C, H, W), and blocks (B, K, frame_skip * A) or (B * S, K, frame_skip * A), B and K 1 or more"
             )
         pixels = pixels if pixels.ndim == 5 else pixels[:, None]
         state = state[:, None] if state is not None and state.ndim == 2 else state
         actions = self.bounds(actions, clip)
         known = actions[: len(pixels), :0] if context is None else self.bounds(context, clip)
-        if known.shape[1] != pixels.shape[1] - 1 or len(actions) % len(pixels):
+        if known.shape[:2] != (len(pixels), pixels.shape[1] - 1) or len(actions) % len(pixels):
             raise UserError(
                 f"imagine: got {pixels.shape[1]} frames with {known.shape[1]} blocks of actions between them, and "
-                f"{len(actions)} sequences of actions for {len(pixels)} observations; expected one block fewer than "
-                "frames, and a whole number of sequences for each"
+                f"{len(actions)} sequences of actions and a context of {len(known)} for {len(pixels)} observations; "
+                "expected one block fewer than frames, a context for each and a whole number of sequences for each"
             )
         seen = self.encode(pixels, state)
-        members = at_least_float32(rollouts(self.dynamics, seen, known, actions))
-        latents = members.mean(dim=0)
-        readouts = {name: head(latents) for name, head in self.heads.items()}
+        # A dynamics in bfloat16 takes what is seen in its own precision.
+        half = next(self.dynamics.parameters(), self.bounds.low).dtype == torch.bfloat16
+        with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
+            members = at_least_float32(rollouts(self.dynamics, seen, known, actions))
+            latents = members.mean(dim=0)
+            readouts = {name: at_least_float32(head(latents)) for name, head in self.heads.items()}
         uncertainty = None
         if self.calibration is not None:
             last = seen[:, -1].repeat_interleave(len(actions) // len(seen), dim=0)
@@ -265,3 +280,8 @@ class WorldModel(nn.Module):
         if len(state) != len(pixels):
             raise UserError(f"plan: got {len(pixels)} images with {len(state)} states; expected one state for each")
         return self.encode(pixels[:, None], state[:, None])[:, 0]
+
+
+def _told(given: object) -> str:
+    """What was given in place of a tensor that fits, in few words."""
+    return f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__

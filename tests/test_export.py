@@ -78,6 +78,8 @@ def test_programs_run_without_the_package_and_for_other_batches(tmp_path: Path) 
     "dynamics",
     [
         TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(8, 1, 2), window=1),
+        TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(8, 1, 2), window=2),
+        TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(8, 1, 2), window=7),
         MLPDynamics(6, 1, 2, 3, width=8),
         pytest.param(RecurrentDynamics(6, 1, 2, 3, width=8), marks=pytest.mark.slow),
         PrefixDynamics(TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(8, 1, 2), window=4)),

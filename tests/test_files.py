@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from jepa_wm.checkpoint import build, find_part, load_module, save_modules, spec
 from jepa_wm.encoders import GridPool, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
+from jepa_wm.goals import Avoid
 from jepa_wm.manifest import hash_shards, is_complete, is_done, read_manifest, stage_run, write_manifest
 
 
@@ -158,6 +160,56 @@ class TestCheckpoint:
     def test_foreign_and_unknown_classes_are_not_built(self, path: str) -> None:
         with pytest.raises(UserError, match=path):
             build({"class_path": path, "init_args": {}})
+
+    @pytest.mark.parametrize("kind", ["writer", "shards", "elsewhere"])
+    def test_a_config_that_was_fetched_opens_nothing(self, tmp_path: Path, kind: str) -> None:
+        """Classes of this package that open files or run commands are no parts of models."""
+        command = f"pipe:touch {tmp_path / 'ran'}"
+        cache = {"class_path": "jepa_wm.data.cache.Cache", "init_args": {"folder": str(tmp_path), "allow_pipe": True}}
+        payload = {
+            "writer": {"class_path": "jepa_wm.data.writer.TarWriter", "init_args": {"fileobj": command}},
+            "shards": {"class_path": "jepa_wm.data.shards.Shards", "init_args": {"source": command, "cache": cache}},
+            # What a module of a model imports is not defined there.
+            "elsewhere": {"class_path": "jepa_wm.encoders.load.Path", "init_args": {}},
+        }[kind]
+        save_modules(tmp_path, {"encoder": vit()})
+        config = tmp_path / "encoder" / "config.json"
+        nested = read_json(config)
+        nested["init_args"]["positions"] = payload
+        for each in (payload, nested):
+            config.write_text(json.dumps(each))
+            with pytest.raises(UserError, match=r"class '.*(TarWriter|Shards|Path)' is not part of jepa_wm"):
+                load_module(tmp_path / "encoder")
+        assert not (tmp_path / "ran").exists()
+
+    def test_what_could_not_be_loaded_is_not_saved(self, tmp_path: Path) -> None:
+        other = nn.Flatten()
+        with pytest.raises(UserError, match=r"'other' cannot be saved: class 'torch.nn.*Flatten' is not part of"):
+            save_modules(tmp_path / "model", {"encoder": vit(), "other": other})
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_json_has_no_number_for_comes_back(self, tmp_path: Path) -> None:
+        made = Avoid(low=[-float("inf"), np.float64(0.1)], high=[np.int64(1), float("inf")], columns=[0, np.int64(1)])
+        write_json(tmp_path / "config.json", spec(made))
+        back = build(read_json(tmp_path / "config.json"))
+        assert (back.low, back.high, back.columns) == ([-float("inf"), 0.1], [1, float("inf")], [0, 1])
+        with stage_run(tmp_path / "run", "plan", {"search": spec(made)}):
+            pass
+        assert is_done(tmp_path / "run", "plan", {"search": spec(made)})
+
+    def test_a_model_in_float64_comes_back_in_float64(self, tmp_path: Path) -> None:
+        module = vit().double()
+        save_modules(tmp_path, {"encoder": module})
+        back = load_module(tmp_path / "encoder").state_dict()
+        assert all(torch.equal(back[name], value) for name, value in module.state_dict().items())
+        assert back["norm.weight"].dtype == torch.float64
+
+    def test_what_a_link_leads_to_is_replaced(self, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(tmp_path / "model")
+        for seed in (0, 1):
+            save_modules(tmp_path / "link", {"encoder": vit(seed)})
+        assert (tmp_path / "link").is_symlink() and not (tmp_path / "model").is_symlink()
+        assert torch.equal(load_module(tmp_path / "model" / "encoder").norm.weight, vit(1).norm.weight)
 
     def test_weights_that_do_not_fit_are_named(self, tmp_path: Path) -> None:
         save_modules(tmp_path, {"encoder": vit()})

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from jepa_wm.contracts import Dynamics, Future, Planner
 from jepa_wm.dynamics import Ensemble, LeWMDynamics, TransformerDynamics, Trunk, rollout, rollouts
+from jepa_wm.dynamics.bounds import ActionBounds
+from jepa_wm.dynamics.heads import StateHead
 from jepa_wm.dynamics.proposal import Proposal, propose
 from jepa_wm.encoders import ClipText, GridPool, PatchFrames, StateFrames, TextAlignment, ViT
 from jepa_wm.encoders.frames import Frames
@@ -194,6 +196,93 @@ def test_the_error_to_be_expected_grows_with_the_way_from_the_last_frame_that_wa
         torch.testing.assert_close(found.uncertainty[row], 2 * way)
 
 
+def transformer(**parts: Any) -> WorldModel:
+    torch.manual_seed(0)
+    return WorldModel(ViT(patch=8, dim=12, depth=1, heads=2), TransformerDynamics(12, trunk=Trunk(8, 1, 2)), **parts)
+
+
+HEAD = StateHead(12, state_dim=2, width=8)
+
+
+@pytest.mark.parametrize(
+    ("heads", "message"),
+    [
+        *(({name: HEAD}, f"a head named '{name}'") for name in ("dynamics", "text", "heads", "a/b", "a.b", "keys")),
+        ({"a": HEAD, "b": HEAD}, "one head under two names"),
+        ({"a": nn.Linear(2, 2)}, "'a' is a Linear; expected a Head"),
+    ],
+)
+def test_heads_that_would_not_come_back_are_refused(heads: dict[str, nn.Module], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        transformer(heads=heads)
+
+
+@pytest.mark.parametrize("part", ["dynamics", "whole"])
+def test_a_model_in_bfloat16_imagines_much_the_same(part: str) -> None:
+    model = transformer(heads={"state": HEAD}).eval()
+    seen, blocks = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8), torch.rand(2, 3, 10) - 0.5
+    exact = model.imagine(seen, blocks)
+    (model.dynamics if part == "dynamics" else model).bfloat16()
+    found = model.imagine(seen, blocks)
+    HEAD.float()
+    torch.testing.assert_close(found.latents, exact.latents, rtol=0.1, atol=0.05)
+    assert found.latents.dtype == found.readouts["state"].dtype == torch.float32
+    with pytest.raises(UserError, match="float16; expected float32, bfloat16 or float64"):
+        model.half().imagine(seen, blocks)
+    HEAD.float()
+
+
+def test_what_cannot_be_seen_or_done_is_refused() -> None:
+    model, seen = transformer().eval(), torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+    blocks = torch.zeros(2, 3, 10)
+    for pixels, actions, context in (
+        (seen[:0], blocks, None),
+        (seen, blocks[:0], None),
+        (seen.numpy(), blocks, None),
+        (seen, blocks.tolist(), None),
+        (seen[:, None].expand(-1, 2, -1, -1, -1), blocks.repeat(2, 1, 1), torch.zeros(4, 1, 10)),
+        (seen.float(), blocks, None),
+    ):
+        with pytest.raises(UserError, match=r"imagine: got|encode: got"):
+            model.imagine(pixels, actions, context)
+    with pytest.raises(UserError, match=r"encode: got torch.uint8 \(2, 3, 16, 16\); expected a tensor of pixels"):
+        model.encode(seen)
+    with pytest.raises(UserError, match="one sample at least"):
+        model.plan(seen[:0], seen[0])
+
+
+def test_a_folder_with_its_parts_exchanged_is_refused(tmp_path: Path) -> None:
+    transformer().save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "dynamics").rename(tmp_path / "kept")
+    shutil.copytree(tmp_path / "model" / "encoder", tmp_path / "model" / "dynamics")
+    with pytest.raises(UserError, match="dynamics holds a ViT; expected its dynamics"):
+        WorldModel.from_pretrained(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        (([-1.0], [1.0]), "action_bounds has 1 numbers; action_dim is 2"),
+        ([-1.0, 1.0], "action_bounds has 0 numbers; action_dim is 2"),
+        (([float("nan"), -1.0], [1.0, 1.0]), "action_bounds: got .*; expected numbers"),
+        (([2.0, -1.0], [1.0, 1.0]), "expected lower ones first"),
+        (([-1.0, -1.0],), "expected a pair of lists"),
+    ],
+)
+def test_bounds_that_are_none_are_refused(bounds: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ActionBounds(2, 5).prepare(UNIT | {"action_bounds": bounds})
+
+
+def test_an_endless_bound_is_none() -> None:
+    bounds = ActionBounds(2, 5)
+    statistics = {"action_mean": [0.0, 1.0], "action_std": [1.0, 2.0]}
+    bounds.prepare(statistics | {"action_bounds": ([-float("inf"), -0.5], [None, float("inf")])})
+    assert (bounds.low.tolist(), bounds.high.tolist()) == ([-3.0, -0.5], [3.0, 7.0])
+    with pytest.raises(UserError, match="action_mean has 0 numbers; action_dim is 2"):
+        bounds.prepare(statistics | {"action_mean": 0.0})
+
+
 def test_what_is_no_action_of_the_world_is_refused_or_clipped() -> None:
     model, seen = real(), torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
     model.bounds.prepare(
@@ -217,7 +306,7 @@ def test_what_is_no_action_of_the_world_is_refused_or_clipped() -> None:
     with pytest.raises(UserError, match="2 frames with 0 blocks of actions between them"):
         model.imagine(seen[:, None].repeat(1, 2, 1, 1, 1), torch.zeros(1, 1, 10))
     for pixels, actions in ((seen, tame[0]), (seen[0], tame), (seen, tame[:, :0])):
-        with pytest.raises(UserError, match=r"got pixels \(.*and actions \(.*with K 1 or more"):
+        with pytest.raises(UserError, match=r"imagine: got pixels .* and actions .*B and K 1 or more"):
             model.imagine(pixels, actions)
     # What numpy gives is in float64.
     torch.testing.assert_close(model.imagine(seen, tame.double()).latents, model.imagine(seen, tame).latents)

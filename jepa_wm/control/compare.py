@@ -37,6 +37,8 @@ def compare(runs: list[str], out: str | None = None) -> None:
     played = {run: read_episodes(run) for run in runs}
     if len({Path(run).resolve() for run in runs}) < len(runs):
         raise UserError(f"compare: got runs {runs}; expected each folder once")
+    for run, rows in played.items():
+        _check_whole(run, rows)
     _same_rules(runs)
     table = [row for kind in _same_goals(played) for row in compare_rows(kind, played)]
     for row in table:
@@ -104,6 +106,18 @@ def _by_policy(rows: list[Row], kind: str) -> dict[str, list[Row]]:
         if row["goal"] == kind:
             found.setdefault(row["policy"], []).append(row)
     return found
+
+
+def _check_whole(run: str, rows: list[Row]) -> None:
+    """Refuse a file that has lost its end, where the run's planner stands."""
+    search = read_manifest(run, "plan")["config"]["search"]["init_args"]
+    planner = search["planner"]["class_path"].rpartition(".")[2].lower()
+    last = {row["goal"]: row["policy"] for row in rows}
+    if not last or set(last.values()) != {planner}:
+        raise UserError(
+            f"compare: {Path(run) / EPISODES} ends with the episodes of {sorted(set(last.values())) or 'nobody'}; "
+            f"expected '{planner}', whose run it is: the file is broken, plan again"
+        )
 
 
 def _same_rules(runs: list[str]) -> None:

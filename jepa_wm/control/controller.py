@@ -174,7 +174,7 @@ class Controller:
         self.plan = self.model.plan(
             now.pixels, wanted, self.search, mean=mean, seed=self.seed + self.plans, state=now.state
         )
-        self._plans[due] = self.plan.actions.cpu()
+        self._plans[due] = self.plan.actions.to(self._plans)
         self.plans += 1
 
 

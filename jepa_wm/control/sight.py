@@ -43,6 +43,7 @@ class Sight:
             state = observation.get("state") if state is None else state
             observation = observation.get("pixels")
         pixels = _channels_first(observation)
+        state = state if self.model.frames.state_dim else None  # Of what a model does not read it may be anything.
         felt, single = None if state is None else _numbers(state), pixels.ndim == 3
         if single:
             pixels, felt = pixels[None], None if felt is None else felt[None]
@@ -83,7 +84,7 @@ def _numbers(state: Any) -> Tensor:
 def _channels_first(pictures: Any) -> Tensor:
     """Pictures, as an environment gives or renders them, with their channels first."""
     try:
-        pixels = torch.as_tensor(np.asarray(pictures))
+        pixels = torch.as_tensor(np.require(pictures, requirements="W"))
     except (TypeError, ValueError, RuntimeError):  # What is no array, has rows of different lengths, or objects in it.
         pixels = torch.empty(0)
     if pixels.dtype == torch.uint8 and pixels.ndim in (3, 4):

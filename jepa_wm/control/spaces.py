@@ -40,7 +40,8 @@ class Actions:
         space = self.space
         if isinstance(space, spaces.Box):
             inside = np.clip(vectors.reshape(-1, *space.shape), space.low, space.high)
-            return np.asarray(inside, dtype=space.dtype)
+            whole = np.issubdtype(space.dtype, np.integer)
+            return np.asarray(np.rint(inside) if whole else inside, dtype=space.dtype)
         if isinstance(space, spaces.MultiBinary):
             return np.asarray(vectors.reshape(-1, *space.shape) > 0.5, dtype=space.dtype)
         assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete)

@@ -113,6 +113,13 @@ class RegionGoals(TwoRoomsGoals):
 
     regions: np.ndarray
 
+    def check(self) -> None:
+        super().check()
+        if not np.isin(self.regions, np.arange(len(REGIONS))).all():
+            raise UserError(
+                f"goals: got regions {self.regions.tolist()}; expected numbers from 0 to {len(REGIONS) - 1}"
+            )
+
     @classmethod
     def _all(cls, world: TwoRoomsVectorEnv, seed: int) -> Self:
         regions = np.random.default_rng(seed).integers(len(REGIONS), size=world.num_envs)

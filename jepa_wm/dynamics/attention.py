@@ -123,7 +123,7 @@ def attend(q: Tensor, cache: Cache, visible: Tensor | None) -> Tensor:
 
 def _one_by_one(q: Tensor, cache: Cache) -> Tensor:
     """Attention of a query of each candidate, (B * S, heads, 1, d), to few tokens."""
-    states = len(cache.shared.keys)
+    states = cache.shared.keys.shape[0]  # Not its `len`, which an export would take for a constant.
     q = (q * q.shape[-1] ** -0.5).unflatten(0, (states, -1))
     # Keys and values (B, S or 1, heads, tokens, d), frame by frame: what is shared meets the queries of all candidates.
     frames = [[x.unflatten(0, (states, -1)) for x in frame] for frame in (cache.shared, *cache.own) if frame.tokens]

@@ -1,5 +1,6 @@
 """What actions a world model was trained on, and what is done about others."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -35,20 +36,39 @@ class ActionBounds(nn.Module):
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Take in the bounds of the data's action space; where there are none, `REACH` deviations from the mean.
 
+        A bound that is infinite or None is none.
+
         Raises:
-            UserError: if they are not of `action_dim` numbers.
+            UserError: if they are not of `action_dim` numbers, one is NaN, or a lower one is above the upper.
         """
-        found = {len(statistics.get(f"action_{which}", ())) for which in ("mean", "std")}
-        if found != {self.action_dim}:
+        mean, std = (self._row(statistics.get(f"action_{which}"), f"action_{which}") for which in ("mean", "std"))
+        bounds = statistics.get("action_bounds", ([None] * self.action_dim, [None] * self.action_dim))
+        if len(bounds) != 2:
+            raise UserError(f"action_bounds: got {bounds}; expected a pair of lists, the lower bounds first")
+        low, high = (
+            torch.where(given.isfinite(), given, reach)
+            for given, reach in (
+                (self._row(bounds[0], "action_bounds", -torch.inf), mean - REACH * std),
+                (self._row(bounds[1], "action_bounds", torch.inf), mean + REACH * std),
+            )
+        )
+        if not (low <= high).all():
+            raise UserError(f"action_bounds: got {low.tolist()} to {high.tolist()}; expected lower ones first, no NaN")
+        self.low.copy_(low)
+        self.high.copy_(high)
+
+    def _row(self, values: Any, name: str, none: float = torch.nan) -> Tensor:
+        """A number (A,) for each action, `none` for None."""
+        listed = list(values) if isinstance(values, Iterable) else []
+        if len(listed) != self.action_dim:
             raise UserError(
-                f"the data's actions have {max(found)} numbers; action_dim is {self.action_dim}; expected the same: "
+                f"the data's {name} has {len(listed)} numbers; action_dim is {self.action_dim}; expected the same: "
                 "set it to that, or use shards of episodes with such actions"
             )
-        mean, std = torch.tensor(statistics["action_mean"]), torch.tensor(statistics["action_std"])
-        low, high = mean - REACH * std, mean + REACH * std
-        least, most = statistics.get("action_bounds", (low.tolist(), high.tolist()))
-        self.low.copy_(torch.tensor([a if b is None else b for a, b in zip(low.tolist(), least, strict=True)]))
-        self.high.copy_(torch.tensor([a if b is None else b for a, b in zip(high.tolist(), most, strict=True)]))
+        row = torch.tensor([none if value is None else float(value) for value in listed])
+        if row.isnan().any():
+            raise UserError(f"{name}: got {listed}; expected numbers")
+        return row
 
     def forward(self, actions: Tensor, clip: bool = False) -> Tensor:
         """The same blocks of actions (..., frame_skip * A), if they are what the model knows, of its type and device.

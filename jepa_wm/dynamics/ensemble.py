@@ -13,6 +13,7 @@ from jepa_wm.checkpoint import build, spec
 from jepa_wm.contracts import Dynamics
 from jepa_wm.errors import UserError
 from jepa_wm.optim import MEMBERS
+from jepa_wm.standard import Standard
 
 
 class EnsembleState(NamedTuple):
@@ -62,8 +63,11 @@ class Ensemble(Dynamics):
         """Take in the data's statistics before training."""
         one = build(spec(self.member))
         one.prepare(statistics)
-        for name, buffer in one.named_buffers():
-            self.get_buffer(_flat(name)).copy_(buffer)
+        # What a member has learned, as a batch norm its averages, stays.
+        for where, module in one.named_modules():
+            if isinstance(module, Standard):
+                for name, buffer in module.named_buffers(where):
+                    self.get_buffer(_flat(name)).copy_(buffer)
 
     def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Teacher forcing: latents (B, T, N, D) and the action after each (B, T, A) -> the mean of the next of each."""
@@ -101,7 +105,10 @@ class Ensemble(Dynamics):
         """The members as predictors of their own, with copies of their weights."""
         made: list[Dynamics] = [build(spec(self.member)) for _ in range(self.members)]
         for number, one in enumerate(made):
-            one.load_state_dict({name: getattr(self, _flat(name))[number] for name in one.state_dict()})
+            state = {name: getattr(self, _flat(name))[number] for name in one.state_dict()}
+            like = next(value for value in state.values() if value.is_floating_point())
+            one.to(like).load_state_dict(state)
+            one.train(self.training)
         return made
 
     def _tensor(self, method: str, state: EnsembleState | None, *given: Any) -> Tensor:

@@ -91,7 +91,15 @@ class Proposal(nn.Module):
             `actions`, the mean squared error in standard deviations, over all pairs; `blocks`, the cross-entropy to the
             number of blocks, over all pairs, each frame with itself among them, and each frame with the one beside it
             of the next clip, or of the one before where the clip is odd, which is far.
+
+        Raises:
+            UserError: if latents or actions are of another size than it is made for.
         """
+        if actions.shape[-1] != self.frame_skip * self.action_dim:
+            raise UserError(
+                f"Proposal: got blocks of {actions.shape[-1]} numbers; expected frame_skip {self.frame_skip} times "
+                f"action_dim {self.action_dim}: set them to what the dynamics' are"
+            )
         start, end = torch.triu_indices(latents.shape[1], latents.shape[1], device=latents.device)
         apart = end - start
         told = apart.clamp(max=self.longest + 1).expand(len(latents), -1)

@@ -55,13 +55,15 @@ class Linear(nn.Linear):
 
     def _pays(self, x: Tensor) -> bool:
         """Whether it is done with packed weights."""
-        many = x.numel() >= FEW * self.in_features and not torch.is_grad_enabled()
-        return _PACKED.get() is not None and many and self._ours(x) and isinstance(self.weight, nn.Parameter)
+        if _PACKED.get() is None or torch.is_grad_enabled() or not self._ours(x):
+            return False
+        return x.numel() >= FEW * self.in_features and isinstance(self.weight, nn.Parameter)
 
     def _product(self, x: Tensor) -> Tensor:
+        if not self._ours(x):
+            return F.linear(x, self.weight, self.bias)
         half = torch.is_autocast_enabled("cpu")
-        few = x.ndim != 3 or x.numel() <= SMALL or (half and len(x) * x.shape[1] < MANY)
-        if few or not self._ours(x):
+        if x.ndim != 3 or x.numel() <= SMALL or (half and len(x) * x.shape[1] < MANY):
             return F.linear(x, self.weight, self.bias)
         # Many samples of few tokens, as in a rollout, make one long row.
         row = x.flatten(0, 1)[None] if len(x) > x.shape[1] else x

@@ -55,6 +55,8 @@ def load_encoder(
     if kind in ("timm", "open_clip"):
         encoder: Encoder = load_timm(name, part or "target") if kind == "timm" else load_open_clip(name)
     elif kind == "hf":
+        if part not in (None, "target", "context"):
+            raise UserError(f"'{source}' has one encoder; got part '{part}', expected none, or target or context")
         encoder = _from_hub(hub_folder(name), name)
     else:
         encoder = _from_path(source, part, heads)

@@ -28,6 +28,19 @@ class Encoded(NamedTuple):
     levels: tuple[Tensor, ...]
 
 
+def check_vit(encoder: object, objective: str) -> None:
+    """Refuse an encoder whose tokens an objective cannot take apart.
+
+    Raises:
+        UserError: if it is no `ViT`, nor does what `ViT.encode` does.
+    """
+    if not hasattr(encoder, "encode"):
+        raise UserError(
+            f"{objective}: got a {type(encoder).__name__} for the encoder; expected a ViT, which 'hf:' models, raw "
+            "checkpoints and runs of this package become; LeJEPA and ContrastiveText take any"
+        )
+
+
 def is_image(pixels: Tensor) -> bool:
     """Whether pixels are images (B, C, H, W) or (B, 1, C, H, W) to an encoder; a clip of one tubelet is none."""
     return pixels.ndim == 4 or pixels.shape[1] == 1

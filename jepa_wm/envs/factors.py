@@ -191,7 +191,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, np.ndarray) or (isinstance(value, Sequence) and not isinstance(value, str))
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _is_triple(value: Any) -> bool:

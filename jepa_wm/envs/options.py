@@ -38,9 +38,10 @@ def parse_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Seque
         return [None] * num_envs
     if isinstance(seed, int | np.integer):
         return [int(seed) + i for i in range(num_envs)]
-    if len(seed) != num_envs:
-        raise UserError(f"reset: got {len(seed)} seeds; expected one, or {num_envs} (one each)")
-    return seed
+    seeds = list(seed) if isinstance(seed, Sequence | np.ndarray) else [seed]
+    if len(seeds) != num_envs or not all(each is None or isinstance(each, int | np.integer) for each in seeds):
+        raise UserError(f"reset: got seed {seed!r}; expected a whole number, or {num_envs} (one each)")
+    return [None if each is None else int(each) for each in seeds]
 
 
 def parse_states(name: str, states: Any, shape: tuple[int, ...]) -> np.ndarray:

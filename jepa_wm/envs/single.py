@@ -57,8 +57,9 @@ class World(gymnasium.Env[Observation, np.ndarray], ABC):
         super().reset(seed=seed)
         options = dict(options or {})
         refuse_unknown("option", options, ("state", "goal", "factors"))
-        for name in {"state", "goal"} & options.keys():
-            options[name] = [options[name]]
+        for name in ("state", "goal"):
+            if options.get(name) is not None:
+                options[name] = [options[name]]
         observation, info = self._vector.reset(seed=seed, options=options)
         return _first(observation), _first_info(info)
 

@@ -118,6 +118,7 @@ class VectorWorld(gymnasium.vector.VectorEnv, ABC):
         """Begin new episodes; see `VectorWorld` for `options`."""
         options = dict(options or {})
         refuse_unknown("option", options, ("state", "goal", "factors", "reset_mask"))
+        options = {name: value for name, value in options.items() if value is not None}
         mask = parse_mask(options.get("reset_mask"), self.num_envs)
         if not (self._ready or mask.all()):
             raise UserError("reset: option 'reset_mask' leaves environments out; the first reset must be of all")
@@ -131,7 +132,8 @@ class VectorWorld(gymnasium.vector.VectorEnv, ABC):
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Act in every environment: actions (E, 2), clipped to [-1, 1]."""
         actions = np.asarray(actions)
-        if actions.shape != self.action_space.shape or not np.isfinite(actions).all():
+        numbers = actions.dtype.kind in "iuf" and actions.shape == self.action_space.shape
+        if not numbers or not np.isfinite(actions).all():
             raise UserError(f"step: got actions {actions!r}; expected finite numbers {self.action_space.shape}")
         if not self._ready:
             raise UserError("step: the environment has not been reset; call reset() first")

@@ -28,7 +28,7 @@ class Latents(Goal):
 
     def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
         latents, by = self.place(model, environments), self.distance or distance
-        return away(model, latents.to(model.bounds.low.device), by)
+        return away(model, latents, by)
 
     def place(self, model: Model, environments: int) -> Tensor:
         if self.latents.ndim != 3 or len(self.latents) not in (1, environments):
@@ -36,7 +36,7 @@ class Latents(Goal):
                 f"plan: got {len(self.latents)} goal latents {tuple(self.latents.shape)}; expected 1 or "
                 f"{environments}, one an environment, (E, N, D)"
             )
-        return self.latents
+        return self.latents.to(model.bounds.low.device)
 
     def of(self, environments: Tensor) -> "Latents":
         if len(self.latents) == 1:

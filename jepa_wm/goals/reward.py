@@ -19,7 +19,7 @@ class Reward(Goal):
     Args:
         head: name of the reward head.
         value: name of a value head, whose reading of the last frame stands for what follows; if none, nothing follows.
-        discount: from one imagined frame to the next; the value head's own, where there is one.
+        discount: from one imagined frame to the next; None for the value head's own, or .99 without one.
         weight: see `Goal`.
 
     Source: as TD-MPC2 (arXiv 2310.16828) scores a plan, with the value of a state in place of that of an action.
@@ -27,19 +27,22 @@ class Reward(Goal):
 
     head: str = "reward"
     value: str | None = None
-    discount: float = 0.99
+    discount: float | None = None
     weight: float = 1.0
 
     def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
         reward = head_of(model, self.head, RewardHead, "Reward")
         value = None if self.value is None else head_of(model, self.value, ValueHead, "Reward")
+        discount = self.discount
+        if discount is None:
+            discount = 0.99 if value is None else value.discount
 
         def lost(future: Future) -> Tensor:
             rewards = reward(future.latents)
             steps = torch.arange(rewards.shape[-1], device=rewards.device)
-            gained = (rewards * self.discount**steps).sum(dim=-1)
+            gained = (rewards * discount**steps).sum(dim=-1)
             if value is not None:
-                gained = gained + self.discount ** len(steps) * value(future.latents[:, :, -1])
+                gained = gained + discount ** len(steps) * value(future.latents[:, :, -1])
             return -gained
 
         return lost

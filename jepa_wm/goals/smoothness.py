@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from jepa_wm.contracts import Future, FutureCost
@@ -23,6 +24,7 @@ class Smoothness(Goal):
 
     def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
         half = (model.bounds.high - model.bounds.low) / 2
+        half = torch.where(half > 0, half, 1.0)  # What may not move does not.
 
         def rough(future: Future) -> Tensor:
             steps = future.actions.unflatten(-1, (-1, len(half))).flatten(2, 3)

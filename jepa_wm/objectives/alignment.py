@@ -1,5 +1,8 @@
 """Alignment to another encoder: what would the teacher say?"""
 
+import copy
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +10,7 @@ from torch import Tensor, nn
 from jepa_wm.contracts import Batch, Encoder, Objective
 from jepa_wm.encoders.blocks import initialise
 from jepa_wm.encoders.preprocessing import Preprocessing
-from jepa_wm.encoders.vit import ViT
+from jepa_wm.encoders.vit import ViT, check_vit
 from jepa_wm.errors import UserError
 from jepa_wm.precision import at_least_float32
 
@@ -28,7 +31,8 @@ class TeacherAlignment(Objective):
             and the student's stand for the same places.
 
     Raises:
-        UserError: if both weights are 0.
+        UserError: if the encoder is no `ViT`, both weights are 0, or pictures are to be resized for a
+            teacher that does not say to what size.
 
     Source: AM-RADIO (arXiv 2312.06709), whose loss on patches this is; targets normalised as in I-JEPA.
     """
@@ -37,11 +41,12 @@ class TeacherAlignment(Objective):
         self, encoder: ViT, teacher: Encoder, patches: float = 1.0, pooled: float = 1.0, resize: bool = False
     ) -> None:
         super().__init__()
+        check_vit(encoder, "TeacherAlignment")
         if not patches and not pooled:
             raise UserError("TeacherAlignment: got weights patches 0 and pooled 0; expected one above 0")
         self.encoder, self.patches, self.pooled, self.resize = encoder, patches, pooled, resize
         self.teacher = teacher.requires_grad_(False)
-        self.shown = uncropped(teacher.preprocessing)
+        self.shown = _uncropped(teacher.preprocessing) if resize else None
         self.patch_head = _head(encoder.dim, teacher.dim)
         self.pooled_head = _head(encoder.latent_dim, teacher.latent_dim)
 
@@ -54,7 +59,7 @@ class TeacherAlignment(Objective):
         pixels = batch["pixels"]
         pixels = pixels if pixels.ndim == 4 else pixels[:, batch["step"] % pixels.shape[1]]
         with torch.no_grad():
-            shown = self.shown(pixels) if self.resize else pixels
+            shown = pixels if self.shown is None else self.shown(pixels)
             tokens, latents = self.teacher(shown), self.teacher.pooled(shown)
             tokens = regrid(tokens, self.teacher.grid(1, *shown.shape[-2:]), self.encoder.grid_of(pixels))
         encoded = self.encoder.encode(pixels)
@@ -69,9 +74,16 @@ class TeacherAlignment(Objective):
         return {"encoder": self.encoder}
 
 
-def uncropped(wanted: Preprocessing) -> Preprocessing:
-    """The same, of the whole picture."""
-    return Preprocessing(wanted.size, 0.0, wanted.interpolation, wanted.mean, wanted.std)
+def _uncropped(wanted: Callable[[Tensor], Tensor]) -> Preprocessing:
+    """A preprocessing of the whole picture."""
+    if not isinstance(wanted, Preprocessing):
+        raise UserError(
+            "TeacherAlignment.resize: got a teacher that does not say what size it was made for; expected resize "
+            "false, and pictures of its size"
+        )
+    whole = copy.copy(wanted)
+    whole.crop = 0.0
+    return whole
 
 
 def regrid(tokens: Tensor, old: tuple[int, int, int], new: tuple[int, int, int]) -> Tensor:

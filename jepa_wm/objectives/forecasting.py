@@ -64,7 +64,8 @@ class Forecasting(Objective):
         forced: weight of the error of one step from what was seen.
         rollout: the error of a rollout over the clip; with weight 0 there is none.
         detach: let no gradient through what is to be predicted (temporal straightening, arXiv 2603.12231).
-        freeze_encoder: learn the dynamics, and the terms' heads, alone.
+        freeze_encoder: learn the dynamics and the terms' heads; and what `frames` has to learn, as the embedding of
+            `StateFrames`, which without `detach` may shrink so as to be easy to predict.
 
     Raises:
         UserError: if encoder and dynamics, or dynamics and data, do not fit each other, or an argument is unknown.
@@ -202,7 +203,4 @@ class Forecasting(Objective):
         """All that a world model is made of, the terms' heads among it."""
         own = {name: getattr(self, name) for name in ("encoder", "frames", "dynamics", "bounds")}
         own |= {} if self.calibration is None else {"calibration": self.calibration}
-        heads = self.terms.exported()
-        if taken := sorted(own.keys() & heads.keys()):
-            raise UserError(f"Forecasting.terms: heads are named {taken}, as parts of the model are; give them others")
-        return own | heads
+        return own | self.terms.exported()

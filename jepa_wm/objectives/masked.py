@@ -13,7 +13,7 @@ from jepa_wm import distributed
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.data.masks import Mask, Masker, TubeMask
 from jepa_wm.encoders.positions import Grid, coordinates
-from jepa_wm.encoders.vit import ViT, is_image
+from jepa_wm.encoders.vit import ViT, check_vit, is_image
 from jepa_wm.errors import UserError
 from jepa_wm.objectives.predictor import MaskPredictor, PredictorOptions, at, levels_of, normalised
 from jepa_wm.optim import ema_update
@@ -40,7 +40,7 @@ class MaskedLatentPrediction(Objective):
             the ranks has images); an encoder with `modalities` learns its embedding of images by it.
 
     Raises:
-        UserError: if `error` is neither, there are no masks, or `images` is no share.
+        UserError: if the encoder is no `ViT`, `error` is neither, there are no masks, or `images` is no share.
 
     Source: I-JEPA (arXiv 2301.08243), V-JEPA (arXiv 2404.08471), V-JEPA 2 (arXiv 2506.09985), 2.1 (arXiv 2603.14482)
     and their codes. With an encoder that has `levels`, all of them are predicted, as in 2.1. Here every mask keeps a
@@ -58,6 +58,7 @@ class MaskedLatentPrediction(Objective):
         images: float = 0.0,
     ) -> None:
         super().__init__()
+        check_vit(encoder, "MaskedLatentPrediction")
         if error not in ERRORS:
             raise UserError(f"MaskedLatentPrediction.error: got '{error}'; expected one of {', '.join(ERRORS)}")
         self.masks: list[Masker] = [TubeMask(8, 0.15), TubeMask(2, 0.7)] if masks is None else masks

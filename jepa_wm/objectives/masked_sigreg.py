@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from jepa_wm import distributed
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.data.masks import Masker, TubeMask
-from jepa_wm.encoders.vit import ViT, is_image
+from jepa_wm.encoders.vit import ViT, check_vit, is_image
 from jepa_wm.errors import UserError
 from jepa_wm.losses.sigreg import SIGReg
 from jepa_wm.objectives.masked import draw_masks
@@ -34,7 +34,7 @@ class MaskedSIGReg(Objective):
         detach: stop the gradient through the target.
 
     Raises:
-        UserError: if there are no masks.
+        UserError: if the encoder is no `ViT`, or there are no masks.
 
     Source: I-JEPA (arXiv 2301.08243) with the teacher replaced by LeJEPA's SIGReg (arXiv 2511.08544), which nobody
     has published; the error is squared, as in LeJEPA and LeWM (arXiv 2603.19312).
@@ -51,6 +51,7 @@ class MaskedSIGReg(Objective):
         detach: bool = False,
     ) -> None:
         super().__init__()
+        check_vit(encoder, "MaskedSIGReg")
         self.encoder, self.weight, self.detach = encoder, weight, detach
         self.masks: list[Masker] = [TubeMask(8, 0.15)] if masks is None else masks
         if not self.masks:

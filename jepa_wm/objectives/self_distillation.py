@@ -10,7 +10,7 @@ from jepa_wm import distributed
 from jepa_wm.contracts import Batch, Objective
 from jepa_wm.data.masks import BlockwiseMask
 from jepa_wm.data.transforms import MultiCrop
-from jepa_wm.encoders.vit import Encoded, ViT
+from jepa_wm.encoders.vit import Encoded, ViT, check_vit
 from jepa_wm.errors import UserError
 from jepa_wm.losses.gram import gram
 from jepa_wm.losses.koleo import koleo
@@ -102,6 +102,7 @@ class SelfDistillation(Objective):
         gram: GramAnchor | None = None,
     ) -> None:
         super().__init__()
+        check_vit(encoder, "SelfDistillation")
         self.transform, self.heads = transform or MultiCrop(), heads or PrototypeOptions()
         if self.transform.size % encoder.patch or self.transform.local_size % encoder.patch:
             raise UserError(

@@ -1,5 +1,6 @@
 """Constraints by multipliers, around any other search."""
 
+import sys
 import time
 
 import torch
@@ -62,14 +63,16 @@ class AugmentedLagrangian:
         if not isinstance(cost, ConstrainedCost):
             return self.planner.plan(cost, mean, std, low, high, generator, budget)
         best, began = Incumbent(cost, mean, low, high, budget), time.perf_counter()
-        multiplier = torch.zeros_like(best.costs)
+        multiplier, slowest = torch.zeros_like(best.costs), 0.0
         for number in range(self.rounds):
-            share = _share(best, began, self.rounds - number)
+            share = _share(best, began, self.rounds - number, slowest)
             if share is None:
                 break
             penalty = self.penalty * self.growth**number
             inner = _Lagrangian(cost, best, multiplier, penalty)
-            mean = self.planner.plan(inner, mean, std, low, high, generator, share).actions
+            found = self.planner.plan(inner, mean, std, low, high, generator, share)
+            mean, ends = found.actions, found.trace.get("seconds", torch.zeros(1))
+            slowest = max(slowest, float(ends.diff(prepend=ends.new_zeros(1)).max()))
             multiplier = multiplier + penalty * inner.violation
             best.note(violation=inner.violation, multiplier=multiplier)
         return best.answer()
@@ -99,12 +102,19 @@ class _Lagrangian:
         return total
 
 
-def _share(best: Incumbent, began: float, rounds: int) -> Budget | None:
-    """What one of the `rounds` that are left may spend; None if nothing is left."""
+def _share(best: Incumbent, began: float, rounds: int, slowest: float) -> Budget | None:
+    """What one of the `rounds` that are left may spend; None if nothing is left, or not the time of the slowest round.
+
+    The first search has a round in any case.
+    """
     evaluations, seconds = best.budget.evaluations, best.budget.seconds
     if evaluations is not None:
         evaluations = -((best.evaluations - evaluations) // rounds)
+        if evaluations <= 0:
+            return None
     if seconds is not None:
-        seconds = (seconds - (time.perf_counter() - began)) / rounds
-    spent = any(left is not None and left <= 0 for left in (evaluations, seconds))
-    return None if spent else Budget(evaluations, seconds)
+        left = seconds - (time.perf_counter() - began)
+        if best.evaluations and left < slowest:
+            return None
+        seconds = max(left / rounds, sys.float_info.min)
+    return Budget(evaluations, seconds)

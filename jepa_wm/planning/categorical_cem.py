@@ -46,8 +46,8 @@ class CategoricalCEM(Iterative):
         self.samples, self.elites, self.iterations = samples, elites, iterations
         self.momentum, self.smoothing = momentum, smoothing
         self._require(
-            0 < elites <= samples and iterations >= 1 and 0 <= smoothing <= 1,
-            "0 < elites <= samples, iterations >= 1 and 0 <= smoothing <= 1",
+            0 < elites <= samples and iterations >= 1 and 0 <= momentum < 1 and 0 <= smoothing <= 1,
+            "0 < elites <= samples, iterations >= 1, 0 <= momentum < 1 and 0 <= smoothing <= 1",
         )
 
     def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:

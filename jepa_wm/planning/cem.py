@@ -39,6 +39,7 @@ class CEM(Iterative):
         self.samples, self.elites, self.iterations = samples, elites, iterations
         self.momentum, self.min_std = momentum, min_std
         self._require(0 < elites <= samples and iterations >= 1, "0 < elites <= samples and iterations >= 1")
+        self._require(0 <= momentum < 1 and min_std >= 0, "0 <= momentum < 1 and min_std >= 0")
 
     def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
         mean, floor = best.actions, self.min_std * std

@@ -47,6 +47,7 @@ class ICEM(Iterative):
             0 < elites <= samples and iterations >= 1 and beta >= 0 and 0 <= keep <= 1 and decay >= 1,
             "0 < elites <= samples, iterations >= 1, beta >= 0, 0 <= keep <= 1 and decay >= 1",
         )
+        self._require(0 <= momentum < 1 and min_std >= 0, "0 <= momentum < 1 and min_std >= 0")
 
     def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
         mean, floor, wanted = best.actions, self.min_std * std, float(self.samples)

@@ -41,8 +41,8 @@ class MPPI(Iterative):
         self.samples, self.elites, self.iterations = samples, elites, iterations
         self.temperature, self.min_std = temperature, min_std
         self._require(
-            0 < elites <= samples and iterations >= 1 and temperature > 0,
-            "0 < elites <= samples, iterations >= 1 and temperature > 0",
+            0 < elites <= samples and iterations >= 1 and temperature > 0 and min_std >= 0,
+            "0 < elites <= samples, iterations >= 1, temperature > 0 and min_std >= 0",
         )
 
     def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:

@@ -106,6 +106,12 @@ class TestSight:
         assert isinstance(controller.goal, StepsToGo) and controller.goal.weight == 2.0
         assert torch.equal(controller.goal.seen.pixels, seen.pixels)
 
+    def test_states_that_the_model_does_not_read_may_be_anything(self) -> None:
+        picture = np.zeros((SIZE, SIZE, 3), np.uint8)
+        for state in (np.zeros((2, 3)), 0.5, "here"):
+            seen, _ = Controller(box(), BLACK).sight.see({"pixels": picture, "state": state})
+            assert seen.state is None
+
     @pytest.mark.parametrize("seen", [np.zeros(4), {"state": np.zeros(4)}, None, np.zeros((4, 4, 3))])
     def test_what_is_no_picture_is_refused(self, seen: object) -> None:
         with pytest.raises(UserError, match="for what is seen; expected pictures"):
@@ -177,6 +183,13 @@ class TestActions:
         np.testing.assert_array_equal(done, np.stack(chosen))
         with pytest.raises(UserError, match=f"expected {width + 1} numbers between"):
             Actions(World(), ActionBounds(width + 1, 1))
+
+    def test_whole_numbers_are_the_nearest(self) -> None:
+        class World(gymnasium.Env):
+            action_space = spaces.Box(-1, 1, (1,), np.int32)
+
+        done = Actions(World(), ActionBounds(1, 1)).of(np.array([[-0.99], [-0.4], [0.2], [0.99]], np.float32))
+        assert done.dtype == np.int32 and done[:, 0].tolist() == [-1, 0, 0, 1]
 
     def test_actions_beyond_those_of_the_environment_are_refused(self) -> None:
         world = gymnasium.make("Pendulum-v1")

@@ -32,7 +32,7 @@ from jepa_wm.files import read_json
 from jepa_wm.goals import Avoid, Uncertainty
 from jepa_wm.manifest import write_manifest
 from jepa_wm.paths import find_config
-from jepa_wm.planning import CEM, Amortised
+from jepa_wm.planning import CEM, Amortised, CategoricalCEM
 from jepa_wm.search import Search
 
 SLOW = {"agent_speed": 0.02, "door_position": 0.2}
@@ -231,6 +231,12 @@ class TestVerbs:
                 UserError, match=r"other ones or in another order than the 7 of .*same/episodes.jsonl is"
             ):
                 compare([names[0], str(tmp_path / "same")])
+        broken.write_text("".join(json.dumps(row) + "\n" for row in rows if row["policy"] != "cem"))
+        with pytest.raises(UserError, match=r"ends with the episodes of \['cloned'\]; expected 'cem'"):
+            compare([names[0], str(tmp_path / "same")])
+        broken.write_text("")
+        with pytest.raises(UserError, match="ends with the episodes of nobody; expected 'cem'"):
+            compare([names[0], str(tmp_path / "same")])
         for name in ("goal", "goals", "policy", "source", "success", "episode"):
             broken.write_text(json.dumps({key: value for key, value in rows[0].items() if key != name}))
             with pytest.raises(UserError, match=rf"same/episodes.jsonl is broken \(KeyError\('{name}'\)\)"):
@@ -281,6 +287,7 @@ class TestVerbs:
             ({"text_episodes": 2}, "no text alignment"),
             ({"search": dataclasses.replace(SEARCH, terms=[Uncertainty()])}, "one predictor"),
             ({"search": dataclasses.replace(SEARCH, constraints=[Avoid([0, 0], [1, 1])])}, "no StateHead"),
+            ({"search": Search(CategoricalCEM(8, 2, 1), horizon=2)}, "CategoricalCEM"),
             ({"parallel": 0}, r"parallel \[7, 9, 1, 0\]"),
             ({"seed": -1}, "seed -1; expected"),
         ]

@@ -42,6 +42,26 @@ def alone(made: Ensemble, member: Dynamics, number: int) -> Dynamics:
     return member.train(made.training)
 
 
+def test_the_datas_statistics_leave_what_members_have_learned() -> None:
+    """As when a run is resumed: weights and averages are loaded, and then the data is shown."""
+    made = ensemble(LeWMDynamics(8, 2, 3, depth=1, heads=2, head_dim=4, hidden=8), 2).train()
+    latents, actions = torch.randn(6, 3, 1, 8), torch.randn(6, 3, 6)
+    for _ in range(3):
+        made.forced(latents, actions)
+    before = {name: buffer.clone() for name, buffer in made.named_buffers()}
+    made.prepare({"action_mean": [3.0, 4.0], "action_std": [5.0, 6.0]})
+    after = dict(made.named_buffers())
+    changed = {name.rpartition("/")[2] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"mean", "std"}
+    averages = [name for name in before if name.endswith("num_batches_tracked")]
+    assert averages and all(after[name].tolist() == [3, 3] for name in averages)
+
+
+def test_members_apart_keep_precision_and_mode() -> None:
+    one = ensemble(small()).double().eval().apart()[0]
+    assert not one.training and {parameter.dtype for parameter in one.parameters()} == {torch.float64}
+
+
 @pytest.mark.parametrize(
     ("form", "tokens"),
     [

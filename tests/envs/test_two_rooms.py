@@ -99,6 +99,15 @@ def test_factors_of_info_give_the_same_world_back():
     np.testing.assert_array_equal(again["pixels"], observation["pixels"])
 
 
+@pytest.mark.parametrize("single", [True, False])
+def test_an_option_that_is_none_is_not_given(single):
+    env = gymnasium.make(TWO_ROOMS, size=16) if single else make_vec(3, size=16)
+    names = ("state", "goal", "factors") if single else ("state", "goal", "factors", "reset_mask")
+    drawn, given = (env.reset(seed=5, options=options)[1] for options in (None, dict.fromkeys(names)))
+    np.testing.assert_array_equal(drawn["goal"], given["goal"])
+    assert np.asarray(drawn["goal"]).min() > 0
+
+
 def test_reset_mask_leaves_the_others_running():
     env = make_vec(3, size=16, factors=SAMPLED, autoreset_mode=AutoresetMode.DISABLED)
     env.reset(seed=0)
@@ -205,3 +214,12 @@ def test_bad_construction_and_steps_are_named():
         env.step(np.zeros(2))
     with pytest.raises(UserError, match="nan"):
         env.step(np.full((2, 2), np.nan))
+    with pytest.raises(UserError, match="expected finite numbers"):
+        env.step([["a", "b"], ["c", "d"]])
+    for seed in (1.5, [1, 2, 3], [1, "a"]):
+        with pytest.raises(UserError, match="reset: got seed"):
+            TwoRoomsVectorEnv(2, size=16).reset(seed=seed)
+    one, other = (TwoRoomsVectorEnv(2, size=16).reset(seed=seed)[1]["goal"] for seed in ([3, 8], np.array([3, 8])))
+    np.testing.assert_array_equal(one, other)
+    with pytest.raises(UserError, match="factor 'agent_size': got array"):
+        make_vec(2, factors={"agent_size": np.array("large")})

@@ -48,6 +48,32 @@ def test_a_goal_that_is_met_costs_nothing_and_less_than_all_else(model: WorldMod
 
 
 @torch.no_grad()
+def test_the_discount_is_the_value_heads_own(model: WorldModel) -> None:
+    future, own = given(), model.heads["value"].discount
+    with_value = Reward(value="value").cost(model, 2, LAST)(future)
+    torch.testing.assert_close(with_value, Reward(value="value", discount=own).cost(model, 2, LAST)(future))
+    model.heads["value"].discount = 0.5
+    by_half = Reward(value="value").cost(model, 2, LAST)(future)
+    model.heads["value"].discount = own
+    torch.testing.assert_close(by_half, Reward(value="value", discount=0.5).cost(model, 2, LAST)(future))
+    assert (by_half - with_value).abs().min() > 0
+    alone = Reward().cost(model, 2, LAST)(future)
+    torch.testing.assert_close(alone, Reward(discount=0.99).cost(model, 2, LAST)(future))
+
+
+@torch.no_grad()
+def test_an_action_that_may_not_move_is_smooth(model: WorldModel) -> None:
+    future = given()._replace(actions=torch.rand(2, 3, 4, 2))
+    free = Smoothness().cost(model, 2, LAST)(future._replace(actions=future.actions * torch.tensor([1.0, 0.0])))
+    low, high = model.bounds.low.clone(), model.bounds.high.clone()
+    model.bounds.low[1] = model.bounds.high[1] = 0.0
+    held = Smoothness().cost(model, 2, LAST)(future._replace(actions=future.actions * torch.tensor([1.0, 0.0])))
+    model.bounds.low.copy_(low)
+    model.bounds.high.copy_(high)
+    assert held.isfinite().all() and torch.equal(held, free)
+
+
+@torch.no_grad()
 def test_rewards_are_discounted_and_a_value_follows_them(model: WorldModel) -> None:
     future = given()
     rewards, value = model.heads["reward"](future.latents), model.heads["value"](future.latents[:, :, -1])

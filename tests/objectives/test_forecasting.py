@@ -206,8 +206,12 @@ def test_heads_follow_the_steps_and_are_saved_by_their_names(encoder: ViT) -> No
     made.after_step(0.5)
     torch.testing.assert_close(head.average[1].weight, head.read[1].weight)
     assert made.exported()["value"] is head and {"encoder", "frames", "dynamics", "bounds"} < made.exported().keys()
-    with pytest.raises(UserError, match=r"heads are named \['dynamics'\], as parts of the model"):
-        Forecasting(encoder, dynamics(), {"value": HeadTerm(head, "dynamics")}).exported()
+    with pytest.raises(UserError, match="HeadTerm: got a head named 'dynamics'"):
+        HeadTerm(head, "dynamics")
+    with pytest.raises(UserError, match=r"several that are saved as \['value'\]"):
+        Forecasting(encoder, dynamics(), {"one": HeadTerm(head, "value"), "two": HeadTerm(ValueHead(6), "value")})
+    with pytest.raises(UserError, match=r"latents of 1 tokens of width 6; ValueHead expected 1 of 7"):
+        HeadTerm(ValueHead(7), "value")(torch.zeros(2, 3, 1, 6), None, {})
 
 
 def test_the_dynamics_learn_the_spread_of_the_actions(encoder: ViT) -> None:

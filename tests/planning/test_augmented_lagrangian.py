@@ -84,6 +84,23 @@ def test_a_budget_is_shared_out_and_spent(evaluations: int) -> None:
     assert len(plan.trace["cost"]) == min(evaluations, 4)
 
 
+@pytest.mark.parametrize(("seconds", "rounds"), [(1e-6, 1), (1.5, 1), (2.5, 2), (3.5, 3), (8.5, 8)])
+def test_a_budget_in_seconds_is_kept_and_has_one_round_in_any_case(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, rounds: int
+) -> None:
+    clock, cost = [100.0], AtLeast(torch.tensor([0.5]))
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    parts = cost.parts
+
+    def slow(candidates: Tensor) -> tuple[Tensor, Tensor]:
+        clock[0] += 1.0
+        return parts(candidates)
+
+    monkeypatch.setattr(cost, "parts", slow)
+    AugmentedLagrangian(CEM(samples=20, elites=5)).plan(cost, *start(1), Budget(seconds=seconds))
+    assert clock[0] - 100 == rounds
+
+
 def test_a_breach_that_is_no_number_never_wins() -> None:
     costs, violations = torch.tensor([1.0, 5.0, 2.0]), torch.tensor([float("nan"), 0.0, 0.1])
     found = rejected(costs, violations)

@@ -1,7 +1,7 @@
 """What is read off latents: state, reward, value, pictures."""
 
 from jepa_wm.dynamics.heads.continuation import ContinueHead
-from jepa_wm.dynamics.heads.head import Head, reader
+from jepa_wm.dynamics.heads.head import Head, check_heads, check_name, reader
 from jepa_wm.dynamics.heads.pixels import PixelHead
 from jepa_wm.dynamics.heads.reward import RewardHead
 from jepa_wm.dynamics.heads.state import StateHead
@@ -14,5 +14,7 @@ __all__ = [
     "RewardHead",
     "StateHead",
     "ValueHead",
+    "check_heads",
+    "check_name",
     "reader",
 ]

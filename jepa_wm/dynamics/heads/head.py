@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from jepa_wm.contracts import Batch
 from jepa_wm.errors import UserError
 
+PARTS = ("encoder", "dynamics", "text", "frames", "bounds", "heads", "calibration", "proposal")
+"""What the parts of a world model are called, beside which its heads are saved."""
+
 
 class Head(nn.Module):
     """Something read off the latents of one frame, real or imagined.
@@ -36,6 +39,33 @@ class Head(nn.Module):
 
     def after_step(self, progress: float) -> None:
         """Follow an optimiser step, e.g. with a moving average."""
+
+
+def check_name(name: str, owner: str) -> None:
+    """Refuse a name that no head can have: one that is no identifier, a part's, or one that `nn.ModuleDict` needs.
+
+    Raises:
+        UserError: if it is such a name.
+    """
+    if not name.isidentifier() or name in PARTS or hasattr(nn.ModuleDict, name):
+        raise UserError(
+            f"{owner}: got a head named '{name}'; expected a word of letters, digits and underscores, other than "
+            f"{', '.join(PARTS)} and the methods of nn.ModuleDict"
+        )
+
+
+def check_heads(heads: dict[str, nn.Module]) -> None:
+    """Refuse heads of a world model that would not come back from a folder as they went in.
+
+    Raises:
+        UserError: if a name is none that a head can have, or one head has two, or something is no head.
+    """
+    for name, head in heads.items():
+        check_name(name, "WorldModel")
+        if not isinstance(head, Head):
+            raise UserError(f"WorldModel: the head '{name}' is a {type(head).__name__}; expected a Head")
+    if len({id(head) for head in heads.values()}) < len(heads):
+        raise UserError(f"WorldModel: got one head under two names, of {sorted(heads)}; expected each once")
 
 
 def reader(latent_dim: int, tokens: int, width: int, outputs: int) -> nn.Sequential:

@@ -1,5 +1,6 @@
 """Several terms at once."""
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -19,13 +20,16 @@ class Terms(nn.ModuleDict):
         terms: what is asked of the latents.
 
     Raises:
-        UserError: if one has the name of what an objective says itself.
+        UserError: if one has the name of what an objective says itself, or two would be saved under one name.
     """
 
     def __init__(self, terms: dict[str, LatentTerm]) -> None:
         if taken := sorted(TAKEN & terms.keys()):
             raise UserError(f"terms: got the names {taken}; expected others than {', '.join(sorted(TAKEN))}")
         super().__init__(terms)
+        saved = Counter(name for term in self._each().values() for name in term.exported())
+        if twice := sorted(name for name, count in saved.items() if count > 1):
+            raise UserError(f"terms: got several that are saved as {twice}; expected a name for each")
 
     def forward(self, latents: Tensor, imagined: Tensor | None, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of all, weighted, and what each says before its weight; arguments are `LatentTerm.forward`'s."""
