@@ -22,6 +22,7 @@ from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.heads import PixelHead
 from jepa_wm.encoders import GridPool, StateFrames, ViT
 from jepa_wm.encoders.frames import PooledFrames
+from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.errors import UserError
 from jepa_wm.goals import Latents, StepsToGo
@@ -112,6 +113,17 @@ class TestSight:
             seen, _ = Controller(box(), BLACK).sight.see({"pixels": picture, "state": state})
             assert seen.state is None
 
+    def test_pictures_are_fitted_by_the_encoders_preprocessing_if_it_is_of_this_size(self) -> None:
+        """Three bands: the whole picture squeezed into a square has them all, its middle is the second."""
+        bands, model = np.repeat(np.array([0, 100, 200], np.uint8), SIZE), box()
+        picture = np.tile(bands[None, :, None], (SIZE, 1, 3))
+        for size, expected in ((SIZE, [0, 100, 200]), (2 * SIZE, [100, 100, 100])):
+            model.encoder.preprocessing = Preprocessing(size, crop=0)
+            controller = Controller(model, picture, size=SIZE)
+            seen = controller.sight.see(picture)[0].pixels
+            assert seen.shape == (1, 3, SIZE, SIZE) and seen[0, 0, :, [0, SIZE // 2, -1]].tolist() == [expected] * SIZE
+            assert torch.equal(controller.goal.seen.pixels, seen)  # type: ignore[attr-defined]
+
     @pytest.mark.parametrize("seen", [np.zeros(4), {"state": np.zeros(4)}, None, np.zeros((4, 4, 3))])
     def test_what_is_no_picture_is_refused(self, seen: object) -> None:
         with pytest.raises(UserError, match="for what is seen; expected pictures"):
@@ -190,6 +202,18 @@ class TestActions:
 
         done = Actions(World(), ActionBounds(1, 1)).of(np.array([[-0.99], [-0.4], [0.2], [0.99]], np.float32))
         assert done.dtype == np.int32 and done[:, 0].tolist() == [-1, 0, 0, 1]
+
+    def test_what_rounding_led_beyond_a_bound_is_brought_back_to_it(self) -> None:
+        class World(gymnasium.Env):
+            action_space = spaces.Box(-2, 2, (1,), np.float32)
+
+        bounds = ActionBounds(1, 1)
+        bounds.low.fill_(-2.000001)
+        bounds.high.fill_(2.000001)
+        vectors = torch.stack([bounds.low, bounds.high]).numpy()
+        assert not any(vector in World.action_space for vector in vectors)
+        done = Actions(World(), bounds).of(vectors)
+        assert done.tolist() == [[-2], [2]] and all(action in World.action_space for action in done)
 
     def test_actions_beyond_those_of_the_environment_are_refused(self) -> None:
         world = gymnasium.make("Pendulum-v1")
@@ -278,6 +302,15 @@ class TestEpisodes:
         for _ in range(4):
             controller.act(np.stack([BLACK, BLACK]))
         assert planner.means[2].shape == (2, 4, 2)
+
+    def test_an_environment_that_waited_plans_once_it_is_active(self) -> None:
+        controller, seen = Controller(box(skip=2), BLACK, Search(Told([0.5]), 2)), np.stack([BLACK, BLACK])
+        told = []
+        for active in ([False, True], [True, True], [True, True], [True, True]):
+            done = controller.act(seen, np.array(active))
+            np.testing.assert_array_equal(done, 0.5 * np.array(active)[:, None].repeat(2, axis=1))
+            told.append(controller.planned.tolist())
+        assert told == [[False, True], [True, False], [False, True], [True, False]]
 
     def test_each_search_draws_anew(self) -> None:
         planner = Told([0.0])

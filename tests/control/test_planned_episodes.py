@@ -193,6 +193,17 @@ class TestMisread:
         with pytest.raises(UserError, match="quantile 0"):
             misread(model, [episode], 1, 0)
 
+    def test_actions_beyond_the_bounds_count_as_the_environment_does_them(self) -> None:
+        actions = np.random.default_rng(0).uniform(-3, 3, (20, 2)).astype(np.float32)
+        done = np.clip(actions, -1, 1).cumsum(axis=0)
+        state = np.concatenate([np.zeros((1, 2), np.float32), done])
+        frames = np.zeros((21, 3, 8, 8), np.uint8)
+        episode = Episode(frames, actions, state, np.zeros(20, np.float32), [""] * 21, {}, "a")
+        head = StateHead(2, state_dim=2)
+        head.read = nn.Flatten(-2)  # type: ignore[assignment]
+        model = WorldModel(Nothing(), Adding(), frames=Felt(), heads={"state": head})  # type: ignore[arg-type]
+        assert misread(model, [episode], 1, 1.0) == pytest.approx(0, abs=1e-5)
+
 
 class Felt(Frames):
     """Latents that are the state itself."""

@@ -77,6 +77,16 @@ def test_random_walk_sees_every_region_and_uses_the_door():
     np.testing.assert_allclose(actions.mean((0, 1)), 0, atol=0.05)
 
 
+def test_a_random_walk_holds_its_choice_for_2_to_16_steps():
+    policy, state = RandomWalk(40, seed=0), np.zeros((40, 2), np.float32)
+    actions = np.stack([policy(state, state, {}) for _ in range(400)])
+    turned = np.concatenate([np.ones((1, 40), bool), (np.diff(actions, axis=0) != 0).any(-1)])
+    # The last choice of each may be held for longer than is seen here.
+    counts = np.bincount(np.concatenate([np.diff(np.flatnonzero(one)) for one in turned.T]))
+    assert np.flatnonzero(counts).tolist() == list(range(2, 17))
+    assert (np.abs(counts[2:] / counts.sum() - 1 / 15) < 0.02).all()
+
+
 def test_floors():
     state = np.full((50, 2), 0.3, np.float32)
     assert not NoOp()(state, state, {}).any()

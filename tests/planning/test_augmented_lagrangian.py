@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jepa_wm.contracts import Budget
+from jepa_wm.contracts import Budget, Cost, Plan
 from jepa_wm.errors import UserError
 from jepa_wm.planning import CEM, AugmentedLagrangian
 from jepa_wm.planning.costs import FORBIDDEN, rejected
@@ -52,6 +52,33 @@ def test_the_answer_is_the_best_that_breaks_nothing() -> None:
     assert (cost.parts(plan.actions[:, None])[1] == 0).all()
     torch.testing.assert_close(plan.actions[:, 0, 0], torch.tensor([0.5, 0.0, 1.5]), atol=0.02, rtol=0)
     torch.testing.assert_close(plan.cost, plan.actions[:, 0, 0].square())
+
+
+class Pacing:
+    """A search that judges where it starts, and answers what lies a fifth beyond."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+
+    def plan(
+        self,
+        cost: Cost,
+        mean: Tensor,
+        std: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: torch.Generator,
+        budget: Budget | None = None,
+    ) -> Plan:
+        self.starts.append(mean.item())
+        return Plan(mean + 0.2, cost(mean[:, None])[:, 0], {})
+
+
+def test_each_search_starts_from_the_answer_of_the_one_before() -> None:
+    pacing = Pacing()
+    plan = AugmentedLagrangian(pacing, rounds=4).plan(AtLeast(torch.tensor([0.5])), *start(1))
+    assert pacing.starts == pytest.approx([0, 0.2, 0.4, 0.6])
+    assert plan.actions.item() == pytest.approx(0.6)
 
 
 def test_where_nothing_keeps_the_constraint_the_least_breach_is_the_answer() -> None:

@@ -281,6 +281,16 @@ def test_the_step_of_projected_gradient_halves_where_it_leads_up(quadratic: Call
     assert torch.cat(seen).flatten().tolist() == pytest.approx(by_hand, abs=1e-6)
 
 
+def test_a_point_of_projected_gradient_that_starts_anew_takes_whole_steps_again(quadratic: Callable) -> None:
+    """The second trial is no better than the first, half a step leads to the optimum, where the point rests."""
+    seen: list[Tensor] = []
+    unbounded(ProjectedGradient(1, 5, step=0.25), quadratic(torch.zeros(1, 1, 1), seen), torch.full((1, 1, 1), 0.25), 2)
+    generator = torch.Generator().manual_seed(0)
+    anew = 0.25 + 2 * [torch.randn(1, generator=generator).item() for _ in range(3)][-1]
+    by_hand = [0.25, -0.25, 0.0, anew, anew - (0.5 if anew > 0 else -0.5)]
+    assert torch.cat(seen).flatten().tolist() == pytest.approx(by_hand, abs=1e-6)
+
+
 def ill_conditioned(environments: int, size: int) -> tuple[Tensor, Tensor]:
     """Matrices (E, n, n) whose eigenvalues lie between 1 and 100, and vectors (E, n)."""
     generator = torch.Generator().manual_seed(2)

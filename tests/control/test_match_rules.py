@@ -1,0 +1,113 @@
+"""What a match counts and keeps: seconds, plans, looks at goals, starts that were left out, the frames of a film."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageSequence
+from torch import Tensor
+
+from jepa_wm.contracts import Budget, Cost, Plan
+from jepa_wm.control import Controller
+from jepa_wm.control.evaluate import Outcome, make_world, play
+from jepa_wm.control.films import SCALE
+from jepa_wm.control.match import Match, Planned
+from jepa_wm.control.plan import _film
+from jepa_wm.control.two_rooms_goals import RegionGoals, RoomGoals
+from jepa_wm.dynamics import TransformerDynamics, Trunk
+from jepa_wm.encoders import GridPool, ViT
+from jepa_wm.envs.language import region_of
+from jepa_wm.envs.policies import NoOp
+from jepa_wm.search import Search
+from jepa_wm.world_model import WorldModel
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that stands still unless its only number is changed."""
+    now = [100.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    return now
+
+
+class Slow:
+    """A planner that takes a second on the clock, and stays where it is."""
+
+    def __init__(self, clock: list[float]) -> None:
+        self.clock = clock
+
+    def plan(
+        self,
+        cost: Cost,
+        mean: Tensor,
+        std: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: torch.Generator,
+        budget: Budget | None = None,
+    ) -> Plan:
+        self.clock[0] += 1
+        return Plan(torch.zeros_like(mean), torch.zeros(len(mean)), {})
+
+
+def test_a_plan_takes_what_all_plans_took_over_all_of_their_number(clock: list[float]) -> None:
+    torch.manual_seed(0)
+    encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
+    model = WorldModel(encoder, TransformerDynamics(6, trunk=Trunk(12, 1, 2))).eval()
+    search, goals = Search(Slow(clock), 2), RoomGoals.sample(4, {}, 0)
+    for parallel, seconds in ((None, [2 / 4] * 4), (3, [2 / 3] * 3 + [2.0])):
+        planned = Match(goals, 16, steps=10, parallel=parallel).planned(
+            "slow", lambda goals, world: Controller(model, goals.wanted(world), search), 0
+        )
+        # Each batch plans twice, in steps 1 and 6.
+        assert planned.seconds_per_plan == pytest.approx(1)
+        assert planned.outcome.seconds.tolist() == pytest.approx(seconds)
+
+
+def test_the_seconds_of_a_step_are_shared_by_the_episodes_that_go_on(clock: list[float]) -> None:
+    drawn = RoomGoals.sample(3, {}, 0)
+    state = np.array([[0.1, 0.2], [0.1, 0.4], [0.1, 0.8]], np.float32)
+    ahead = np.array([[0.09, 0], [0.12, 0], [0.8, 0]], np.float32)
+    goals = RoomGoals(state, state + ahead, drawn.factors, 0)
+
+    def act(pixels: np.ndarray, active: np.ndarray, state: np.ndarray) -> np.ndarray:
+        clock[0] += 6
+        return np.tile(np.array([[1, 0]], np.float32), (3, 1))
+
+    world = make_world(goals, 8)
+    stopped, free = (play(world, goals, act, 4, stop, "") for stop in (True, False))
+    assert stopped.first.tolist() == free.first.tolist() == [1, 2, 0]
+    assert stopped.seconds.tolist() == [2, 2 + 3, 2 + 3 + 6 + 6]
+    assert free.seconds.tolist() == [8, 8, 8]
+
+
+def test_places_are_looked_at_as_often_as_asked_and_regions_after_each_step() -> None:
+    drawn = RoomGoals.sample(3, {}, 0)
+    places = RoomGoals(drawn.state, drawn.state, drawn.factors, 0)
+    regions = RegionGoals(drawn.state, drawn.goal, drawn.factors, 0, region_of(drawn.state))
+    for goals, looks in ((places, [2, 4, 5]), (regions, [1, 2, 3, 4, 5])):
+        reached = Match(goals, 8, steps=5, check=2, stop=False).scripted("noop", NoOp()).reached
+        assert reached.tolist() == [[step in looks for step in range(1, 6)]] * 3
+
+
+def test_the_row_of_a_policy_tells_how_many_starts_were_left_out() -> None:
+    drawn = RoomGoals.sample(3, {}, 0)
+    match = Match(RoomGoals(drawn.state, drawn.goal, drawn.factors, 7), 8, steps=2)
+    row, episodes = match.rows("noop", match.scripted("noop", NoOp()))
+    assert (row["excluded"], row["episodes"], len(episodes)) == (7, 3, 3)
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_film_ends_with_the_frame_in_which_its_goal_is_met(stop: bool, tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 5, 3, 8, 8), dtype=np.uint8)
+    reached = np.array([[False, True, stop, stop], [False] * 4, [True, stop, stop, stop]])
+    outcome = Outcome(np.zeros((3, 5, 2)), reached, np.zeros(3), frames)
+    match = Match(RoomGoals.sample(3, {}, 0), 8, steps=4, stop=stop)
+    told = _film(tmp_path, match, Planned(outcome))
+    assert [film["success"] for film in told] == [True, False, True]
+    for film, own, length in zip(told, frames, (3, 5, 2) if stop else (5, 5, 5), strict=True):
+        with Image.open(tmp_path / film["file"]) as opened:
+            pages = np.stack([np.asarray(page.convert("RGB")) for page in ImageSequence.Iterator(opened)])
+        shown = pages[:, SCALE // 2 :: SCALE, SCALE // 2 :: SCALE].transpose(0, 3, 1, 2)
+        np.testing.assert_array_equal(shown[..., :8], own[:length])
