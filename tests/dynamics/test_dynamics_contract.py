@@ -85,6 +85,17 @@ def test_candidates_are_adjacent_and_actions_matter(model: Dynamics) -> None:
     assert not torch.allclose(together[0, 0], together[0, 1], atol=1e-3)
 
 
+@torch.no_grad()
+def test_actions_are_told_in_the_spread_of_the_data(model: Dynamics) -> None:
+    latents, actions = latents_of(model, 2, 5), torch.randn(2, 5, 6)
+    before = model(latents, actions)[:, :, :1]  # what follows a state would be in units of the state
+    spread = {"action_mean": [1.0, -2.0], "action_std": [2.0, 0.5]}
+    model.prepare(spread | {"state_mean": [0.0, 0.0], "state_std": [1.0, 1.0]})
+    scaled = actions.unflatten(-1, (3, 2)) * torch.tensor([2.0, 0.5]) + torch.tensor([1.0, -2.0])
+    torch.testing.assert_close(model(latents, scaled.flatten(-2))[:, :, :1], before, rtol=1e-4, atol=1e-4)
+    assert (model(latents, actions)[:, :, :1] - before).abs().max() > 1e-3
+
+
 def test_its_configuration_is_read_off_it(model: Dynamics) -> None:
     spread = {"action_mean": [0.1, 0.2], "action_std": [0.3, 0.4]}
     model.prepare(spread | {"state_mean": [0.5, 0.6], "state_std": [0.7, 0.8]})

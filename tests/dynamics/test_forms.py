@@ -9,6 +9,7 @@ from torch import Tensor
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics import (
     DinoWMDynamics,
+    Ensemble,
     JepaWMDynamics,
     LeWMDynamics,
     MLPDynamics,
@@ -114,14 +115,19 @@ def test_the_recurrent_one_is_a_gru() -> None:
     torch.testing.assert_close(model(latents, actions), latents + model.leave(read)[:, :, None], rtol=1e-5, atol=1e-5)
 
 
-def test_gradient_stops_at_a_step_where_it_is_cut() -> None:
+@pytest.mark.parametrize("members", [1, 2])
+def test_gradient_stops_at_a_step_where_it_is_cut(members: int) -> None:
     torch.manual_seed(0)
-    model = lively(TransformerDynamics(4, (1, 1), 1, 1, trunk=Trunk(8, 1, 1)))
+    one = TransformerDynamics(4, (1, 1), 1, 1, trunk=Trunk(8, 1, 1))
+    model = lively(one if members == 1 else Ensemble(one, members))
     actions = torch.randn(1, 3, 1, requires_grad=True)
     for cut in (False, True):
-        last = model.future(model.start(torch.randn(1, 1, 1, 4), actions[:, :0]), actions, cut)[:, -1]
-        (reached,) = torch.autograd.grad(last.sum(), actions)
-        assert (reached[0, :, 0] != 0).tolist() == [not cut, not cut, True]
+        state = model.start(torch.randn(1, 1, 1, 4), actions[:, :0])
+        each = model.futures(state, actions, cut)
+        assert len(each) == members
+        for imagined in (*each, model.future(state, actions, cut)):
+            (reached,) = torch.autograd.grad(imagined[:, -1].sum(), actions, retain_graph=True)
+            assert (reached[0, :, 0] != 0).tolist() == [not cut, not cut, True]
 
 
 @torch.no_grad()

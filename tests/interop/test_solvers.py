@@ -150,6 +150,15 @@ class Least:
         return (action_candidates - wanted).square().sum(dim=(-2, -1))
 
 
+def test_each_plan_is_searched_for_with_a_seed_of_its_own() -> None:
+    info, units = {"wanted": torch.ones(2, 4, 6)}, ActionUnits([0.0, 2.0], [0.5, 4.0], LOW, HIGH)
+    solver, again, later = (solver_of(Least(), CEM(64, 8, 2), units) for _ in range(3))
+    later.seed += 1
+    found = [solver(info)["actions"] for _ in range(2)]
+    assert torch.equal(again(info)["actions"], found[0]) and not torch.equal(*found)
+    assert torch.equal(later(info)["actions"], found[1])
+
+
 def test_a_planner_searches_another_packages_model_within_the_bounds() -> None:
     units = ActionUnits([0.0, 2.0], [0.5, 4.0], LOW, HIGH)  # in these units the bounds are -2 and 2, -1 and 1
     wanted = torch.tensor([1.5, 0.8] * 3).repeat(2, 4, 1).double()

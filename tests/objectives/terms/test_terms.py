@@ -1,6 +1,7 @@
 """What every term promises, and who gets gradient."""
 
 import inspect
+import math
 from collections.abc import Callable
 from importlib import import_module
 from itertools import pairwise
@@ -190,6 +191,15 @@ def test_a_caption_is_held_against_what_was_seen_and_what_every_predictor_imagin
     torch.testing.assert_close(first, term(latents, None, batch | {"step": 4}))
     with pytest.raises(UserError, match="no captions"):
         term(latents, imagined, {"step": 0})
+
+
+@pytest.mark.parametrize(("learned", "kept"), [(-1.0, 0.0), (2.5, 2.5), (9.0, math.log(100))])
+def test_the_temperature_of_sentences_stays_within_its_bounds(learned: float, kept: float) -> None:
+    term = made("Sentences")
+    assert isinstance(term, Sentences)
+    term.contrast.logit_scale.data.fill_(learned)
+    term.after_step(0.5)
+    assert term.contrast.logit_scale.item() == pytest.approx(kept)
 
 
 def test_a_head_learns_from_each_rollout_behind_the_frame_it_set_out_from() -> None:

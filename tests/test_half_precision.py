@@ -1,0 +1,56 @@
+"""A world model of which parts compute in half precision answers in float32."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from jepa_wm.contracts import Encoder
+from jepa_wm.dynamics import TransformerDynamics, Trunk, rollout
+from jepa_wm.dynamics.heads import StateHead
+from jepa_wm.encoders import GridPool, PooledFrames, ViT
+from jepa_wm.encoders.frames import Frames
+from jepa_wm.world_model import WorldModel
+
+
+class AsItIs(Frames):
+    """The pooled latent of a frame, in whatever precision the encoder gives it."""
+
+    def forward(self, encoder: Encoder, pixels: Tensor, state: Tensor | None = None) -> Tensor:
+        return encoder.pooled(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])[:, :, None]
+
+
+def made(frames: Frames) -> WorldModel:
+    """A predictor of the next latents themselves, which adds nothing to the last ones, and a head that reads them."""
+    torch.manual_seed(0)
+    encoder = ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2))
+    dynamics = TransformerDynamics(6, trunk=Trunk(12, 1, 2), residual=False)
+    return WorldModel(encoder, dynamics, frames=frames, heads={"where": StateHead(6, width=8)}).eval()
+
+
+def given() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8, generator=generator)
+    return seen, torch.rand(2, 3, 10, generator=generator)
+
+
+@torch.no_grad()
+def test_under_autocast_latents_are_imagined_in_half_precision_and_told_and_read_in_float32() -> None:
+    model, (seen, actions) = made(PooledFrames()), given()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model.imagine(seen, actions)
+        half = rollout(model.dynamics, model.encode(seen[:, None]), actions[:, :0], actions)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(found.latents, half.float())
+    assert found.readouts["where"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("frames", [PooledFrames(), AsItIs()], ids=["pooled", "as it is"])
+def test_an_encoder_in_half_precision_gives_latents_in_float32(frames: Frames) -> None:
+    model, (seen, actions) = made(frames), given()
+    whole = model.imagine(seen, actions)
+    model.encoder.bfloat16()
+    assert model.encoder.pooled(seen).dtype == torch.bfloat16
+    assert model.encode(seen[:, None]).dtype == torch.float32
+    found = model.imagine(seen, actions)
+    torch.testing.assert_close(found.latents, whole.latents, rtol=0.1, atol=0.1)
+    assert found.latents.dtype == torch.float32 and not torch.equal(found.latents, whole.latents)
