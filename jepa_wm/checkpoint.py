@@ -23,7 +23,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
 
 PACKAGE = "jepa_wm"
-MODELS = (f"{PACKAGE}.encoders", f"{PACKAGE}.dynamics")
+MODELS = (f"{PACKAGE}.encoders", f"{PACKAGE}.dynamics", f"{PACKAGE}.losses")
 """Where the classes are that saved models are made of. Others open files or run commands when they are constructed, and
 a downloaded `config.json` must not."""
 

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 import jepa_wm
-from jepa_wm.checkpoint import build, spec
+from jepa_wm.checkpoint import MODELS, build, spec
 from jepa_wm.contracts import Objective
 
 ROOT = Path(inspect.getfile(jepa_wm)).parent
@@ -43,7 +43,7 @@ OBJECTIVES = [
 @pytest.mark.parametrize("cls", PLAIN, ids=lambda cls: cls.__name__)
 def test_a_module_is_rebuilt_from_its_configuration(cls: type[nn.Module]) -> None:
     made = cls()
-    again = build(spec(made))
+    again = build(spec(made), within=(*MODELS, "jepa_wm.objectives"))
     assert type(again) is cls and spec(again) == spec(made)
     again.load_state_dict(made.state_dict())
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jepa_wm import dynamics
-from jepa_wm.checkpoint import build, spec
+from jepa_wm.checkpoint import MODELS, build, spec
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics import (
     DinoWMDynamics,
@@ -99,6 +99,6 @@ def test_actions_are_told_in_the_spread_of_the_data(model: Dynamics) -> None:
 def test_its_configuration_is_read_off_it(model: Dynamics) -> None:
     spread = {"action_mean": [0.1, 0.2], "action_std": [0.3, 0.4]}
     model.prepare(spread | {"state_mean": [0.5, 0.6], "state_std": [0.7, 0.8]})
-    again = build(spec(model))
+    again = build(spec(model), within=MODELS)
     assert spec(again) == spec(model)
     again.load_state_dict(model.state_dict())

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jepa_wm.checkpoint import build, spec
+from jepa_wm.checkpoint import MODELS, build, spec
 from jepa_wm.contracts import Batch
 from jepa_wm.dynamics import heads
 from jepa_wm.dynamics.heads import ContinueHead, Head, PixelHead, RewardHead, StateHead, ValueHead
@@ -90,7 +90,7 @@ def test_it_reads_each_frame_by_itself(cls: type[Head]) -> None:
 @every_head
 def test_weights_and_statistics_are_saved_with_it(cls: type[Head]) -> None:
     head = made(cls)
-    again = build(spec(head))
+    again = build(spec(head), within=MODELS)
     assert spec(again) == spec(head)
     again.load_state_dict(head.state_dict())
     torch.testing.assert_close(again(latents()), head(latents()))
