@@ -18,6 +18,9 @@ TOKENS = (
 )
 """Parameters that are tokens, tables of them, or temperatures: decay would only pull them towards nothing."""
 
+TABLES = ("position_embedding.weight", "position_embeddings.weight")
+"""Tables of positions that are layers, as in the text encoders of transformers."""
+
 MEMBERS = "members/"
 """What the names of an ensemble's tensors begin with: each has one dimension more, that of the members."""
 
@@ -78,9 +81,7 @@ def set_rates(optimizer: torch.optim.Optimizer, lr: float, weight_decay: float) 
 
 
 def _is_token(name: str) -> bool:
-    # A table may be a layer, whose weight it is.
-    dotted = f".{name}".replace("/", ".").removesuffix(".weight")
-    return dotted.endswith(tuple(f".{token}" for token in TOKENS))
+    return f".{name}".replace("/", ".").endswith(tuple(f".{token}" for token in (*TOKENS, *TABLES)))
 
 
 def _scale(encoder: Any, name: str, layer_decay: float) -> float:
