@@ -8,7 +8,7 @@ from torch import nn
 
 from jepa_wm.errors import UserError
 from jepa_wm.optim import TOKENS, adamw, ema_update, set_rates
-from jepa_wm.schedules import Constant, Cosine, Linear, Schedule, WarmupConstantCooldown, WarmupCosine
+from jepa_wm.schedules import Constant, Cosine, Linear, Ramp, Schedule, WarmupConstantCooldown, WarmupCosine
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,8 @@ from jepa_wm.schedules import Constant, Cosine, Linear, Schedule, WarmupConstant
         (Constant(3.0), {-1.0: 3.0, 0.0: 3.0, 1.0: 3.0, 2.0: 3.0}),
         (Linear(2.0, 4.0), {-1.0: 2.0, 0.0: 2.0, 0.25: 2.5, 1.0: 4.0, 2.0: 4.0}),
         (Linear(0.4, 0.04), {0.5: 0.22}),
+        (Ramp(1.0, 3.0, 0.25, 0.75), {0.0: 1.0, 0.25: 1.0, 0.375: 1.5, 0.5: 2.0, 0.75: 3.0, 1.0: 3.0}),
+        (Ramp(2.0, 1.0, 0.0, 0.5), {0.0: 2.0, 0.25: 1.5, 0.5: 1.0, 1.0: 1.0}),
         (Cosine(0.0, 1.0), {0.0: 0.0, 1 / 3: 0.25, 0.5: 0.5, 2 / 3: 0.75, 1.0: 1.0, 1.5: 1.0}),
         # 0.8 of the cosine of V-JEPA's weight decay, whose training ends where five quarters would end it.
         (Cosine(0.0, 1.0, stretch=2.0), {0.0: 0.0, 2 / 3: 0.25, 1.0: 0.5, 1.5: 0.5}),
@@ -51,6 +53,8 @@ def test_a_share_of_the_training_is_within_it(warmup: float) -> None:
         Cosine(1.0, 0.0, stretch=0.9)
     with pytest.raises(UserError, match=r"warmup \+ cooldown"):
         WarmupConstantCooldown(1.0, 0.6, 0.6)
+    with pytest.raises(UserError, match=r"Ramp: got begin 0\.5 and until 0\.5; expected the first before the second"):
+        Ramp(0.0, 1.0, 0.5, 0.5)
 
 
 def test_vectors_do_not_decay_and_frozen_parameters_are_left_out() -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jepa_wm.encoders.blocks import BlockOptions, Blocks, attend
+from jepa_wm.encoders.blocks import Attention, BlockOptions, Blocks, attend
 from jepa_wm.encoders.linear import MANY, Linear
 from jepa_wm.encoders.positions import Rope
 
@@ -55,6 +55,23 @@ def test_tokens_that_are_read_are_as_if_all_were(recompute: bool) -> None:
         with_gradients(read, *parameters), with_gradients(whole[:, -3:], *parameters), strict=True
     ):
         torch.testing.assert_close(got, expected)
+
+
+def test_queries_and_keys_are_normalised_in_each_head() -> None:
+    torch.manual_seed(0)
+    layer, x = Attention(12, 3, BlockOptions(qk_norm=True)).double(), 3 * torch.randn(2, 5, 12, dtype=torch.float64)
+    norms = layer.q_norm, layer.k_norm
+    heads = [part.unflatten(-1, (3, 4)).transpose(1, 2) for part in layer.qkv(x).chunk(3, dim=-1)]
+    for part, norm in enumerate(norms):
+        assert norm is not None
+        for factor in norm.parameters():
+            torch.nn.init.normal_(factor)
+        centred = heads[part] - heads[part].mean(dim=-1, keepdim=True)
+        deviation = (centred.square().mean(dim=-1, keepdim=True) + 1e-6).sqrt()
+        heads[part] = centred / deviation * norm.weight + norm.bias
+    q, k, v = heads
+    mixed = (q @ k.mT / 2).softmax(dim=-1) @ v
+    torch.testing.assert_close(layer(x), layer.proj(mixed.transpose(1, 2).flatten(2)))
 
 
 def test_what_ends_a_branch_begins_smaller_the_deeper_it_stands() -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from jepa_wm.errors import UserError
 from jepa_wm.losses import SIGReg
 
 
@@ -46,6 +47,12 @@ def test_a_gaussian_costs_least() -> None:
     others = [SIGReg()(other, 0) for other in (0.5 * x, 2 * x, x + 1, x[..., :1].expand_as(x))]
     assert all(other > 5 * gaussian for other in others)
     assert SIGReg()(flat, 0) > gaussian
+
+
+@pytest.mark.parametrize("sizes", [{"points": 1}, {"slices": 0}])
+def test_a_statistic_of_no_directions_or_of_one_point_is_refused(sizes: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=r"SIGReg: got slices \d+ and points \d+; expected 1 and 2 at least"):
+        SIGReg(**sizes)
 
 
 def test_directions_belong_to_the_step() -> None:

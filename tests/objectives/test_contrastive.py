@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from jepa_wm.contracts import Batch
-from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
+from jepa_wm.encoders import ClipText, GridPool, ProjectedPool, TextAlignment, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.objectives import ContrastiveText
 
@@ -67,8 +67,11 @@ def test_the_temperature_is_brought_back_within_its_bounds_after_a_step(value: f
 
 
 def test_a_batch_without_captions_is_refused() -> None:
-    with pytest.raises(UserError, match="without a single caption"):
-        made()({**batch(), "captions": [[""] * 3 for _ in range(4)]})
+    clips, pictures = ({"pixels": pixels, "step": 4} for pixels in (batch()["pixels"], batch()["pixels"][:, 0]))
+    empty = {**clips, "captions": [[""] * 3 for _ in range(4)]}, {**pictures, "captions": [""] * 4}
+    for data in (clips, pictures, *empty):
+        with pytest.raises(UserError, match="without a single caption"):
+            made()(data)
 
 
 @pytest.mark.parametrize("loss", ["clip", "siglip"])
@@ -83,6 +86,14 @@ def test_chunks_change_neither_loss_nor_gradient(loss: str) -> None:
         torch.testing.assert_close(value, found[0][0])
         for gradient, whole in zip(gradients, found[0][1], strict=True):
             torch.testing.assert_close(gradient, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_chunks_and_a_batch_norm_do_not_go_together() -> None:
+    encoder = ViT(8, 1, 24, 1, 2, prefix=1, pooling=ProjectedPool(6, 16))
+    text = TextAlignment(6, ClipText(8, 16, 1, 2))
+    assert ContrastiveText(encoder, text)(batch())["loss"].isfinite()
+    with pytest.raises(UserError, match="chunk: got 2, and a batch norm would see each chunk for itself"):
+        ContrastiveText(encoder, text, chunk=2)
 
 
 def test_chunks_hold_the_activations_of_one_chunk() -> None:

@@ -14,7 +14,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from torchvision.transforms import v2
 
-from jepa_wm.objectives import Forecasting
+from jepa_wm.objectives import ContrastiveText, Forecasting
 from jepa_wm.paths import config_root
 from pretrain.module import Training
 
@@ -87,6 +87,16 @@ COOLDOWN = VJEPA2 | {
     "crop": (384, (0.3, 1.0), (0.75, 1.35)),
     "frames": (64, 7),
 }
+# V-JEPA 2.1 (arXiv 2603.14482): steps, levels, and where the weight of visible tokens rises; its rate, batch and crops
+# are disputed (issues 159 and 164 of vjepa2), and those of V-JEPA 2 stand in their place.
+VJEPA21 = VJEPA2 | {
+    "steps": 135000,
+    "warm-up": 12000,
+    "predictor": (384, 24, 12),
+    "levels": (9, 19, 29),
+    "context": (0.0, 0.5, 15000, 30000),
+    "images": 0.25,
+}
 # dinov3: dinov3/configs/train/vitl_im1k_lin834.yaml; the rate's rule, sqrt_wrt_1024, in dinov3/configs/config.py.
 DINOV3 = {
     "batch": 4 * 8 * 64,
@@ -114,6 +124,45 @@ GRAM = {
 }
 # rbalestr-lab/lejepa: README.md (training configuration, views).
 LEJEPA = {"lr": (0.0, 5e-4, 5e-7), "weight decay": (0.05, 0.05), "views": (224, 98, 6, (0.3, 1.0), (0.05, 0.3), True)}
+
+# CLIP, arXiv 2103.00020: batch, rate, decay, moments, text tower; open_clip: warm-up in steps and no clipping in its
+# params.py, the crop in its transform.py. Steps are some 13 billion pairs, as in arXiv 2212.07143, in such batches.
+CLIP = {
+    "batch": 32768,
+    "steps": 396000,
+    "lr": (0.0, 5e-4, 0.0),
+    "warm-up": 10000,
+    "weight decay": (0.2, 0.2),
+    "moments": (0.9, 0.98),
+    "eps": 1e-6,
+    "clip": None,
+    "encoder": (768, 12, 12, 16, 1),
+    "contrast": ("clip", None),
+    "sentences": (512, 77),
+    "text tower": (512, 12, 8),
+    "crop": (224, (0.9, 1.0), (3 / 4, 4 / 3)),
+}
+# SigLIP, arXiv 2303.15343: batch, rate, decay, moments; some 9 billion pairs. big_vision takes 1e-4 off the weights at
+# a step of the highest rate, 1e-3, and AdamW the rate times its decay. Clipping is configs/proj/image_text's.
+SIGLIP = {
+    "batch": 32768,
+    "steps": 275000,
+    "lr": (0.0, 1e-3, 0.0),
+    "weight decay": (1e-4 / 1e-3, 1e-4 / 1e-3),
+    "moments": (0.9, 0.95),
+    "clip": 1.0,
+    "encoder": (768, 12, 12, 16, 1),
+    "contrast": ("siglip", None),
+    "sentences": (768, 64),
+}
+# LiT, arXiv 2111.07991: batch, steps, rate, and decay as big_vision takes it.
+LIT = {
+    "batch": 16384,
+    "steps": 55000,
+    "lr": (0.0, 1e-3, 0.0),
+    "weight decay": (1e-4 / 1e-3, 1e-4 / 1e-3),
+    "contrast": ("clip", "image"),
+}
 
 # stable-worldmodel: scripts/train/config/lewm.yaml, scripts/train/lewm.py. A world model is its predictor's depth,
 # heads, channels of a head, MLP, window and dropout; latents are the side of the pictures, and the width of a latent.
@@ -182,10 +231,12 @@ VJEPA2_AC = {
 
 PUBLISHED: dict[str, dict[str, Any]] = {"ijepa_vith14": IJEPA, "vjepa_vitl16": VJEPA, "vjepa2_vitg16": VJEPA2}
 PUBLISHED |= {"vjepa2_vitg16_cooldown": COOLDOWN, "dinov3_vitl16": DINOV3, "dinov3_gram": GRAM, "lejepa_vitl14": LEJEPA}
+PUBLISHED |= {"vjepa21_vitg16": VJEPA21, "clip_vitb16": CLIP, "siglip_vitb16": SIGLIP, "lit": LIT}
 PUBLISHED |= {"lewm_pusht": LEWM, "dinowm_pusht": DINOWM}
 PUBLISHED |= {"jepawm_pusht": JEPA_WM, "vjepa2_ac_droid": VJEPA2_AC}
 
 SIZES = {
+    "lit": {"size": "huge", "patch": 14},
     "dinowm_pusht": {"size": "small", "patch": 14},
     "jepawm_pusht": {"size": "small", "patch": 14},
     "vjepa2_ac_droid": {"size": "giant", "patch": 16, "tubelet": 2},
@@ -225,21 +276,35 @@ def figures(name: str) -> dict[str, Any]:
         "average": (objective.decay(0.0), objective.decay(1.0)) if hasattr(objective, "decay") else None,
         "clip": trainer["gradient_clip_val"],
         "layer decay": model.layer_decay,
+        "moments": model.betas,
+        "eps": model.eps,
         "encoder": (encoder.dim, encoder.depth, encoder.heads, encoder.patch, encoder.tubelet),
     }
     if hasattr(objective, "masks") and hasattr(objective, "predictor"):
         size = next(iter(recipe["model"]["objectives"].values()))["init_args"]["predictor"]
         crop, *others = transforms(data["transform"])
+        ramp = objective.context
         found |= {
             "predictor": (size["width"], size["depth"], size["heads"]),
             "masks": [tuple(vars(mask).values()) for mask in objective.masks],
             "crop": (crop.size[0], tuple(crop.scale), tuple(crop.ratio)),
             "flip": any(isinstance(other, v2.RandomHorizontalFlip) for other in others),
             "frames": (data.get("frames"), data.get("frame_skip")),
+            "levels": encoder.levels,
+            "images": objective.images,
+            "context": ramp and (ramp.start, ramp.end, *(at * found["steps"] for at in (ramp.begin, ramp.until))),
         }
     elif isinstance(objective, Forecasting):
         found |= forecast(objective) | {"frames": (data["frames"], data["frame_skip"])}
         found["latents"] = (transforms(data["transform"])[0].size[0], objective.dynamics.latent_dim)
+    elif isinstance(objective, ContrastiveText):
+        crop, tower = transforms(data["transform"])[0], objective.text.tower
+        found |= {
+            "contrast": (objective.loss, objective.lock),
+            "sentences": (tower.dim, tower.context_length),
+            "text tower": tuple(getattr(tower, part, None) for part in ("width", "layers", "heads")),
+            "crop": (crop.size[0], tuple(crop.scale), tuple(crop.ratio)),
+        }
     elif objective.transform is not None:
         views = objective.transform
         found["views"] = (views.size, views.local_size, views.local_views, views.scale, views.local_scale, views.flip)
