@@ -5,6 +5,7 @@ from torch import nn
 
 from jepa_wm.data.masks import TubeMask
 from jepa_wm.data.transforms import MultiCrop
+from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import AttentionPool, ClassPool, Learned, ViT
 from jepa_wm.objectives import MaskedLatentPrediction, PredictorOptions, PrototypeOptions, SelfDistillation
 from jepa_wm.optim import adamw
@@ -34,10 +35,12 @@ def test_an_encoder_within_a_student_learns_as_it_does_beside_a_predictor() -> N
 def test_a_table_that_is_a_layer_does_not_decay_nor_do_registers() -> None:
     tower = nn.Module()
     tower.embeddings = nn.ModuleDict({f"{kind}_embeddings": nn.Embedding(3, 2) for kind in ("word", "position")})
+    tower.position_embedding = nn.Embedding(3, 2)
     tower.reg_token = nn.Parameter(torch.zeros(1, 2, 2))
     assert {name: decay for name, (_, decay) in rates(nn.ModuleDict({"tower": tower})).items()} == {
         "tower.embeddings.word_embeddings.weight": 0.1,
         "tower.embeddings.position_embeddings.weight": 0.0,
+        "tower.position_embedding.weight": 0.0,
         "tower.reg_token": 0.0,
     }
 
@@ -46,3 +49,8 @@ def test_the_query_of_a_pooling_does_not_decay_and_stands_above_the_blocks() -> 
     found = rates(ViT(8, 1, 24, 2, 2, positions=Learned((1, 2, 2)), pooling=AttentionPool(2)), 0.5)
     assert found["pool.latent"] == (1.0, 0.0) and found["pool.q.weight"] == (1.0, 0.1)
     assert found["position_table"] == (0.125, 0.0)
+
+
+def test_a_linear_layer_decays_whatever_it_is_called() -> None:
+    model = nn.ModuleDict({"dynamics": TransformerDynamics(6, (1, 1), 2, 3, Trunk(12, 1, 2))})
+    assert rates(model)["dynamics.enter.latent.weight"] == (1.0, 0.1)
