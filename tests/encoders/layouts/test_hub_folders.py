@@ -38,7 +38,9 @@ def loaded(model: nn.Module, folder: Path) -> ViT:
     save_modules(folder / "ours", {"encoder": vit})
     again = load_encoder(str(folder / "ours"))
     assert again.preprocessing.__dict__ == vit.preprocessing.__dict__
-    assert torch.equal(again.pooled(picture(64)), copy.deepcopy(vit).float().pooled(picture(64)))
+    # What is more precise than float32 stays so; what is less comes back in it.
+    kept = vit if vit.norm.weight.dtype == torch.float64 else copy.deepcopy(vit).float()
+    assert torch.equal(again.pooled(picture(64)), kept.pooled(picture(64)))
     return vit
 
 
