@@ -14,6 +14,7 @@ from probes.report.measured import METRICS, at_the_end, by_pair, figures, number
 
 def ending(rows: Sequence[Row], permutations: int | None) -> Markup:
     """A table of every pair at the end of its training, the most alike first; `permutations` of each null."""
+    # The least p that so many permutations can give, and what rounding in a file may add to it.
     least = 0.0 if permutations is None else 1.001 / (permutations + 1)
     found = at_the_end(of_kind(rows, "alignment"))
     if not found:
