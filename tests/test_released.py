@@ -119,6 +119,10 @@ def test_what_does_not_apply_is_refused(tmp_path: Path) -> None:
         load_world_model(folder, action_dim=2, encoder="dinov2.pth")
     with pytest.raises(UserError, match="got encoder=a ViT, expected none"):
         load_world_model(folder, action_dim=2, encoder=vit())
+    for name in ("action_dim", "heads", "size"):
+        for number in (0, -1):
+            with pytest.raises(UserError, match=f"got {name} {number}; expected 1 or more"):
+                load_world_model(folder, **{name: number})
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import GridPool, ViT
 from jepa_wm.envs.language import region_of
 from jepa_wm.envs.policies import NoOp
+from jepa_wm.errors import UserError
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
@@ -80,6 +81,12 @@ def test_the_seconds_of_a_step_are_shared_by_the_episodes_that_go_on(clock: list
     assert stopped.first.tolist() == free.first.tolist() == [1, 2, 0]
     assert stopped.seconds.tolist() == [2, 2 + 3, 2 + 3 + 6 + 6]
     assert free.seconds.tolist() == [8, 8, 8]
+
+
+def test_regions_that_there_are_not_are_refused() -> None:
+    drawn = RegionGoals.sample(3, {}, 0)
+    with pytest.raises(UserError, match=r"got regions \[0, 17, 18\]; expected .*0 to 17"):
+        RegionGoals(drawn.state, drawn.goal, drawn.factors, 0, np.array([0, 17, 18])).check()
 
 
 def test_places_are_looked_at_as_often_as_asked_and_regions_after_each_step() -> None:

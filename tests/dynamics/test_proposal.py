@@ -82,6 +82,8 @@ def test_the_soonest_is_the_first_number_of_blocks_that_a_tenth_of_the_ways_took
 def test_latents_of_another_size_are_refused() -> None:
     with pytest.raises(UserError, match="2 tokens of width 2; expected 1 of 2"):
         made()(torch.randn(3, 2, 2), torch.randn(3, 2, 2), torch.ones(3))
+    with pytest.raises(UserError, match="blocks of 6 numbers; expected frame_skip 2 times action_dim 2"):
+        made().errors(torch.randn(3, 4, 1, 2), torch.randn(3, 3, 6))
 
 
 @pytest.mark.parametrize("hold", [True, False])

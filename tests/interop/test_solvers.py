@@ -39,6 +39,12 @@ def made(low: list[float] = LOW, high: list[float] = HIGH) -> WorldModel:
     return WorldModel(encoder, dynamics, bounds=bounds).eval()
 
 
+def test_an_action_that_may_not_move_stays_where_it_is() -> None:
+    units = ActionUnits.of(made([-1.0, 0.5], [1.0, 0.5]))
+    assert units.inverse_transform(np.array([[0.5, 2.0], [-3.0, -2.0]])).tolist() == [[0.5, 0.5], [-1.0, 0.5]]
+    assert units.transform(np.array([[0.5, 0.5]])).tolist() == [[0.5, 0.0]]
+
+
 def seen(environments: int = 2) -> dict[str, Tensor]:
     """What their policy hands to a solver: (E, T, H, W, C), T being 1."""
     draw = torch.Generator().manual_seed(1)

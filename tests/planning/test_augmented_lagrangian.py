@@ -115,17 +115,22 @@ def test_a_budget_is_shared_out_and_spent(evaluations: int) -> None:
 def test_a_budget_in_seconds_is_kept_and_has_one_round_in_any_case(
     monkeypatch: pytest.MonkeyPatch, seconds: float, rounds: int
 ) -> None:
-    clock, cost = [100.0], AtLeast(torch.tensor([0.5]))
-    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    clock, cost, judged = [100.0], AtLeast(torch.tensor([0.5])), list[int]()
     parts = cost.parts
+
+    def now() -> float:
+        clock[0] += 1e-5  # What is between two rounds takes time, too.
+        return clock[0]
 
     def slow(candidates: Tensor) -> tuple[Tensor, Tensor]:
         clock[0] += 1.0
+        judged.append(candidates.shape[1])
         return parts(candidates)
 
+    monkeypatch.setattr("time.perf_counter", now)
     monkeypatch.setattr(cost, "parts", slow)
     AugmentedLagrangian(CEM(samples=20, elites=5)).plan(cost, *start(1), Budget(seconds=seconds))
-    assert clock[0] - 100 == rounds
+    assert len(judged) == rounds
 
 
 def test_a_breach_that_is_no_number_never_wins() -> None:

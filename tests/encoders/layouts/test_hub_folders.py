@@ -186,6 +186,11 @@ def test_siglip(whole: bool, tmp_path: Path) -> None:
     permuted(vit, picture())
 
 
+def test_a_part_of_what_has_one_encoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has one encoder; got part 'nonsense'"):
+        load_encoder(f"hf:{tmp_path}", part="nonsense")
+
+
 @torch.no_grad()
 def test_siglip_2_of_any_size(tmp_path: Path) -> None:
     config = transformers.Siglip2VisionConfig(**SMALL, patch_size=8, num_patches=36)
