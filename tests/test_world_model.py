@@ -1,5 +1,6 @@
 """A world whose latents are positions: plans towards images, what is refused, and saving."""
 
+import inspect
 import itertools
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from jepa_wm.contracts import Dynamics, Future, Planner
 from jepa_wm.dynamics import Ensemble, LeWMDynamics, TransformerDynamics, Trunk, rollout, rollouts
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.heads import StateHead
+from jepa_wm.dynamics.heads.head import PARTS
 from jepa_wm.dynamics.proposal import Proposal, propose
 from jepa_wm.encoders import ClipText, GridPool, PatchFrames, StateFrames, TextAlignment, ViT
 from jepa_wm.encoders.frames import Frames
@@ -215,6 +217,10 @@ HEAD = StateHead(12, state_dim=2, width=8)
 def test_heads_that_would_not_come_back_are_refused(heads: dict[str, nn.Module], message: str) -> None:
     with pytest.raises(UserError, match=message):
         transformer(heads=heads)
+
+
+def test_no_part_of_a_world_model_is_a_name_for_a_head() -> None:
+    assert set(inspect.signature(WorldModel).parameters) == set(PARTS)
 
 
 @pytest.mark.parametrize("part", ["dynamics", "whole"])

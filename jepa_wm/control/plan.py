@@ -162,6 +162,7 @@ def _maker(model: WorldModel, search: Search, seed: int) -> MakeController:
 
 def _try(match: Match, model: WorldModel, search: Search) -> None:
     """Refuse what cannot be planned for before anything is played or written: one step is, of a single candidate."""
+    # The search itself is only set up: what is tried stands in for it.
     _maker(model, search, 0)(match.goals, make_world(match.goals, match.size))
     planner = Amortised() if getattr(search.planner, "proposes", False) else CEM(1, 1, 1)
     maker = _maker(model, dataclasses.replace(search, planner=planner, budget=None), 0)

@@ -33,6 +33,12 @@ class ActionBounds(nn.Module):
         self.register_buffer("low", torch.full((action_dim,), -1.0))
         self.register_buffer("high", torch.ones(action_dim))
 
+    @property
+    def half_width(self) -> Tensor:
+        """Half of the width between the bounds (A,); 1 of what may not move, so that it can be divided by."""
+        half = (self.high - self.low) / 2
+        return torch.where(half > 0, half, 1.0)
+
     def prepare(self, statistics: dict[str, Any]) -> None:
         """Take in the bounds of the data's action space; where there are none, `REACH` deviations from the mean.
 

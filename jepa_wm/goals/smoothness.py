@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from jepa_wm.contracts import Future, FutureCost
@@ -23,8 +22,7 @@ class Smoothness(Goal):
     weight: float = 1.0
 
     def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
-        half = (model.bounds.high - model.bounds.low) / 2
-        half = torch.where(half > 0, half, 1.0)  # What may not move does not.
+        half = model.bounds.half_width
 
         def rough(future: Future) -> Tensor:
             steps = future.actions.unflatten(-1, (-1, len(half))).flatten(2, 3)

@@ -40,9 +40,7 @@ class ActionUnits:
     def of(cls, model: WorldModel) -> "ActionUnits":
         """From the middle of a model's bounds to each of them is 1: what its own plans start with."""
         low, high = model.bounds.low.cpu(), model.bounds.high.cpu()
-        middle, half = (low + high) / 2, (high - low) / 2
-        half = torch.where(half > 0, half, 1.0)  # Of what may not move; the bounds hold it.
-        return cls(middle.tolist(), half.tolist(), low.tolist(), high.tolist())
+        return cls(((low + high) / 2).tolist(), model.bounds.half_width.tolist(), low.tolist(), high.tolist())
 
     def transform(self, actions: np.ndarray) -> np.ndarray:
         """Actions (…, A) of the environment -> a solver's."""
