@@ -69,15 +69,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rotation: Rotation | None = None, read: slice = ALL) -> Tensor:
         """Tokens (B, N, D) -> those of them that are read (B, M, D)."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
-        queries_keys, values = qkv[:, :, :2], qkv[:, :, 2]
+        queries_keys, values = self.qkv(x).unflatten(-1, (3, self.heads, -1)).split((2, 1), dim=2)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = queries_keys.unbind(2)
             queries_keys = torch.stack([self.q_norm(q), self.k_norm(k)], dim=2).to(values.dtype)
         if rotation is not None:
             queries_keys = rotation(queries_keys)
         q, k = queries_keys.unbind(2)
-        mixed = attend(q[:, read].transpose(1, 2), k.transpose(1, 2), values.transpose(1, 2))
+        mixed = attend(q[:, read].transpose(1, 2), k.transpose(1, 2), values.squeeze(2).transpose(1, 2))
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
 

@@ -1,12 +1,37 @@
 """SIGReg: how far latents are from an isotropic Gaussian, along random directions."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from jepa_wm import distributed
 from jepa_wm.errors import UserError
 from jepa_wm.precision import at_least_float32
+
+
+class _Waves(torch.autograd.Function):
+    """Means over samples x (V, slices, n) of cos(t x) and sin(t x), (V, slices, points) each.
+
+    Each wave is the other's slope, so both are kept for the way back, where autograd would compute them again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        angles = x[..., None] * t
+        cosine, sine = angles.cos(), angles.sin_()
+        ctx.save_for_backward(cosine, sine, t)
+        return cosine.mean(dim=2), sine.mean(dim=2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, cosine_slope: Tensor, sine_slope: Tensor) -> tuple[Tensor, None]:
+        cosine, sine, t = ctx.saved_tensors
+        share = t / cosine.shape[2]
+        rising, falling = cosine @ (sine_slope * share)[..., None], sine @ (cosine_slope * share)[..., None]
+        return (rising - falling).squeeze(-1), None
 
 
 class SIGReg(nn.Module):
@@ -48,10 +73,8 @@ class SIGReg(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             x = at_least_float32(x)
             t, weights = self.t.to(x), self.weights.to(x)
-            projected = x @ F.normalize(self.directions(x.shape[-1], step).to(x), dim=0)
-            angles = projected[..., None] * t
-            cosine = distributed.all_reduce_mean(angles.cos().mean(dim=1))
-            sine = distributed.all_reduce_mean(angles.sin().mean(dim=1))
+            projected = F.normalize(self.directions(x.shape[-1], step).to(x), dim=0).mT @ x.mT
+            cosine, sine = map(distributed.all_reduce_mean, _Waves.apply(projected, t))
             error = (cosine - torch.exp(-t.square() / 2)).square() + sine.square()
             samples = x.shape[1] * distributed.world_size()
             return samples * (error @ weights).mean()

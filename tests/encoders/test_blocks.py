@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jepa_wm.encoders import linear
 from jepa_wm.encoders.blocks import Attention, BlockOptions, Blocks, attend
 from jepa_wm.encoders.linear import MANY, Linear
 from jepa_wm.encoders.positions import Rope
@@ -20,7 +21,11 @@ def with_gradients(out: Tensor, *inputs: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("tokens", [2, MANY // 4])
-def test_a_linear_layer_is_one_however_it_is_done(bf16: bool, tokens: int) -> None:
+@pytest.mark.parametrize("convolves", [False, True])
+def test_a_linear_layer_is_one_however_it_is_done(
+    bf16: bool, tokens: int, convolves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "CONVOLVES", convolves)
     torch.manual_seed(0)
     layer, x = Linear(48, 32), torch.randn(MANY // tokens, tokens, 48, requires_grad=True)
     inputs = (x, layer.weight, layer.bias)
