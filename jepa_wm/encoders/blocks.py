@@ -82,9 +82,9 @@ class Attention(nn.Module):
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of queries (B, heads, M, d) to keys and values (B, heads, N, d) -> (B, heads, M, d)."""
-    if not (q.device.type == "cpu" and q.dtype == torch.bfloat16):
+    if not (q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad):
         return F.scaled_dot_product_attention(q, k, v)
-    # torch's fused attention in bfloat16 takes up to twice as long as plain products there (measured).
+    # torch's fused attention in bfloat16 and back takes up to twice as long as plain products there (measured).
     if k.shape[2] <= 16 * k.shape[3]:
         return _products(q, k, v)
     # Here the M x N weights outweigh all else that a block keeps: one sample at a time, and again when backward.

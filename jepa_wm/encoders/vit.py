@@ -159,8 +159,8 @@ class ViT(Encoder):
         patches = self._patchify(clips, 1 if embed is self.image_embed else self.tubelet)
         if keep is not None:
             patches = patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[-1]))
-        colours = patches.to(embed.weight.dtype).unflatten(-1, (3, -1)).div(255.0)
-        patches = ((colours - self.mean) / self.std).flatten(-2)
+        colours = patches.to(embed.weight.dtype).unflatten(-1, (3, -1))
+        patches = colours.sub_(255.0 * self.mean).div_(255.0 * self.std).flatten(-2)
         tokens = embed(patches)
         if self.convolutions is not None:
             tokens = tokens + self.convolutions(patches, self.grid_of(pixels), keep)
