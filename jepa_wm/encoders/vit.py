@@ -160,7 +160,7 @@ class ViT(Encoder):
         if keep is not None:
             patches = patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[-1]))
         colours = patches.to(embed.weight.dtype).unflatten(-1, (3, -1))
-        patches = colours.sub_(255.0 * self.mean).div_(255.0 * self.std).flatten(-2)
+        patches = colours.div_(255.0).sub_(self.mean).div_(self.std).flatten(-2)
         tokens = embed(patches)
         if self.convolutions is not None:
             tokens = tokens + self.convolutions(patches, self.grid_of(pixels), keep)
