@@ -26,7 +26,7 @@ class Observation(NamedTuple):
         """
         if self.pixels.ndim == 3 or len(self.pixels) == 1:
             return self
-        check_each(len(self.pixels), environments, "images")
+        check_count(len(self.pixels), len(environments), "images")
         state = self.state if self.state is None or self.state.ndim == 1 else self.state[environments]
         return Observation(self.pixels[environments], state)
 
@@ -46,11 +46,12 @@ class Imagined(NamedTuple):
     readouts: dict[str, Tensor]
 
 
-def check_each(count: int, environments: Tensor, of: str) -> None:
-    """Refuse so many of something where some of it is asked for by environment, bool (E,).
+def check_count(count: int, environments: int, of: str) -> None:
+    """Refuse so many of something where one serves all environments, or each has its own.
 
     Raises:
-        UserError: if there is not one for each of the E.
+        UserError: if there is neither one of it nor one for each of the E.
     """
-    if count != len(environments):
-        raise UserError(f"plan: got {count} {of}; expected 1 or {len(environments)}, one an environment")
+    if count not in (1, environments):
+        expected = "1" if environments == 1 else f"1 or {environments}, one an environment"
+        raise UserError(f"plan: got {count} {of}; expected {expected}")

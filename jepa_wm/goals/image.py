@@ -10,7 +10,7 @@ from jepa_wm.dynamics.heads import StateHead
 from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Goal, Model
 from jepa_wm.goals.readout import away
-from jepa_wm.observations import Observation
+from jepa_wm.observations import Observation, check_count
 from jepa_wm.planning.costs import Distance
 
 
@@ -35,8 +35,7 @@ class Image(Goal):
 
     def place(self, model: Model, environments: int) -> Tensor:
         latents = self._latents(model)
-        if len(latents) not in (1, environments):
-            raise UserError(f"plan: got {len(latents)} goal images; expected 1 or {environments}, one an environment")
+        check_count(len(latents), environments, "goal images")
         return latents
 
     def of(self, environments: Tensor) -> Self:

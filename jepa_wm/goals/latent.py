@@ -8,7 +8,7 @@ from jepa_wm.contracts import FutureCost
 from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Goal, Model
 from jepa_wm.goals.readout import away
-from jepa_wm.observations import check_each
+from jepa_wm.observations import check_count
 from jepa_wm.planning.costs import Distance
 
 
@@ -31,15 +31,13 @@ class Latents(Goal):
         return away(model, latents, by)
 
     def place(self, model: Model, environments: int) -> Tensor:
-        if self.latents.ndim != 3 or len(self.latents) not in (1, environments):
-            raise UserError(
-                f"plan: got {len(self.latents)} goal latents {tuple(self.latents.shape)}; expected 1 or "
-                f"{environments}, one an environment, (E, N, D)"
-            )
+        if self.latents.ndim != 3:
+            raise UserError(f"plan: got goal latents {tuple(self.latents.shape)}; expected (E, N, D)")
+        check_count(len(self.latents), environments, "goal latents")
         return self.latents.to(model.bounds.low.device)
 
     def of(self, environments: Tensor) -> "Latents":
         if len(self.latents) == 1:
             return self
-        check_each(len(self.latents), environments, "goal latents")
+        check_count(len(self.latents), len(environments), "goal latents")
         return replace(self, latents=self.latents[environments.to(self.latents.device)])

@@ -9,7 +9,7 @@ from torch import Tensor
 from jepa_wm.contracts import Future, FutureCost
 from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Goal, Model
-from jepa_wm.observations import check_each
+from jepa_wm.observations import check_count
 from jepa_wm.planning.costs import Distance
 
 TEMPERATURE = 0.07
@@ -49,8 +49,7 @@ class Sentence(Goal):
         if model.text is None:
             raise UserError("plan: the goal is a sentence, but this model has no text alignment; train one with it")
         text, by, sentences = model.text, self.distance or distance, self._own
-        if len(sentences) not in (1, environments):
-            raise UserError(f"plan: got {len(sentences)} sentences; expected 1 or {environments}, one an environment")
+        check_count(len(sentences), environments, "sentences")
         known = self._vectors(model)
         vectors = torch.stack([known[sentence] for sentence in sentences])[:, None, None]
         if not self.against:
@@ -69,7 +68,7 @@ class Sentence(Goal):
     def of(self, environments: Tensor) -> "Sentence":
         if len(self._own) == 1:
             return self
-        check_each(len(self._own), environments, "sentences")
+        check_count(len(self._own), len(environments), "sentences")
         kept = [sentence for sentence, keep in zip(self._own, environments.tolist(), strict=True) if keep]
         return replace(self, sentences=kept)._keep(self._settled)
 

@@ -10,7 +10,7 @@ from jepa_wm.contracts import FutureCost
 from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Goal, Model
 from jepa_wm.goals.readout import Readout
-from jepa_wm.observations import check_each
+from jepa_wm.observations import check_count
 from jepa_wm.planning.costs import Distance
 
 
@@ -56,7 +56,7 @@ class State(Goal):
         rows = self._rows()
         if len(rows) == 1:
             return self
-        check_each(len(rows), environments, "goal states")
+        check_count(len(rows), len(environments), "goal states")
         return replace(self, target=rows[environments.to(rows.device)])
 
     def where(self, model: Model, head: str) -> Tensor | None:
