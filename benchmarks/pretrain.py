@@ -36,7 +36,7 @@ ASKED |= {"mm_share_fp32": 0.85, "mm_share_bf16": 0.55, "memory_ratio": 1.0}
 
 
 READING = """Bare products are `torch.mm`'s. In float32 they are MKL's, which on an AMD processor reaches half of
-oneDNN's rate; our linear layers go to oneDNN, so their share exceeds 100 % there (not measured on Intel's). Ours
+oneDNN's rate; our linear layers go to oneDNN there, so that their share exceeds 100 %, and to MKL on Intel's. Ours
 trains as `jepa-wm pretrain` does, with freed memory kept; the baseline as PyTorch comes."""
 
 

@@ -1,7 +1,6 @@
 """Markdown tables, and the sections of documents that commands write."""
 
 import os
-import platform
 import statistics
 import time
 from datetime import date
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from jepa_wm.manifest import provenance
+from jepa_wm.processor import processor
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -24,7 +24,8 @@ def machine() -> str:
     """One line: what a measurement was made on, and when."""
     cores = len(os.sched_getaffinity(0))
     versions = provenance()["versions"]
-    return f"{date.today()}, {platform.machine()}, {cores} cores, no GPU, torch {versions['torch']}."
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{date.today()}, {processor()}, {cores} cores, {accelerator}, torch {versions['torch']}."
 
 
 def rates() -> str:

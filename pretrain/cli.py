@@ -18,7 +18,18 @@ from jepa_wm.errors import UserError
 from jepa_wm.manifest import is_complete, stage_run
 from jepa_wm.precision import has_bf16
 from pretrain.advice import Recipe, advice, device_count
-from pretrain.callbacks import Beginning, Calibrate, Counts, Final, Health, NanGuard, Resumable, Snapshots, StartFrom
+from pretrain.callbacks import (
+    Beginning,
+    Calibrate,
+    Counts,
+    Final,
+    Health,
+    NanGuard,
+    Resumable,
+    Snapshots,
+    StartFrom,
+    StepsBar,
+)
 from pretrain.callbacks.held_out import side_of
 from pretrain.callbacks.resumable import resume_path
 from pretrain.data import ClipDataModule
@@ -69,6 +80,8 @@ class Command(LightningCLI):
         ]
         if self.config.start_from and not resume_path(run).is_file():
             callbacks.append(StartFrom(self.config.start_from))
+        if self.config.trainer.enable_progress_bar is not False:
+            callbacks.append(StepsBar())
         # The table is made of the JSON lines, so it is after them.
         loggers = [JsonLines(run), CsvTable(run), TensorBoard(run)]
         if self.config.wandb:
@@ -80,6 +93,7 @@ class Command(LightningCLI):
             logger=loggers,
             callbacks=callbacks,
             enable_checkpointing=False,
+            enable_progress_bar=False,
             **kwargs,
         )
 

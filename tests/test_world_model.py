@@ -123,7 +123,7 @@ def test_one_goal_serves_all_environments_and_a_wrong_number_is_refused(world: W
     torch.testing.assert_close(shared.actions, world.plan(seen, images(*[(0.5, 0.5)] * 3), Search(horizon=2)).actions)
     with pytest.raises(UserError, match="got 2 goal images; expected 1 or 3"):
         world.plan(seen, images((0.5, 0.5), (0.1, 0.1)))
-    with pytest.raises(UserError, match="got 2 goal images; expected 1$"):
+    with pytest.raises(UserError, match=r"got 2 goal images; expected 1$"):
         world.plan(seen[:1], images((0.5, 0.5), (0.1, 0.1)))
     with pytest.raises(UserError, match="no text alignment"):
         world.plan(seen, "the left room")

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jepa_wm.processor import processor
+
 ONEDNN = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
 """Whether this PyTorch has both libraries that this is about: it is built for x86."""
-CPUINFO = Path("/proc/cpuinfo")
-CONVOLVES = ONEDNN and not (CPUINFO.exists() and "GenuineIntel" in CPUINFO.read_text())
+CONVOLVES = ONEDNN and "Intel" not in processor()
 """Whether convolutions may be faster than products: on Intel's processors MKL takes less time (1.05 to 1.3 times)."""
 MANY = 3000
 """Tokens from which the convolution is ahead in bfloat16 (measured with 192 to 768 channels)."""

@@ -8,5 +8,17 @@ from pretrain.callbacks.nan_guard import NanGuard
 from pretrain.callbacks.resumable import Resumable
 from pretrain.callbacks.snapshots import Snapshots
 from pretrain.callbacks.start_from import Final, StartFrom
+from pretrain.callbacks.steps_bar import StepsBar
 
-__all__ = ["Beginning", "Calibrate", "Counts", "Final", "Health", "NanGuard", "Resumable", "Snapshots", "StartFrom"]
+__all__ = [
+    "Beginning",
+    "Calibrate",
+    "Counts",
+    "Final",
+    "Health",
+    "NanGuard",
+    "Resumable",
+    "Snapshots",
+    "StartFrom",
+    "StepsBar",
+]

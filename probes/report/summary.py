@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
+from jepa_wm.processor import processor
 from probes.report.inputs import CONTROLS, Row, Runs
 from probes.report.text import MISSING, duration, gib, interval, number, percent
 
@@ -67,7 +68,7 @@ def _provenance(runs: Runs) -> Row:
         "machine": {
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "cpu_count": os.cpu_count(),
-            "platform": f"{platform.system()} {platform.machine()}",
+            "platform": f"{platform.system()}, {processor()}",
         },
     }
 
