@@ -23,7 +23,8 @@ class StepsBar(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Move it on, and tell the losses as often as the trainer logs them."""
         done = trainer.global_step - self._bar.n
-        if done and trainer.global_step % trainer.log_every_n_steps == 0 and not self._bar.disable:
+        due = trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        if done and due and not self._bar.disable:
             self._bar.set_postfix(trainer.progress_bar_metrics, refresh=False)
         self._bar.update(done)
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from pretrain.callbacks import NanGuard, Resumable, StepsBar
 from pretrain.module import Training
@@ -29,10 +30,12 @@ def test_steps_are_counted_and_losses_told(fit, vit, dropped, tmp_path: Path, mo
 
 def test_it_begins_where_the_run_stands(fit, vit, dropped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit(Training(vit(), {"fine": dropped}), tmp_path, Resumable(tmp_path, steps=2), NanGuard(tmp_path), steps=4)
+    saved = torch.load(tmp_path / "resume.ckpt", weights_only=True)["global_step"]
+    assert saved > 0
     monkeypatch.setattr(sys, "stderr", Terminal())
     fit(Training(vit(), {"fine": dropped}), tmp_path, StepsBar(), steps=6, resume=tmp_path / "resume.ckpt")
     counts = [int(count) for count in re.findall(r"(\d+)/6 ", sys.stderr.getvalue())]
-    assert counts[0] == 4 and counts[-1] == 6
+    assert counts[0] == saved and counts[-1] == 6
 
 
 def test_a_log_file_stays_empty(fit, vit, dropped, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
