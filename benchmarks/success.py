@@ -5,7 +5,8 @@
     jepa-wm demo --preset push_t --out runs/push_t            # Push-T
 
 Reads what `plan` of these demos counted, and plays the image goals of each again with the models that training left
-behind on its way: success over minutes of training, beside the random floor. Writes a section of docs/results.md; the
+behind on its way: success over minutes of training, beside the random floor. Writes a section of docs/results.md, and
+docs/success.json, where the figures of each demo stay with the machine that they are from until it is run again; the
 last line is JSON.
 """
 
@@ -14,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import RESULTS, machine, markdown, replace_section
+from benchmarks.tables import RESULTS, ROOT, machine, markdown, replace_section
 from jepa_wm.checkpoint import build
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.goal_kinds import read_goals
@@ -27,6 +28,7 @@ from jepa_wm.world_model import WorldModel
 
 DEMOS = {"two rooms": "runs/demo", "two rooms, door anywhere": "runs/doors", "Push-T": "runs/push_t"}
 TOPS = "expert", "replay"
+KEPT = ROOT / "docs" / "success.json"
 
 
 def minutes(demo: Path) -> tuple[float, float]:
@@ -95,18 +97,32 @@ def played(demo: Path, model: WorldModel) -> dict[str, Any]:
     return match.rows(name, planned.outcome)[0]
 
 
+def text_of(kept: dict[str, dict[str, Any]]) -> str:
+    """The section: a table, curves, and what was measured on what."""
+    rows = {f"{name}, {goal}": row for name, demo in kept.items() for goal, row in demo["rows"].items()}
+    curves = [
+        f"- {name}: {', '.join(f'{at} {rate}' for at, rate in demo['curve'].items())}"
+        for name, demo in kept.items()
+        if demo["curve"]
+    ]
+    machines = [f"- {name}: {demo['machine']}" for name, demo in kept.items()]
+    over = "Image goals over minutes of training, the first without any forecasting:"
+    return "\n".join([markdown("goals", rows), "", over, "", *curves, "", "Measured on:", "", *machines])
+
+
 def main() -> None:
     """Read, play, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", nargs="*", choices=DEMOS, default=[*DEMOS], help="demos whose snapshots play, too")
     arguments = parser.parse_args()
-    demos = {name: Path(folder) for name, folder in DEMOS.items() if (Path(folder) / "plan" / ROWS).is_file()}
-    rows = {f"{name}, {goal}": row for name, demo in demos.items() for goal, row in rows_of(demo).items()}
-    curves = {name: curve(demos[name]) for name in arguments.curves if name in demos}
-    lines = [f"- {name}: {', '.join(f'{at} {rate}' for at, rate in each.items())}" for name, each in curves.items()]
-    text = ["Image goals over minutes of training, the first without any forecasting:", "", *lines, ""] if lines else []
-    replace_section(RESULTS, "success", "\n".join([markdown("goals", rows), "", *text, machine()]))
-    print(json.dumps({"rows": rows, "curves": curves}))
+    kept = read_json(KEPT)
+    for name, demo in ((name, Path(folder)) for name, folder in DEMOS.items()):
+        if (demo / "plan" / ROWS).is_file():
+            curves = curve(demo) if name in arguments.curves else {}
+            kept[name] = {"rows": rows_of(demo), "curve": curves, "machine": machine()}
+    write_json(KEPT, kept)
+    replace_section(RESULTS, "success", text_of(kept))
+    print(json.dumps(kept))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def extract(
         store = open_store(out, rows, identity)
     wanted = Wanted(poolings, kept)
     chosen = {split: rows[split] for split in splits}
-    with Crew(processes) as crew, tqdm(sources, desc="models", leave=False) as bar:
+    with Crew(processes) as crew, tqdm(sources, desc="models", leave=False, disable=None) as bar:
         made = sum(add_features(store, source, chosen, wanted, crew, replace) for source in bar)
     print(f"{made} arrays made, {len(store.entries())} in all: {out}")
 

@@ -103,7 +103,7 @@ def draw_rows(
     columns: dict[str, list[Any]] = {name: [] for name in Rows._fields}
     drawn = random.permutation(len(shards))[:count].tolist()
     lengths, broken = shards.lengths(), BrokenList(str(shards), len(shards))
-    for index in tqdm(drawn, desc=f"{shards.split} frames", leave=False):
+    for index in tqdm(drawn, desc=f"{shards.split} frames", leave=False, disable=None):
         times = random.permutation(lengths[index])[:each]
         try:
             episode = shards[index]

@@ -109,7 +109,7 @@ def draw_pictures(part: Part, split: str, frames: int, random: np.random.Generat
     shards, broken = part.shards, BrokenList(str(part.shards), len(part.shards))
     drawn = random.permutation(part.numbers)[: episodes_drawn(len(part.numbers), frames, each)].tolist()
     found: list[_Row] = []
-    for number in tqdm(drawn, desc=f"{split} images", leave=False):
+    for number in tqdm(drawn, desc=f"{split} images", leave=False, disable=None):
         try:
             label, captions = shards.parsed(number, _told)
         except BrokenSample as error:

@@ -79,7 +79,7 @@ def probe(
     with stage_run(folder, "probe", config) as fields:
         rows = read_splits(data, frames, seed)
         results: list[Result] = []
-        for name, step, path in tqdm(checkpoints, desc="checkpoints", leave=False):
+        for name, step, path in tqdm(checkpoints, desc="checkpoints", leave=False, disable=None):
             latents = encode_splits(load_encoder(str(path)), rows)
             found = [*knowledge(latents, rows, seed), *health(latents["test"])]
             if (path / "text").is_dir():

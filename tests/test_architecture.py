@@ -181,6 +181,17 @@ def test_a_missing_docstring_would_be_seen() -> None:
     assert undocumented(ast.parse(source), {"forward"}) == ["A", "f", "own"]
 
 
+def unbidden(tree: ast.Module) -> list[int]:
+    """Lines with a progress bar that does not say when it is silent: a log file would fill with it."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "tqdm"]
+    return [call.lineno for call in calls if "disable" not in {keyword.arg for keyword in call.keywords}]
+
+
+def test_bars_are_silent_where_nobody_is_watching() -> None:
+    assert offenders(lambda _, tree: unbidden(tree)) == {}
+    assert unbidden(ast.parse("for i in tqdm(range(3), leave=False):\n    pass")) == [1]
+
+
 def test_files_and_functions_fit_on_screens() -> None:
     def long(_: str, tree: ast.Module) -> list[str]:
         functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))

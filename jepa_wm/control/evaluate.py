@@ -103,7 +103,7 @@ def play(
     observation, _ = world.reset(seed=0, options=goals.reset_options())
     states, frames, reached = [world.state.copy()], [observation["pixels"][:films].copy()], []
     solved, seconds = np.zeros(len(goals.state), dtype=bool), np.zeros(len(goals.state))
-    for step in tqdm(range(1, steps + 1), desc=label, leave=False):
+    for step in tqdm(range(1, steps + 1), desc=label, leave=False, disable=None):
         active = ~solved if stop else np.ones_like(solved)
         if active.any():
             start = time.perf_counter()

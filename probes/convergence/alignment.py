@@ -29,7 +29,7 @@ def over_training(
         permutations, seed: of each null.
         left_out: notes the pairs that a metric refuses.
     """
-    for one, other in tqdm(list(combinations(found, 2)), desc="pairs of models", leave=False):
+    for one, other in tqdm(list(combinations(found, 2)), desc="pairs of models", leave=False, disable=None):
         meetings = partners(found[one], found[other])
         for metric in metrics:
             for met in meetings:
