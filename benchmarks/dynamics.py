@@ -179,7 +179,10 @@ def main() -> None:
     tables.append(markdown("context", rows))
     asked = {name: {"measured": f"{value:.2f}", "asked": f"{ASKED[name]:.2f}"} for name, value in figures.items()}
     tables.insert(0, markdown("figure", asked))
-    replace_section(BENCHMARKS, "dynamics", "\n\n".join([*tables, rates(), machine()]))
+    if arguments.peer:
+        replace_section(BENCHMARKS, "dynamics", "\n\n".join([*tables, rates(), machine()]))
+    else:
+        print("docs/benchmarks.md is left as it is: without --peer nothing is compared", file=sys.stderr)
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 

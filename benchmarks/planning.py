@@ -182,7 +182,10 @@ def main() -> None:
     rows = {"CEM": {"ms a plan": f"{1e3 * search:.0f}"}, "amortised": {"ms a plan": f"{1e3 * proposed:.1f}"}}
     tables.append(markdown("planner", rows))
     asked = {name: {"measured": f"{value:.3f}", "asked": ASKED.get(name, "")} for name, value in figures.items()}
-    replace_section(BENCHMARKS, "planning", "\n\n".join([markdown("figure", asked), *tables, rates(), machine()]))
+    if arguments.peer:
+        replace_section(BENCHMARKS, "planning", "\n\n".join([markdown("figure", asked), *tables, rates(), machine()]))
+    else:
+        print("docs/benchmarks.md is left as it is: without --peer nothing is compared", file=sys.stderr)
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 
