@@ -2,8 +2,8 @@
 
 ViT-S/16, the same masks, batch and model, in one run, each in a process of its own and by turns; seconds are medians.
 Ratios are the baseline's seconds over ours, at equal precision; shares are of the rate of bare matrix products, the
-median over the run, for the work of the one that does less; the memory ratio is the largest of ours over the baseline's peak. The
-last line is JSON.
+median over the run, for the work of the one that does less; the memory ratio is the largest of ours over the
+baseline's peak. The last line is JSON.
 """
 
 import argparse
