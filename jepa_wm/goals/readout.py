@@ -31,6 +31,12 @@ def head_of(model: Model, name: str, kind: type[H], asker: str) -> H:
     return head
 
 
+def state_head(model: Model, name: str) -> StateHead | None:
+    """The state head of this name; None where the model has none."""
+    head = dict(model.heads.items()).get(name)
+    return head if isinstance(head, StateHead) else None
+
+
 class Readout:
     """Some columns of what a state head reads, in standard deviations from the mean of the training data.
 
