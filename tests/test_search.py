@@ -44,7 +44,14 @@ def test_what_makes_no_planner(planner: type, wrong: dict[str, float]) -> None:
         planner(**wrong)
 
 
-@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
-def test_what_makes_no_budget(seconds: float) -> None:
-    with pytest.raises(UserError, match="budget: got seconds"):
-        Budget(seconds=seconds)
+@pytest.mark.parametrize("name", ["seconds", "evaluations"])
+@pytest.mark.parametrize("spent", [0, -1, float("nan"), "much"])
+def test_what_makes_no_budget(name: str, spent: Any) -> None:
+    with pytest.raises(UserError, match=f"budget: got {name} .*; expected a .*number above 0"):
+        Budget(**{name: spent})
+
+
+@pytest.mark.parametrize("evaluations", [0.5, 640.0])
+def test_no_budget_judges_part_of_a_candidate(evaluations: Any) -> None:
+    with pytest.raises(UserError, match=f"budget: got evaluations {evaluations}; expected a whole number"):
+        Budget(evaluations=evaluations)
