@@ -166,7 +166,7 @@ class TestForbiddenGoals:
             kept = [i for i in range(7) if i not in wrong]
             np.testing.assert_array_equal(found.goal, goals.goal[kept])
             assert found.excluded == goals.excluded + 2
-        nowhere = replace(search, constraints=[Avoid([-math.inf], [math.inf], columns=[0])])
+        nowhere = replace(search, constraints=[Avoid([-math.inf], [x.max().item() + 1], columns=[0])])
         match = Match(goals, 16, 4)
         assert match.allowed(reading, nowhere) is match and match.allowed(reading, Search()) is match
 
