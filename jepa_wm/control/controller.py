@@ -55,7 +55,7 @@ class Controller:
     def __init__(
         self,
         model: WorldModel,
-        goal: GoalLike | np.ndarray,
+        goal: GoalLike,
         search: Search | None = None,
         seed: int = 0,
         env: Environment | None = None,
@@ -83,7 +83,7 @@ class Controller:
         return self._goal
 
     @goal.setter
-    def goal(self, wanted: GoalLike | np.ndarray) -> None:
+    def goal(self, wanted: GoalLike) -> None:
         """Set another; it counts from the next plan on."""
         self._goal, self._settled = self.sight.goal(wanted), None
 
