@@ -217,6 +217,10 @@ FutureCost = Callable[[Future], Tensor]
 """A future -> (E, S): a cost, lower is better; or how far it breaks a constraint, 0 where it does not."""
 
 
+FORBIDDEN = 1e6
+"""What breaking a constraint costs, beyond anything else; more where it is broken by more."""
+
+
 @runtime_checkable
 class ConstrainedCost(Protocol):
     """A `Cost` that can tell apart what candidates cost and what they break."""
@@ -267,6 +271,11 @@ class Plan(NamedTuple):
     actions: Tensor
     cost: Tensor
     trace: dict[str, Tensor]
+
+    @property
+    def broken(self) -> Tensor:
+        """Whether these break a constraint (E,), as they do where nothing that was tried keeps it."""
+        return self.cost >= FORBIDDEN
 
 
 class Planner(Protocol):

@@ -22,7 +22,8 @@ MakeController = Callable[[GoalSet, VectorWorld], Controller]
 
 
 class Planned(NamedTuple):
-    """What happened, the seconds that a plan took, and what was imagined in each film, uint8 (T, C, H, W).
+    """What happened, the seconds that a plan took, what was imagined in each film, uint8 (T, C, H, W), and how many
+    plans broke a constraint.
 
     There is nothing imagined of those who do not plan, and of models without a `PixelHead`.
     """
@@ -30,6 +31,7 @@ class Planned(NamedTuple):
     outcome: Outcome
     seconds_per_plan: float = 0.0
     imagined: Sequence[np.ndarray] = ()
+    broken: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Match:
 
         Each batch begins with a controller of its own, so that an episode goes as it would in another batch.
         """
-        outcomes, imagined, plans, count = [], [], 0, len(self.goals.state)
+        outcomes, imagined, plans, broken, count = [], [], 0, 0, len(self.goals.state)
         size = self.parallel or count
         for start in range(0, count, size):
             goals = self.goals.take(np.arange(start, min(start + size, count)))
@@ -104,8 +106,9 @@ class Match:
             drawn = expected.pictures(outcome.frames, outcome.states)
             imagined += [] if drawn is None else list(drawn)
             plans += expected.controller.plans
+            broken += expected.controller.broken
         outcome = joined(outcomes)
-        return Planned(outcome, float(outcome.seconds.sum()) / max(plans, 1), imagined)
+        return Planned(outcome, float(outcome.seconds.sum()) / max(plans, 1), imagined, broken)
 
     def rows(self, name: str, outcome: Outcome) -> tuple[Row, list[Row]]:
         """The row of a policy, and those of its episodes."""

@@ -180,7 +180,8 @@ def _played(
     for name, make in makers.items():
         planned = match.planned(name, make, films)
         row, episodes = match.rows(name, planned.outcome)
-        played.append(({**row, "seconds_per_plan": planned.seconds_per_plan}, episodes, planned))
+        row |= {"seconds_per_plan": planned.seconds_per_plan, "broken_plans": planned.broken}
+        played.append((row, episodes, planned))
     return played
 
 
