@@ -14,6 +14,7 @@ from jepa_wm.control.evaluate import Outcome, make_world, play
 from jepa_wm.control.films import SCALE
 from jepa_wm.control.match import Match, Planned
 from jepa_wm.control.plan import _film, _played
+from jepa_wm.control.results import trace_row
 from jepa_wm.control.two_rooms_goals import RegionGoals, RoomGoals
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import GridPool, ViT
@@ -36,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 class Slow:
-    """A planner that takes a second on the clock, and stays where it is."""
+    """A planner that takes a second on the clock, which it tells of its search, and stays where it is."""
 
     def __init__(self, clock: list[float]) -> None:
         self.clock = clock
@@ -52,21 +53,24 @@ class Slow:
         budget: Budget | None = None,
     ) -> Plan:
         self.clock[0] += 1
-        return Plan(torch.zeros_like(mean), torch.zeros(len(mean)), {})
+        trace = {"cost": torch.tensor([[self.clock[0], torch.inf, torch.nan]])}
+        return Plan(torch.zeros_like(mean), torch.zeros(len(mean)), trace)
 
 
-def test_a_plan_takes_what_all_plans_took_over_all_of_their_number(clock: list[float]) -> None:
+def test_a_plan_takes_what_all_plans_took_over_all_of_their_number_and_the_first_is_kept(clock: list[float]) -> None:
     torch.manual_seed(0)
     encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
     model = WorldModel(encoder, TransformerDynamics(6, trunk=Trunk(12, 1, 2))).eval()
     search, goals = Search(Slow(clock), 2), RoomGoals.sample(4, {}, 0)
     for parallel, seconds in ((None, [2 / 4] * 4), (3, [2 / 3] * 3 + [2.0])):
+        began = clock[0]
         planned = Match(goals, 16, steps=10, parallel=parallel).planned(
             "slow", lambda goals, world: Controller(model, goals.wanted(world), search), 0
         )
         # Each batch plans twice, in steps 1 and 6.
         assert planned.seconds_per_plan == pytest.approx(1)
         assert planned.outcome.seconds.tolist() == pytest.approx(seconds)
+        assert trace_row(planned.first) == {"cost": [[began + 1, None, None]]}
 
 
 class Never(Constraint):
