@@ -8,7 +8,7 @@ from torch import Tensor
 from jepa_wm.contracts import FutureCost
 from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Goal, Model
-from jepa_wm.goals.readout import away, state_head
+from jepa_wm.goals.readout import away, reader_of
 from jepa_wm.observations import Observation, check_count
 from jepa_wm.planning.costs import Distance
 
@@ -56,7 +56,7 @@ class Image(Goal):
             )
 
     def where(self, model: Model, head: str) -> Tensor | None:
-        reader = state_head(model, head)
+        reader = reader_of(model, head)
         return None if reader is None else reader(self._latents(model))
 
     def _keep(self, model: Model, latents: Tensor) -> Self:

@@ -7,7 +7,7 @@ from torch import Tensor
 from jepa_wm.contracts import FutureCost
 from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Goal, Model
-from jepa_wm.goals.readout import away, state_head
+from jepa_wm.goals.readout import away, reader_of
 from jepa_wm.observations import check_count
 from jepa_wm.planning.costs import Distance
 
@@ -42,7 +42,7 @@ class Latents(Goal):
         return replace(self, latents=self.latents[environments.to(self.latents.device)])
 
     def where(self, model: Model, head: str) -> Tensor | None:
-        reader = state_head(model, head)
+        reader = reader_of(model, head)
         return None if reader is None else reader(self._placed(model))
 
     def _placed(self, model: Model) -> Tensor:

@@ -1,6 +1,6 @@
 """What heads read of imagined latents, for goals and constraints that ask for them by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -31,10 +31,10 @@ def head_of(model: Model, name: str, kind: type[H], asker: str) -> H:
     return head
 
 
-def state_head(model: Model, name: str) -> StateHead | None:
-    """The state head of this name; None where the model has none."""
+def reader_of(model: Model, name: str) -> Callable[[Tensor], Tensor] | None:
+    """What the state head of this name reads of latents of any precision; None where the model has no such head."""
     head = dict(model.heads.items()).get(name)
-    return head if isinstance(head, StateHead) else None
+    return (lambda latents: head(latents.to(head.standard.mean))) if isinstance(head, StateHead) else None
 
 
 class Readout:
