@@ -9,6 +9,7 @@ model owns their normalisation. Progress is a float in [0, 1].
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -216,6 +217,10 @@ FutureCost = Callable[[Future], Tensor]
 """A future -> (E, S): a cost, lower is better; or how far it breaks a constraint, 0 where it does not."""
 
 
+FORBIDDEN = 1e6
+"""What breaking a constraint costs, beyond anything else; more where it is broken by more."""
+
+
 @runtime_checkable
 class ConstrainedCost(Protocol):
     """A `Cost` that can tell apart what candidates cost and what they break."""
@@ -239,16 +244,17 @@ class Budget:
             the first in any case.
 
     Raises:
-        UserError: if one is 0 or less.
+        UserError: if one is 0 or less, or no number; `evaluations` also if it is no whole one.
     """
 
     evaluations: int | None = None
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None and not value > 0:
-                raise UserError(f"budget: got {name} {value}; expected more than 0, or none for no limit")
+        for name, kind, wanted in (("evaluations", Integral, "a whole number"), ("seconds", Real, "a number")):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, kind) and float(value) > 0):
+                raise UserError(f"budget: got {name} {value!r}; expected {wanted} above 0, or none for no limit")
 
 
 class Plan(NamedTuple):
@@ -265,6 +271,11 @@ class Plan(NamedTuple):
     actions: Tensor
     cost: Tensor
     trace: dict[str, Tensor]
+
+    @property
+    def broken(self) -> Tensor:
+        """Whether these break a constraint (E,), as they do where nothing that was tried keeps it."""
+        return self.cost >= FORBIDDEN
 
 
 class Planner(Protocol):

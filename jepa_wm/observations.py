@@ -1,10 +1,16 @@
 """What is seen, what is to be reached, and what is imagined in between."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from jepa_wm.errors import UserError
+
+Seen = Tensor | np.ndarray
+"""Pictures or states, of torch or NumPy."""
 
 
 class Observation(NamedTuple):
@@ -44,6 +50,23 @@ class Imagined(NamedTuple):
     latents: Tensor
     uncertainty: Tensor | None
     readouts: dict[str, Tensor]
+
+
+def tensor_of(seen: Any) -> Tensor:
+    """What is seen or felt as a tensor: itself, or a NumPy array's numbers.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if isinstance(seen, Tensor):
+        return seen
+    if isinstance(seen, np.ndarray) and seen.dtype.kind in "biuf":
+        # What is read-only or reversed, torch does not take as it is.
+        return torch.from_numpy(np.require(seen, requirements=["C", "W"]))
+    mend = ""
+    if isinstance(seen, Mapping):
+        mend = '; of a dictionary give its "pixels", and its "state" as state: `Controller.act` alone takes it whole'
+    raise UserError(f"observation: got {type(seen).__name__}; expected a tensor or a NumPy array of numbers{mend}")
 
 
 def check_count(count: int, environments: int, of: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from jepa_wm.contracts import Budget, Planner
 from jepa_wm.errors import UserError
 from jepa_wm.goals import Constraint, Goal
+from jepa_wm.goals.room import check_room
 from jepa_wm.planning.cem import CEM
 from jepa_wm.planning.costs import Distance
 
@@ -25,8 +26,8 @@ class Search:
         budget: what each plan may spend, in place of the planner's number of rounds.
 
     Raises:
-        UserError: if `replan` is not within 1 … `horizon`, they are no whole numbers, the planner is none, or a term
-            is no goal or a constraint none.
+        UserError: if `replan` is not within 1 … `horizon`, they are no whole numbers, the planner is none, a term
+            is no goal or a constraint none, or constraints leave no room to be in.
     """
 
     planner: Planner = field(default_factory=CEM)
@@ -43,6 +44,7 @@ class Search:
             given = getattr(self, name)
             if not isinstance(given, Sequence) or not all(isinstance(each, kind) for each in given):
                 raise UserError(f"search: got {name} {given}; expected a list of jepa_wm.goals.{kind.__name__}")
+        check_room(self.constraints)
         if isinstance(self.planner, type) or not hasattr(self.planner, "plan"):
             raise UserError(f"search: got planner {self.planner}; expected one of jepa_wm.planning, as CEM()")
         if not isinstance(self.horizon, int) or not isinstance(self.replan, int):

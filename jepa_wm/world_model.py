@@ -23,7 +23,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
 from jepa_wm.goals import Goal, GoalLike, Sum, as_goal
 from jepa_wm.model_folder import check_free, load_parts, write_card
-from jepa_wm.observations import Imagined, Observation
+from jepa_wm.observations import Imagined, Observation, Seen, tensor_of
 from jepa_wm.planning.amortised import Amortised
 from jepa_wm.precision import at_least_float32, mixed
 from jepa_wm.search import Search
@@ -99,7 +99,7 @@ class WorldModel(nn.Module):
         """Where the model is; what it is given is brought there."""
         return next(self.parameters()).device
 
-    def encode(self, pixels: Tensor, state: Tensor | None = None) -> Tensor:
+    def encode(self, pixels: Seen, state: Seen | None = None) -> Tensor:
         """Pixels uint8 (B, T, C, H, W), and the state (B, T, P) where it is read -> latents (B, T, N, D), float32.
 
         A model in float64 gives float64.
@@ -108,13 +108,14 @@ class WorldModel(nn.Module):
             UserError: if there are no such pixels, the state holds NaN, or is missing where it is read, or the model is
                 in float16, which has not the range.
         """
-        if not isinstance(pixels, Tensor) or pixels.ndim != 5 or not pixels.shape[0] or pixels.dtype != torch.uint8:
+        pixels = tensor_of(pixels)
+        if pixels.ndim != 5 or not pixels.shape[0] or pixels.dtype != torch.uint8:
             raise UserError(
                 f"encode: got {_told(pixels)}; expected a tensor of pixels uint8 (B, T, C, H, W), one sample at least"
             )
         if self.bounds.low.dtype == torch.float16:
             raise UserError("the model is in float16; expected float32, bfloat16 or float64: call model.float()")
-        state = state.to(self.bounds.low) if state is not None and self.frames.state_dim else None
+        state = tensor_of(state).to(self.bounds.low) if state is not None and self.frames.state_dim else None
         if state is not None and not torch.isfinite(state).all():
             raise UserError("observation: got NaN or infinity in the state; expected numbers")
         return at_least_float32(self.frames(self.encoder, pixels.to(self.device), state))
@@ -122,10 +123,10 @@ class WorldModel(nn.Module):
     @torch.no_grad()
     def imagine(
         self,
-        pixels: Tensor,
+        pixels: Seen,
         actions: Tensor,
         context: Tensor | None = None,
-        state: Tensor | None = None,
+        state: Seen | None = None,
         clip: bool = False,
     ) -> Imagined:
         """What follows what was seen, under actions.
@@ -140,6 +141,7 @@ class WorldModel(nn.Module):
         Raises:
             UserError: if actions do not fit or lie outside their bounds, or something is not a number.
         """
+        pixels = tensor_of(pixels)
         fits = all(isinstance(given, Tensor) and len(given) for given in (pixels, actions))
         if not fits or pixels.ndim not in (4, 5) or actions.ndim != 3 or not actions.shape[1]:
             raise UserError(
@@ -174,17 +176,17 @@ class WorldModel(nn.Module):
     @torch.no_grad()
     def plan(
         self,
-        pixels: Tensor,
+        pixels: Seen,
         goal: GoalLike,
         search: Search | None = None,
         mean: Tensor | None = None,
         seed: int = 0,
-        state: Tensor | None = None,
+        state: Seen | None = None,
     ) -> Plan:
         """Plan from what is seen to a goal.
 
         Args:
-            pixels: what is seen, uint8 (E, C, H, W) or (C, H, W).
+            pixels: what is seen, uint8 (E, C, H, W) or (C, H, W), of torch or NumPy as everywhere here.
             goal: what to reach: an image, a sentence, or any `jepa_wm.goals.Goal`.
             search: how to plan; as `Search` says by itself if none is given.
             mean: where the search starts, (E, K, A); the middle of the bounds if none is given. `Amortised` and
@@ -200,7 +202,8 @@ class WorldModel(nn.Module):
             UserError: if the goal or `mean` does not fit the model or what is seen, or a proposal is wanted and the
                 model has none.
         """
-        search, goal, seen = search or Search(), as_goal(goal), Observation(pixels, state)
+        search, goal = search or Search(), as_goal(goal)
+        seen = Observation(tensor_of(pixels), None if state is None else tensor_of(state))
         Sum([goal, *search.terms]).check(seen)
         latents, goal = self.latents_of(seen), goal.settled(self)
         low, high = (bound.repeat(self.widening(search)) for bound in (self.bounds.low, self.bounds.high))
@@ -270,13 +273,14 @@ class WorldModel(nn.Module):
         Raises:
             UserError: if these are no images, or there are not as many states.
         """
-        if seen.pixels.dtype != torch.uint8 or seen.pixels.ndim not in (3, 4) or seen.pixels.shape[-3] != 3:
-            got = f"{seen.pixels.dtype} {tuple(seen.pixels.shape)}"
-            raise UserError(f"plan: got an image {got}; expected torch.uint8 (E, 3, H, W) or (3, H, W)")
-        pixels = seen.pixels if seen.pixels.ndim == 4 else seen.pixels[None]
+        pixels = tensor_of(seen.pixels)
+        if pixels.dtype != torch.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-3] != 3:
+            raise UserError(f"plan: got an image {_told(pixels)}; expected torch.uint8 (E, 3, H, W) or (3, H, W)")
+        pixels = pixels if pixels.ndim == 4 else pixels[None]
         if seen.state is None:
             return self.encode(pixels[:, None])[:, 0]
-        state = seen.state if seen.state.ndim == 2 else seen.state[None]
+        state = tensor_of(seen.state)
+        state = state if state.ndim == 2 else state[None]
         if len(state) != len(pixels):
             raise UserError(f"plan: got {len(pixels)} images with {len(state)} states; expected one state for each")
         return self.encode(pixels[:, None], state[:, None])[:, 0]

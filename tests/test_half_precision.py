@@ -9,6 +9,8 @@ from jepa_wm.dynamics import TransformerDynamics, Trunk, rollout
 from jepa_wm.dynamics.heads import StateHead
 from jepa_wm.encoders import GridPool, PooledFrames, ViT
 from jepa_wm.encoders.frames import Frames
+from jepa_wm.goals import Image, Latents
+from jepa_wm.observations import Observation
 from jepa_wm.world_model import WorldModel
 
 
@@ -54,3 +56,15 @@ def test_an_encoder_in_half_precision_gives_latents_in_float32(frames: Frames) -
     found = model.imagine(seen, actions)
     torch.testing.assert_close(found.latents, whole.latents, rtol=0.1, atol=0.1)
     assert found.latents.dtype == torch.float32 and not torch.equal(found.latents, whole.latents)
+
+
+@torch.no_grad()
+def test_where_a_goal_is_a_model_in_half_precision_reads_in_float32() -> None:
+    model, (seen, _) = made(PooledFrames()), given()
+    torch.nn.init.normal_(model.heads["where"].read[-1].weight)
+    goals = (Image(Observation(seen)), Latents(model.encode(seen[:, None])[:, 0]))
+    whole = model.heads["where"](goals[1].latents)
+    model.bfloat16()
+    for goal in goals:
+        found = goal.where(model, "where")
+        torch.testing.assert_close(found, whole, rtol=0.1, atol=0.1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -24,7 +25,7 @@ from jepa_wm.encoders import ClipText, GridPool, PatchFrames, StateFrames, TextA
 from jepa_wm.encoders.frames import Frames
 from jepa_wm.encoders.linear import packed
 from jepa_wm.errors import UserError
-from jepa_wm.goals import StepsToGo
+from jepa_wm.goals import Image, StepsToGo
 from jepa_wm.observations import Observation
 from jepa_wm.planning import CEM, LBFGS, Amortised, AugmentedLagrangian, CategoricalCEM, Hybrid
 from jepa_wm.planning.costs import Distance
@@ -240,13 +241,58 @@ def test_a_model_in_bfloat16_imagines_much_the_same(part: str) -> None:
     HEAD.float()
 
 
+def test_what_is_seen_may_be_of_numpy() -> None:
+    model, seen, blocks = real(), torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8), torch.rand(2, 3, 10)
+    shown, search = seen.numpy(), Search(CEM(8, 2, 1), horizon=2)
+    shown.flags.writeable = False
+    for given in (shown, np.flip(shown, 0)):
+        same = torch.from_numpy(given.copy())
+        assert torch.equal(model.encode(given[:, None]), model.encode(same[:, None]))
+        assert torch.equal(model.imagine(given, blocks).latents, model.imagine(same, blocks).latents)
+        wanted = model.plan(same, same[0], search).actions
+        for goal in (given[0], Observation(given[0])):
+            assert torch.equal(model.plan(given, goal, search).actions, wanted)
+
+
+def test_what_is_felt_may_be_of_numpy() -> None:
+    world, search = WorldModel(Where(), Walk(), frames=Felt()), Search(CEM(8, 2, 1), horizon=2)  # type: ignore[arg-type]
+    seen, state = images((0.0, 0.0), (0.0, 0.0)), torch.tensor([(0.2, 0.9), (1.0, 1.0)])
+    wanted = world.plan(seen, Observation(seen, state.flip(0)), search, state=state)
+    goal = Observation(seen.numpy(), state.flip(0).numpy())  # type: ignore[arg-type]
+    assert torch.equal(world.plan(seen.numpy(), goal, search, state=state.numpy()).actions, wanted.actions)
+    part = Image(goal).of(torch.tensor([False, True])).place(world, 1)
+    assert torch.equal(part, state[None, :1])
+    blocks = torch.zeros(2, 1, 10)
+    found = world.imagine(seen.numpy(), blocks, state=state.numpy()).latents
+    assert torch.equal(found, world.imagine(seen, blocks, state=state).latents)
+
+
+@pytest.mark.parametrize(
+    ("seen", "message"),
+    [
+        ({"pixels": np.zeros((3, 16, 16), np.uint8)}, r'got dict; .*give its "pixels", and its "state" as state'),
+        ([[0]], "got list; expected a tensor or a NumPy array of numbers$"),
+        (np.array(["door"]), "got ndarray; expected a tensor or a NumPy array of numbers$"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_what_to_give(seen: Any, message: str) -> None:
+    model = real()
+    for ask in (
+        lambda: model.encode(seen),
+        lambda: model.imagine(seen, torch.zeros(1, 1, 10)),
+        lambda: model.plan(seen, "the door"),
+        lambda: model.plan(seen, torch.zeros(3, 16, 16, dtype=torch.uint8)),
+    ):
+        with pytest.raises(UserError, match=f"observation: {message}"):
+            ask()
+
+
 def test_what_cannot_be_seen_or_done_is_refused() -> None:
     model, seen = transformer().eval(), torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
     blocks = torch.zeros(2, 3, 10)
     for pixels, actions, context in (
         (seen[:0], blocks, None),
         (seen, blocks[:0], None),
-        (seen.numpy(), blocks, None),
         (seen, blocks.tolist(), None),
         (seen[:, None].expand(-1, 2, -1, -1, -1), blocks.repeat(2, 1, 1), torch.zeros(4, 1, 10)),
         (seen.float(), blocks, None),

@@ -28,6 +28,7 @@ class Controller:
 
     Attributes:
         plans: searches so far.
+        broken: plans so far that break a constraint, an environment's each: nothing that was tried kept it.
         plan: what the last search found, its trace among it; None before the first.
         planned: the environments that it was for, bool (E,).
         block: which block of its plan each environment is at, (E,).
@@ -55,7 +56,7 @@ class Controller:
     def __init__(
         self,
         model: WorldModel,
-        goal: GoalLike | np.ndarray,
+        goal: GoalLike,
         search: Search | None = None,
         seed: int = 0,
         env: Environment | None = None,
@@ -70,7 +71,7 @@ class Controller:
                 f"{self.actions.space}; expected a Discrete space, or another planner"
             )
         self.goal = goal
-        self.plans = 0
+        self.plans = self.broken = 0
         self.plan: Plan | None = None
         bounds, dynamics = model.bounds, model.dynamics
         self._middle = (bounds.low + bounds.high).div(2).cpu().repeat(model.widening(self.search))
@@ -83,7 +84,7 @@ class Controller:
         return self._goal
 
     @goal.setter
-    def goal(self, wanted: GoalLike | np.ndarray) -> None:
+    def goal(self, wanted: GoalLike) -> None:
         """Set another; it counts from the next plan on."""
         self._goal, self._settled = self.sight.goal(wanted), None
 
@@ -176,6 +177,7 @@ class Controller:
         )
         self._plans[due] = self.plan.actions.to(self._plans)
         self.plans += 1
+        self.broken += int(self.plan.broken.sum()) if self.search.constraints else 0
 
 
 def _weights(model: WorldModel) -> Weights:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jepa_wm.contracts import Plan
 from jepa_wm.control.controller import Controller
 from jepa_wm.dynamics.heads import PixelHead
 from jepa_wm.observations import Observation
@@ -26,6 +27,9 @@ class Expected:
     A plan imagines one frame for each of its blocks of actions, the frame at the block's end; it is shown while the
     block is done. The first frame, which nothing had imagined, is the model's picture of what is seen.
 
+    Attributes:
+        first: what the first search found; None before it.
+
     Args:
         controller: what acts.
     """
@@ -35,10 +39,12 @@ class Expected:
         heads = controller.model.heads.items()
         self.head = next((name for name, head in heads if isinstance(head, PixelHead)), None)
         self.steps: list[Step] = []
+        self.first: Plan | None = None
 
     def act(self, pixels: np.ndarray, active: np.ndarray, state: np.ndarray | None = None) -> np.ndarray:
         """What the controller does; see `Controller.act`."""
         actions = self.controller.act(pixels, active, state)
+        self.first = self.first or self.controller.plan
         if self.head is not None:
             self.steps.append(Step(self.controller.planned, self.controller.blocks, self.controller.block))
         return actions

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from jepa_wm.contracts import Plan
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.evaluate import Act, Outcome, joined, make_world, play
 from jepa_wm.control.expected import Expected
@@ -22,7 +23,8 @@ MakeController = Callable[[GoalSet, VectorWorld], Controller]
 
 
 class Planned(NamedTuple):
-    """What happened, the seconds that a plan took, and what was imagined in each film, uint8 (T, C, H, W).
+    """What happened, the seconds that a plan took, what was imagined in each film, uint8 (T, C, H, W), how many plans
+    broke a constraint, and the first plan.
 
     There is nothing imagined of those who do not plan, and of models without a `PixelHead`.
     """
@@ -30,6 +32,8 @@ class Planned(NamedTuple):
     outcome: Outcome
     seconds_per_plan: float = 0.0
     imagined: Sequence[np.ndarray] = ()
+    broken: int = 0
+    first: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,8 @@ class Match:
 
         Each batch begins with a controller of its own, so that an episode goes as it would in another batch.
         """
-        outcomes, imagined, plans, count = [], [], 0, len(self.goals.state)
-        size = self.parallel or count
+        outcomes, imagined, plans, broken, count = [], [], 0, 0, len(self.goals.state)
+        size, first = self.parallel or count, None
         for start in range(0, count, size):
             goals = self.goals.take(np.arange(start, min(start + size, count)))
             world = make_world(goals, self.size)
@@ -104,8 +108,10 @@ class Match:
             drawn = expected.pictures(outcome.frames, outcome.states)
             imagined += [] if drawn is None else list(drawn)
             plans += expected.controller.plans
+            broken += expected.controller.broken
+            first = first or expected.first
         outcome = joined(outcomes)
-        return Planned(outcome, float(outcome.seconds.sum()) / max(plans, 1), imagined)
+        return Planned(outcome, float(outcome.seconds.sum()) / max(plans, 1), imagined, broken, first)
 
     def rows(self, name: str, outcome: Outcome) -> tuple[Row, list[Row]]:
         """The row of a policy, and those of its episodes."""

@@ -14,7 +14,7 @@ from jepa_wm.control.films import write_film
 from jepa_wm.control.goal_kinds import draw_goals, kinds_of, read_goals
 from jepa_wm.control.goals import DRAWN, Task
 from jepa_wm.control.match import MakeController, Match, Planned
-from jepa_wm.control.results import EPISODES, RESULTS, Row, write_rows
+from jepa_wm.control.results import EPISODES, FIRST, RESULTS, Row, trace_row, write_rows
 from jepa_wm.errors import UserError
 from jepa_wm.files import write_json
 from jepa_wm.manifest import is_done, read_manifest, stage_run
@@ -60,7 +60,7 @@ def plan(
     Args:
         model: run folder of a world model, as `jepa-wm forecast` writes it; a saved one, or "owner/name" on the hub.
         data: folder of shards, whose environment, size and factors of variation the episodes have.
-        out: folder for results, goal sets and films.
+        out: folder for results, goal sets, films, and the traces of the first searches.
         search: how to plan.
         episodes: episodes with an image as goal.
         text_episodes: episodes with a sentence as goal; there are none in Push-T.
@@ -85,7 +85,7 @@ def plan(
     if is_done(out, "plan", config):
         return
     world_model = WorldModel.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
-    rows, episode_rows, index = list[Row](), list[Row](), list[Row]()
+    rows, episode_rows, index, traces = list[Row](), list[Row](), list[Row](), dict[str, Row]()
     with stage_run(folder, "plan", config):
         matches = {}
         for kind in (kind for kind in kinds_of(settings["environment"]) if counts[kind]):
@@ -102,8 +102,10 @@ def plan(
             played = _played(match, _controllers(world_model, search, seed, kind), seed, films)
             rows += [row for row, *_ in played]
             episode_rows += [row for _, each, _ in played for row in each]
+            traces[kind] = trace_row(played[-1][-1].first)
             index += _film(folder / "films", match, played[-1][-1])
         write_json(folder / "films" / "index.json", index)
+        write_json(folder / FIRST, traces)
         write_rows(folder / EPISODES, episode_rows)
         write_rows(folder / RESULTS, rows)
     for row in rows:
@@ -180,7 +182,8 @@ def _played(
     for name, make in makers.items():
         planned = match.planned(name, make, films)
         row, episodes = match.rows(name, planned.outcome)
-        played.append(({**row, "seconds_per_plan": planned.seconds_per_plan}, episodes, planned))
+        row |= {"seconds_per_plan": planned.seconds_per_plan, "broken_plans": planned.broken}
+        played.append((row, episodes, planned))
     return played
 
 

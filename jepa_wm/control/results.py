@@ -1,12 +1,14 @@
 """What is kept of played episodes: a row for each policy, and one for each episode."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jepa_wm.contracts import Plan
 from jepa_wm.control.evaluate import Outcome
 from jepa_wm.control.goals import GoalSet
 from jepa_wm.errors import UserError
@@ -14,7 +16,7 @@ from jepa_wm.files import atomic_path
 from jepa_wm.statistics import rate_interval
 
 Row = dict[str, Any]
-RESULTS, EPISODES = "results.jsonl", "episodes.jsonl"
+RESULTS, EPISODES, FIRST = "results.jsonl", "episodes.jsonl", "plan.json"
 TOLD = ("goal", "goals", "episode", "source", "policy", "success")
 """What a row of an episode must have for runs to be compared."""
 
@@ -67,6 +69,17 @@ def episode_rows(policy: str, goals: GoalSet, outcome: Outcome, stopped: bool) -
             strict=True,
         )
     ]
+
+
+def trace_row(plan: Plan | None) -> Row:
+    """The trace of a plan as lists, as JSON holds them: None is what is infinite or no number."""
+    return {name: _finite(values.tolist()) for name, values in plan.trace.items()} if plan else {}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return value if math.isfinite(value) else None
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -53,7 +53,7 @@ class Sight:
             )
         return Observation(self._fitted(pixels), felt), single
 
-    def goal(self, wanted: GoalLike | np.ndarray) -> Goal:
+    def goal(self, wanted: GoalLike) -> Goal:
         """The goal that is wanted; pictures are fitted as those that are seen."""
         several = isinstance(wanted, list | tuple) and any(isinstance(item, np.ndarray) for item in wanted)
         if several or isinstance(wanted, np.ndarray | Tensor):

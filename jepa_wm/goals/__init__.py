@@ -1,5 +1,6 @@
 """What a planner is asked for: one kind of goal a file; each makes a cost of a model's imagined futures."""
 
+import numpy as np
 from torch import Tensor
 
 from jepa_wm.errors import UserError
@@ -15,7 +16,7 @@ from jepa_wm.goals.state import State
 from jepa_wm.goals.steps_to_go import StepsToGo
 from jepa_wm.goals.sum import Sum
 from jepa_wm.goals.uncertainty import Uncertainty
-from jepa_wm.observations import Observation
+from jepa_wm.observations import Observation, tensor_of
 
 __all__ = [
     "Avoid",
@@ -35,7 +36,7 @@ __all__ = [
     "as_goal",
 ]
 
-GoalLike = Goal | Tensor | Observation | str | list[str]
+GoalLike = Goal | Tensor | np.ndarray | Observation | str | list[str]
 """A goal; or images (E, C, H, W) or one (C, H, W), alone or with their states; or a sentence, or one for each
 environment."""
 
@@ -50,8 +51,8 @@ def as_goal(wanted: GoalLike) -> Goal:
         return wanted
     if isinstance(wanted, Observation):
         return Image(wanted)
-    if isinstance(wanted, Tensor):
-        return Image(Observation(wanted))
+    if isinstance(wanted, Tensor | np.ndarray):
+        return Image(Observation(tensor_of(wanted)))
     if isinstance(wanted, str) or (isinstance(wanted, list) and all(isinstance(item, str) for item in wanted)):
         return Sentence(wanted)
     raise UserError(

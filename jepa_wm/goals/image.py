@@ -6,10 +6,9 @@ from typing import Self
 from torch import Tensor
 
 from jepa_wm.contracts import FutureCost
-from jepa_wm.dynamics.heads import StateHead
 from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Goal, Model
-from jepa_wm.goals.readout import away
+from jepa_wm.goals.readout import away, reader_of
 from jepa_wm.observations import Observation, check_count
 from jepa_wm.planning.costs import Distance
 
@@ -57,8 +56,8 @@ class Image(Goal):
             )
 
     def where(self, model: Model, head: str) -> Tensor | None:
-        reader = dict(model.heads.items()).get(head)
-        return reader(self._latents(model)) if isinstance(reader, StateHead) else None
+        reader = reader_of(model, head)
+        return None if reader is None else reader(self._latents(model))
 
     def _keep(self, model: Model, latents: Tensor) -> Self:
         object.__setattr__(self, "_settled", (model, latents))

@@ -7,7 +7,7 @@ from torch import Tensor
 from jepa_wm.contracts import FutureCost
 from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Goal, Model
-from jepa_wm.goals.readout import away
+from jepa_wm.goals.readout import away, reader_of
 from jepa_wm.observations import check_count
 from jepa_wm.planning.costs import Distance
 
@@ -31,13 +31,21 @@ class Latents(Goal):
         return away(model, latents, by)
 
     def place(self, model: Model, environments: int) -> Tensor:
-        if self.latents.ndim != 3:
-            raise UserError(f"plan: got goal latents {tuple(self.latents.shape)}; expected (E, N, D)")
-        check_count(len(self.latents), environments, "goal latents")
-        return self.latents.to(model.bounds.low.device)
+        latents = self._placed(model)
+        check_count(len(latents), environments, "goal latents")
+        return latents
 
     def of(self, environments: Tensor) -> "Latents":
         if len(self.latents) == 1:
             return self
         check_count(len(self.latents), len(environments), "goal latents")
         return replace(self, latents=self.latents[environments.to(self.latents.device)])
+
+    def where(self, model: Model, head: str) -> Tensor | None:
+        reader = reader_of(model, head)
+        return None if reader is None else reader(self._placed(model))
+
+    def _placed(self, model: Model) -> Tensor:
+        if self.latents.ndim != 3:
+            raise UserError(f"plan: got goal latents {tuple(self.latents.shape)}; expected (E, N, D)")
+        return self.latents.to(model.bounds.low.device)

@@ -1,6 +1,6 @@
 """What heads read of imagined latents, for goals and constraints that ask for them by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -29,6 +29,12 @@ def head_of(model: Model, name: str, kind: type[H], asker: str) -> H:
             "name one of these, or train one with HeadTerm"
         )
     return head
+
+
+def reader_of(model: Model, name: str) -> Callable[[Tensor], Tensor] | None:
+    """What the state head of this name reads of latents of any precision; None where the model has no such head."""
+    head = dict(model.heads.items()).get(name)
+    return (lambda latents: head(latents.to(head.standard.mean))) if isinstance(head, StateHead) else None
 
 
 class Readout:

@@ -29,6 +29,9 @@ class Sentence(Goal):
         against: sentences that it is to be told from, the same for all; itself does not count.
         distance: how steps add up; the search's own if none is given.
         weight: see `Goal`.
+
+    Raises:
+        UserError: if one is blank, or is to be told from nothing but itself.
     """
 
     sentences: str | list[str]
@@ -38,6 +41,8 @@ class Sentence(Goal):
     _settled: tuple[Model, dict[str, Tensor]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if blank := [sentence for sentence in (*self._own, *self.against) if not sentence.strip()]:
+            raise UserError(f"Sentence: got {blank[0]!r}; expected words, such as 'the top of the left room'")
         alone = [own for own in self._own if self.against and all(other == own for other in self.against)]
         if alone:
             raise UserError(

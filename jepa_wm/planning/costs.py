@@ -7,13 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jepa_wm.contracts import FORBIDDEN
 from jepa_wm.errors import UserError
 from jepa_wm.precision import at_least_float32
 
 METRICS = ("l2", "l1", "cosine")
-
-FORBIDDEN = 1e6
-"""What breaking a constraint costs, beyond anything else; more where it is broken by more."""
 
 
 def rejected(costs: Tensor, violations: Tensor) -> Tensor:

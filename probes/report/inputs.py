@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
 from jepa_wm.manifest import is_complete, read_manifest
@@ -28,6 +32,7 @@ class Runs:
         manifests: by stage.
         curves: by stage, of those that train.
         planning: rows of `plan/results.jsonl`: goal, policy, success, ci95, episodes …
+        searches: by the kind of goal, the trace of the first plan in `plan/plan.json`.
         films: rows of `plan/films/index.json`: file, goal, sentence, success.
         probes: rows of `probe/results.jsonl`: model, step, metric, value, null, interval, n.
         drift: by name, an error of imagination at each step of it.
@@ -39,6 +44,7 @@ class Runs:
     manifests: dict[str, Row]
     curves: dict[str, Curves]
     planning: list[Row]
+    searches: dict[str, dict[str, Tensor]]
     films: list[Row]
     probes: list[Row]
     drift: dict[str, list[float]]
@@ -84,6 +90,7 @@ def read_runs(folder: Path) -> Runs:
         manifests=manifests,
         curves={stage: read_curves(folder / stage / "metrics.jsonl") for stage in TRAINED},
         planning=_read_rows(folder / "plan" / "results.jsonl", {"goal", "policy", "success"}),
+        searches=_read_traces(folder / "plan" / "plan.json"),
         films=_checked(read_json(films), films, {"file", "goal", "success"}) if films.is_file() else [],
         probes=_read_rows(folder / "probe" / "results.jsonl", {"model", "step", "metric", "value"}),
         drift=_numbers(imagined),
@@ -122,6 +129,19 @@ def _read_rows(path: Path, keys: set[str]) -> list[Row]:
         except json.JSONDecodeError as error:
             raise UserError(f"{path}, line {number}: no JSON ({error}); run its stage again") from None
     return _checked(rows, path, keys)
+
+
+def _read_traces(path: Path) -> dict[str, dict[str, Tensor]]:
+    """Traces by the kind of goal, NaN where they hold None."""
+    if not path.is_file():
+        return {}
+    try:
+        return {
+            goal: {name: torch.from_numpy(np.array(rows, np.float64)) for name, rows in trace.items()}
+            for goal, trace in read_json(path).items()
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: expected tables of numbers ({error}); run its stage again") from None
 
 
 def _checked(rows: Any, path: Path, keys: set[str]) -> list[Row]:

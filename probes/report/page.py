@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from probes.report import imagined, learning, record, results
+from probes.report import imagined, learning, record, results, search
 from probes.report.html import Markup, element, join
 from probes.report.inputs import Runs
 
@@ -28,6 +28,7 @@ def page(runs: Runs, summary: dict[str, Any]) -> str:
             ),
             results.headline(summary),
             results.planning(runs),
+            search.searches(runs),
             results.films(runs),
             imagined.imagination(runs),
             results.probes(runs),

@@ -8,18 +8,22 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from jepa_wm.contracts import Budget, Cost, Plan
+from jepa_wm.contracts import Budget, Cost, FutureCost, Plan
 from jepa_wm.control import Controller
 from jepa_wm.control.evaluate import Outcome, make_world, play
 from jepa_wm.control.films import SCALE
 from jepa_wm.control.match import Match, Planned
-from jepa_wm.control.plan import _film
+from jepa_wm.control.plan import _film, _played
+from jepa_wm.control.results import trace_row
 from jepa_wm.control.two_rooms_goals import RegionGoals, RoomGoals
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import GridPool, ViT
 from jepa_wm.envs.language import region_of
 from jepa_wm.envs.policies import NoOp
 from jepa_wm.errors import UserError
+from jepa_wm.goals import Constraint, Goal
+from jepa_wm.goals.goal import Model
+from jepa_wm.planning import CEM
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
@@ -33,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 class Slow:
-    """A planner that takes a second on the clock, and stays where it is."""
+    """A planner that takes a second on the clock, which it tells of its search, and stays where it is."""
 
     def __init__(self, clock: list[float]) -> None:
         self.clock = clock
@@ -49,21 +53,46 @@ class Slow:
         budget: Budget | None = None,
     ) -> Plan:
         self.clock[0] += 1
-        return Plan(torch.zeros_like(mean), torch.zeros(len(mean)), {})
+        trace = {"cost": torch.tensor([[self.clock[0], torch.inf, torch.nan]])}
+        return Plan(torch.zeros_like(mean), torch.zeros(len(mean)), trace)
 
 
-def test_a_plan_takes_what_all_plans_took_over_all_of_their_number(clock: list[float]) -> None:
+def test_a_plan_takes_what_all_plans_took_over_all_of_their_number_and_the_first_is_kept(clock: list[float]) -> None:
     torch.manual_seed(0)
     encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
     model = WorldModel(encoder, TransformerDynamics(6, trunk=Trunk(12, 1, 2))).eval()
     search, goals = Search(Slow(clock), 2), RoomGoals.sample(4, {}, 0)
     for parallel, seconds in ((None, [2 / 4] * 4), (3, [2 / 3] * 3 + [2.0])):
+        began = clock[0]
         planned = Match(goals, 16, steps=10, parallel=parallel).planned(
             "slow", lambda goals, world: Controller(model, goals.wanted(world), search), 0
         )
         # Each batch plans twice, in steps 1 and 6.
         assert planned.seconds_per_plan == pytest.approx(1)
         assert planned.outcome.seconds.tolist() == pytest.approx(seconds)
+        assert trace_row(planned.first) == {"cost": [[began + 1, None, None]]}
+
+
+class Never(Constraint):
+    """What is broken whatever is done, but in the first environment."""
+
+    def violation(self, model: Model, goal: Goal) -> FutureCost:
+        return lambda future: torch.arange(len(future.actions))[:, None].expand(future.actions.shape[:2])
+
+
+@pytest.mark.parametrize(("constraints", "broken"), [([], 0), ([Never()], 2 * 3)])
+def test_plans_that_break_a_constraint_are_counted(constraints: list[Constraint], broken: int) -> None:
+    torch.manual_seed(0)
+    encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
+    model = WorldModel(encoder, TransformerDynamics(6, trunk=Trunk(12, 1, 2))).eval()
+    search = Search(CEM(4, 2, 1), 2, constraints=constraints)
+    match = Match(RoomGoals.sample(4, {}, 0), 16, steps=10, stop=False)
+    seen = torch.zeros(4, 3, 16, 16, dtype=torch.uint8)
+    assert model.plan(seen, seen[0], search).broken.tolist() == [False, *[broken > 0] * 3]
+    makers = {"cem": lambda goals, world: Controller(model, goals.wanted(world), search)}
+    row, *_ = _played(match, makers, 0, 0)[-1]
+    # Of the plans in steps 1 and 6.
+    assert row["policy"] == "cem" and row["broken_plans"] == broken
 
 
 def test_the_seconds_of_a_step_are_shared_by_the_episodes_that_go_on(clock: list[float]) -> None:

@@ -166,7 +166,7 @@ class TestForbiddenGoals:
             kept = [i for i in range(7) if i not in wrong]
             np.testing.assert_array_equal(found.goal, goals.goal[kept])
             assert found.excluded == goals.excluded + 2
-        nowhere = replace(search, constraints=[Avoid([-math.inf], [math.inf], columns=[0])])
+        nowhere = replace(search, constraints=[Avoid([-math.inf], [x.max().item() + 1], columns=[0])])
         match = Match(goals, 16, 4)
         assert match.allowed(reading, nowhere) is match and match.allowed(reading, Search()) is match
 
@@ -267,6 +267,10 @@ class TestVerb:
             assert row["success"] == other["success"] and row["success_last"] == other["success_last"]
         index = json.loads((tmp_path / "a" / "films" / "index.json").read_text())
         assert [film["file"] for film in index] == [f"{kind}-0{i}.webp" for kind in ("image", "text") for i in (0, 1)]
+        traces = json.loads((tmp_path / "a" / "plan.json").read_text())
+        for kind, count in (("image", 4), ("text", 3)):
+            assert traces[kind]["evaluations"] == [8] and traces[kind]["nan"] == [[0] * count]
+            assert np.shape(traces[kind]["cost"]) == np.shape(traces[kind]["spread"]) == (1, count)
         with Image.open(tmp_path / "a" / "films" / "image-00.webp") as film:
             assert film.size == ((16 + 3 + 16) * 3, 16 * 3)
         self.run(folders, tmp_path / "a")

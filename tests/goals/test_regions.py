@@ -11,7 +11,7 @@ from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.dynamics.heads import StateHead
 from jepa_wm.encoders import GridPool, ViT
 from jepa_wm.errors import UserError
-from jepa_wm.goals import Avoid, Image, Keep, Smoothness, State, Sum
+from jepa_wm.goals import Avoid, Image, Keep, Latents, Smoothness, State, Sum
 from jepa_wm.observations import Observation
 from jepa_wm.world_model import WorldModel
 
@@ -91,6 +91,14 @@ def test_what_nothing_could_reach_is_refused_at_once(plain: WorldModel) -> None:
         with pytest.raises(UserError, match="1 of 1 goals are where the constraint forbids"):
             Avoid([x - 0.1, y - 0.1], [x + 0.1, y + 0.1]).violation(plain, Image(Observation(picture)))
         Avoid([x + 0.1, y - 0.1], [x + 0.2, y + 0.1]).violation(plain, Image(Observation(picture)))
+
+
+def test_goals_that_are_latents_are_where_a_head_reads_them(plain: WorldModel) -> None:
+    goal = Latents(way([1.0, 3.0], [0.5, 3.0], [1.5, 3.0]).latents[0, 0])
+    with pytest.raises(UserError, match=r"Avoid: 1 of 2 goals .* such as number 1 at \[1.5, 3.0\]"):
+        Avoid([1.0, 0.0], [2.0, 6.0]).violation(plain, goal)
+    Avoid([1.0, 0.0], [2.0, 6.0]).violation(plain, goal.of(torch.tensor([True, False])))
+    assert goal.where(plain, "other") is None
 
 
 def test_which_goals_are_forbidden_is_told(plain: WorldModel) -> None:

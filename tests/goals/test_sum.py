@@ -50,6 +50,14 @@ def test_a_sentence_that_is_told_from_itself_alone_is_refused(words: str | list[
         Sentence(words, against=["the top", "the top"])
 
 
+@pytest.mark.parametrize("words", ["", " \n", ["the top", " "]])
+def test_a_sentence_without_words_is_refused(words: str | list[str]) -> None:
+    with pytest.raises(UserError, match=r"Sentence: got '.*'; expected words"):
+        as_goal(words)
+    with pytest.raises(UserError, match="Sentence: got ''; expected words"):
+        Sentence("the top", against=["", "the door"])
+
+
 def test_a_list_of_one_sentence_is_for_all() -> None:
     goal = as_goal(["the top"])
     assert goal.of(torch.tensor([True, False, True])) is goal

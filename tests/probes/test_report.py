@@ -127,6 +127,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, (stage, seconds) in enumerate(SECONDS.items()):
         write_manifest(runs / stage, stage, seconds=seconds, peak_rss_gib=1.25 + (number * 2) % 5 * 0.5, **extra[stage])
     write_lines(runs / "plan" / "results.jsonl", planning_rows())
+    trace = {"cost": [[3.0, None], [1.0, 2.0]], "nan": [[0, 8], [0, 8]], "evaluations": [8, 16], "seconds": [0.1, 0.2]}
+    (runs / "plan" / "plan.json").write_text(json.dumps({"image": trace, "text": {**trace, "nan": [[0, 0]] * 2}}))
     write_films(runs / "plan" / "films")
     write_lines(runs / "probe" / "results.jsonl", probe_rows())
     draw((64 * 9, 64 * 8), 40).save(runs / "probe" / "imagination.png")
@@ -280,6 +282,14 @@ class TestPage:
             f">{label}<" in drift for label in ("imagined", "nothing changes", "real latents", "ratio of these two")
         )
 
+    def test_the_first_searches_are_drawn(self, written: Path, template: Path) -> None:
+        charts = dict(re.findall(r'<svg role="img" aria-label="([^"]+)"(.*?)</svg>', page_of(written)[0], re.DOTALL))
+        image, text = (charts[f"the first search towards {kind} goals"] for kind in ("image", "text"))
+        assert ">cost<" in image and ">cost<" in text
+        assert "costs that were no number" in image and "costs that were no number" not in text
+        read = read_runs(template).searches["image"]
+        assert read["cost"].nan_to_num(-1).tolist() == [[3, -1], [1, 2]] and read["evaluations"].tolist() == [8, 16]
+
     def test_what_the_models_heads_read_and_drew_is_shown_and_said(self, template: Path, tmp_path: Path) -> None:
         runs = read_runs(template)
         plain = str(imagination(runs))
@@ -353,7 +363,7 @@ class TestInputs:
 
     def test_missing_files_are_named(self, runs: Path) -> None:
         names = ["plan/results.jsonl", "plan/films/text-01.webp", "probe/imagination.png", "probe/drift.json"]
-        names += ["probe/results.jsonl", "pretrain/metrics.jsonl", "forecast/metrics.jsonl"]
+        names += ["plan/plan.json", "probe/results.jsonl", "pretrain/metrics.jsonl", "forecast/metrics.jsonl"]
         for name in names:
             (runs / name).unlink()
         report(str(runs))
@@ -382,6 +392,12 @@ class TestInputs:
         with open(runs / "plan" / "results.jsonl", "a") as file:
             file.write(line + "\n")
         with pytest.raises(UserError, match=r"results\.jsonl.* 9: "):
+            report(str(runs))
+
+    @pytest.mark.parametrize("trace", [[], {"image": [1]}, {"image": {"cost": ["x"]}}, {"image": {"cost": [[1], 2]}}])
+    def test_a_malformed_trace_is_named(self, runs: Path, trace: object) -> None:
+        (runs / "plan" / "plan.json").write_text(json.dumps(trace))
+        with pytest.raises(UserError, match=r"plan\.json: expected tables of numbers"):
             report(str(runs))
 
     def test_films_elsewhere_are_not_read(self, runs: Path, tmp_path: Path) -> None:
