@@ -84,7 +84,7 @@ def load_text(source: str) -> TextAlignment:
     return text
 
 
-def load_text_tower(source: str, pool: str = "mean") -> TextTower:
+def load_text_tower(source: str, pool: str | None = None) -> TextTower:
     """Load a text tower with its tokenizer, in eval mode.
 
     Args:
