@@ -71,17 +71,26 @@ def _batch(config: Config) -> Iterator[str]:
     lr = _peak(_get(config, "model.lr"))
     if not recipe or not size or lr is None:
         return
-    devices = device_count(config)
-    batch = samples_of_a_step(config)
-    if not (batch > 2 * recipe["batch"] or 2 * batch < recipe["batch"]):
-        return
-    if math.isclose(lr, recipe["lr"], rel_tol=1e-6):
-        # AdamW's steps do not grow with the gradient, so noise is what a larger batch takes away: by its root.
-        scaled = recipe["lr"] * math.sqrt(batch / recipe["batch"])
+    devices, batch = device_count(config), samples_of_a_step(config)
+    low, high = _rates(recipe, batch)
+    if not low <= lr <= high:
+        larger = batch / recipe["batch"]
         yield (
-            f"a step has {batch} samples ({size} x {devices} devices x {_accumulated(config)} accumulated), the recipe "
-            f"{recipe['batch']}, but model.lr is the recipe's {lr:g}; scaled by the batch's root it is {scaled:.3g}"
+            f"a step has {batch} samples ({size} x {devices} devices x {_accumulated(config)} accumulated) and the "
+            f"recipe {recipe['batch']}, but model.lr is {lr:g}; the recipe's {recipe['lr']:g} scaled by the batch's "
+            f"root is {recipe['lr'] * math.sqrt(larger):.3g}, in proportion to it {recipe['lr'] * larger:.3g}"
         )
+
+
+def _rates(recipe: Config, batch: int) -> tuple[float, float]:
+    """The lowest and highest rate that a recipe's is for a batch of half or twice this size, by either rule.
+
+    By its root, for AdamW's steps do not grow with the gradient, so that noise is what a larger batch takes away; in
+    proportion to it, as the authors of many recipes did.
+    """
+    sizes = [batch * factor / recipe["batch"] for factor in (0.5, 2.0)]
+    rates = [recipe["lr"] * size**power for size in sizes for power in (0.5, 1.0)]
+    return min(rates), max(rates)
 
 
 def _precision(config: Config) -> Iterator[str]:

@@ -41,7 +41,8 @@ def load_encoder(
         source: see above.
         part: of a checkpoint that holds several, "target" for what was averaged over training, "context" for what
             was trained. Unsaid it is "target", as the probes of I-JEPA and V-JEPA take it, but of this package's runs
-            "encoder" ("context" by another name; "target" there is "teacher", or "encoder" where there is none).
+            "encoder" ("context" by another name; "target" there is "teacher", or "encoder" where there is none), and
+            of timm's releases of I-JEPA "context", for no other is in them.
         heads: attention heads, where a raw checkpoint is of no published width.
         preprocessing: in place of the published one; of a `ViT` alone.
 
@@ -52,8 +53,12 @@ def load_encoder(
     kind, _, name = source.partition(":")
     if kind in KINDS and not name:
         raise UserError(f"'{source}' lacks a name; expected '{kind}:NAME'")
-    if kind in ("timm", "open_clip"):
-        encoder: Encoder = load_timm(name, part or "target") if kind == "timm" else load_open_clip(name)
+    if kind == "timm":
+        encoder: Encoder = load_timm(name, part)
+    elif kind == "open_clip":
+        if part not in (None, "target"):
+            raise UserError(f"'{source}' has one encoder; got part '{part}', expected none, or target")
+        encoder = load_open_clip(name)
     elif kind == "hf":
         if part not in (None, "target", "context"):
             raise UserError(f"'{source}' has one encoder; got part '{part}', expected none, or target or context")
@@ -84,7 +89,7 @@ def load_text(source: str) -> TextAlignment:
     return text
 
 
-def load_text_tower(source: str, pool: str = "mean") -> TextTower:
+def load_text_tower(source: str, pool: str | None = None) -> TextTower:
     """Load a text tower with its tokenizer, in eval mode.
 
     Args:

@@ -44,21 +44,31 @@ class TimmEncoder(Adapter):
         return self.model.forward_head(features)
 
 
-def load_timm(name: str, part: str = "target") -> TimmEncoder:
+def load_timm(name: str, part: str | None = None) -> TimmEncoder:
     """A `TimmEncoder` with weights: `NAME[.TAG]` of its release, `NAME@FILE` of a file.
 
+    Args:
+        name: see above.
+        part: of a file, as `pick`, "target" if unsaid; a release has but one, of I-JEPA "context", of others "target".
+
     Raises:
-        UserError: if timm has no weights for it, they cannot be fetched, or do not fit.
+        UserError: if timm has no weights for it, or not of this part, they cannot be fetched, or do not fit.
     """
     name, _, file = name.partition("@")
+    given = "context" if name.endswith("_ijepa") else "target"
+    if not file and part not in (None, given):
+        raise UserError(
+            f"timm's release of '{name}' has one encoder; got part '{part}', expected none, or {given}; a file has "
+            f"others: 'timm:{name}@FILE'"
+        )
     encoder = TimmEncoder(name)
     if file:
-        key, state = pick(read_weights(Path(file)), part, file)
+        key, state = pick(read_weights(Path(file)), part or "target", file)
         _fill(encoder.model, _timm_names(unwrapped(state), encoder.model), file)
         encoder.source = f"{Path(file).name}: {key or 'its only weights'} (for timm's {name})"
     else:
         encoder.model.load_state_dict(_timm_model(name, pretrained=True).state_dict())
-        what = "the context encoder, which timm takes" if name.endswith("_ijepa") else "the published weights"
+        what = "the context encoder, which timm takes" if given == "context" else "the published weights"
         encoder.source = f"timm's {name}: {what}"
     return encoder.eval()
 

@@ -103,8 +103,7 @@ class Health(L.Callback):
         if len(latents) > 1:
             health["lidar"] = lidar(latents)
         known = knowledge(first, self.held_out)
-        if "position_r2" in known:
-            health["position_r2"] = known.pop("position_r2")
+        health |= {name: known.pop(name) for name in ("position_r2", "position_knn_r2") if name in known}
         for name, value in health.items():
             pl_module.log(f"health/{name}", value, rank_zero_only=True)
         for name, value in known.items():

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pretrain.callbacks.held_out import HeldOut
-from probes.knn import knn_classify
+from probes.knn import knn_classify, knn_regress
 from probes.linear import ridge_classifier, ridge_probe
 
 LEAST = 8
@@ -12,7 +12,7 @@ LEAST = 8
 
 
 def knowledge(latents: Tensor, held_out: HeldOut) -> dict[str, float]:
-    """Probe latents (n, D): R² of what is measured, accuracy of kNN and of a linear probe for what is one of several.
+    """Probe latents (n, D) by a linear probe and by kNN: R² of what is measured, accuracy of what is one of several.
 
     Half of the samples train, a quarter chooses the penalty, a quarter tests. What does not vary is left out.
     """
@@ -20,18 +20,18 @@ def knowledge(latents: Tensor, held_out: HeldOut) -> dict[str, float]:
     if parts is None or not (latents != latents[0]).any():
         return {}
     train, _, test = parts
-    groups = held_out.sample[torch.cat(parts)]
+    groups, k = held_out.sample[torch.cat(parts)], min(20, len(train))
     found: dict[str, float] = {}
     for name, y in held_out.numbers.items():
         varies = torch.stack([(y[part] != y[part][0]).any(dim=0) for part in parts]).all(dim=0)
         if varies.any():
             train_xy, val_xy, test_xy = ((latents[part], y[part][:, varies]) for part in parts)
             found[f"{name}_r2"] = ridge_probe(train_xy, val_xy, test_xy, groups).r2.value
+            found[f"{name}_knn_r2"] = knn_regress(*train_xy, *test_xy, k)
     for name, y in held_out.labels.items():
         if len(y[train].unique()) > 1:
             train_xy, val_xy, test_xy = ((latents[part], y[part]) for part in parts)
             found[f"{name}_linear"] = ridge_classifier(train_xy, val_xy, test_xy, groups).value
-            k = min(20, len(train))
             found[f"{name}_knn"] = knn_classify(latents[train], y[train], latents[test], y[test], k).value
     return found
 

@@ -163,6 +163,14 @@ def test_what_open_clip_does_not_have_is_said(source: str, message: str, tmp_pat
         load_encoder(source.format(folder=tmp_path))
 
 
+def test_a_part_that_it_does_not_have_is_refused(tmp_path: Path) -> None:
+    source = f"open_clip:tiny-clip@{saved(randomised('tiny-clip'), tmp_path / 'epoch_1.pt')}"
+    assert isinstance(load_encoder(source, "target"), OpenClipEncoder)
+    for part in ("context", "nonsense"):
+        with pytest.raises(UserError, match=f"has one encoder; got part '{part}', expected none, or target"):
+            load_encoder(source, part)
+
+
 def test_a_size_it_was_not_made_for_is_refused() -> None:
     with pytest.raises(UserError, match=r"got \(40, 40\) pixels; 'tiny-clip' takes \(32, 32\)"):
         OpenClipEncoder("tiny-clip")(images(40))

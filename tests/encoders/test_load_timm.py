@@ -185,8 +185,9 @@ def test_a_release_that_cannot_be_fetched_says_what_to_do(monkeypatch: pytest.Mo
         load_encoder("timm:vit_tiny_patch16_224")
 
 
+@pytest.mark.parametrize("part", [None, "target"])
 @torch.no_grad()
-def test_a_release_that_timm_gives_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_that_timm_gives_is_taken_as_it_is(part: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `pretrained=True` would have fetched, without a network."""
     create, asked = timm.create_model, []
 
@@ -196,7 +197,30 @@ def test_a_release_that_timm_gives_is_taken_as_it_is(monkeypatch: pytest.MonkeyP
         return randomised(model) if pretrained else model
 
     monkeypatch.setattr(timm, "create_model", give)
-    encoder = load_encoder("timm:vit_tiny_patch16_224.augreg_in21k")
+    encoder = load_encoder("timm:vit_tiny_patch16_224.augreg_in21k", part)
     theirs = give("vit_tiny_patch16_224", pretrained=True, num_classes=0)
     assert asked[:2] == [False, True] and torch.equal(encoder.model.norm.weight, theirs.norm.weight)
     assert "published" in encoder.source and not encoder.training
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "has"),
+    [
+        ("vit_tiny_patch16_224", "context", "target"),
+        ("vit_tiny_patch16_224", "nonsense", "target"),
+        ("vit_huge_patch14_gap_224.in1k_ijepa", "target", "context"),
+    ],
+)
+def test_a_part_that_a_release_does_not_have_is_refused(name: str, part: str, has: str) -> None:
+    with pytest.raises(UserError, match=rf"'{name}' has one encoder; got part '{part}', expected none, or {has}; "):
+        load_encoder(f"timm:{name}", part)
+
+
+def test_parts_of_a_file_are_told_apart(tmp_path: Path) -> None:
+    states = [timm.create_model("vit_tiny_patch16_224").state_dict() for _ in range(2)]
+    torch.save({"student": states[0], "teacher": states[1]}, tmp_path / "both.pth")
+    for part, state in ((None, states[1]), ("target", states[1]), ("context", states[0])):
+        encoder = load_encoder(f"timm:vit_tiny_patch16_224@{tmp_path / 'both.pth'}", part)
+        assert torch.equal(encoder.model.cls_token, state["cls_token"])
+    with pytest.raises(UserError, match="holds no 'nonsense' weights; it holds student, teacher"):
+        load_encoder(f"timm:vit_tiny_patch16_224@{tmp_path / 'both.pth'}", "nonsense")

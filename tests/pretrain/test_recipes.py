@@ -15,6 +15,7 @@ from pretrain.module import Training
 
 RECIPES = sorted((config_root() / "recipes").glob("*.yaml"))
 SMALL = sorted((config_root() / "objectives").glob("*.yaml"))
+TWO_ROOMS = [path for path in sorted((config_root() / "two_rooms").glob("*.yaml")) if "\n  lr: " in path.read_text()]
 every_recipe = pytest.mark.parametrize("path", [*RECIPES, *SMALL], ids=lambda path: f"{path.parent.name}/{path.stem}")
 
 
@@ -27,6 +28,12 @@ def test_it_has_no_unknown_key_and_nothing_to_warn_of(path: Path) -> None:
     devices = given["trainer"].get("devices", 1) * given["trainer"].get("num_nodes", 1)
     assert given.get("recipe") is None or given["data"]["batch_size"] * devices == given["recipe"]["batch"]
     assert warnings == []
+
+
+@pytest.mark.parametrize("path", SMALL + TWO_ROOMS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_small_one_says_which_batch_its_rate_was_found_for(path: Path) -> None:
+    given = yaml.safe_load(path.read_text())
+    assert given["recipe"] == {"batch": given["data"]["batch_size"], "lr": given["model"]["lr"]}
 
 
 @every_recipe

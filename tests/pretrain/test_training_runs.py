@@ -55,7 +55,9 @@ def test_a_run_leaves_models_snapshots_metrics_and_a_manifest(pretrained: Path) 
     assert not (pretrained / "resume.ckpt").exists()
     logged = metrics(pretrained)
     assert all("train/masked/loss" in logged[step] for step in range(6))
-    assert {"val/loss", "health/rankme", "health/spread_min", "health/position_r2"} <= set(logged[5])
+    assert {"val/loss", "health/rankme", "health/spread_min", "health/position_r2", "health/position_knn_r2"} <= set(
+        logged[5]
+    )
     assert logged[5]["val/loss"] == pytest.approx(logged[5]["val/masked/loss"] + logged[5]["val/text/loss"], rel=1e-5)
     first, last = (load_encoder(str(pretrained / "checkpoints" / f"step-00000{step}")) for step in (0, 6))
     assert not torch.equal(first.embed.weight, last.embed.weight)

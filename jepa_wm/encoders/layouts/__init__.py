@@ -3,13 +3,14 @@
 A layout is a module with a docstring whose first line ends its name with a colon, and two functions:
 
     recognises(state, config) -> bool       is this it? from names, shapes, and `config.json` ({} where there is none)
-    convert(state, config) -> ViT           our ViT with these weights
+    convert(state, config) -> ViT           our ViT with these weights; here config["name"] is the file's or folder's
 
 A new one is a new file here; nothing else has to know it.
 """
 
 import pkgutil
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -61,6 +62,6 @@ def convert(state: State, config: dict[str, Any], where: str) -> tuple[ViT, str]
     hint = "; weights of a timm or open_clip model are read as 'timm:NAME@FILE' or 'open_clip:NAME@FILE'"
     layout = the_one(found, layouts(), f"{where} holds {kind} that", state, hint)
     try:
-        return layout.convert(state, config), title(layout)
+        return layout.convert(state, config | {"name": Path(where).name}), title(layout)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error

@@ -2,6 +2,7 @@
 
 Source: facebookresearch/dinov3 (arXiv 2508.10104). Keys have no bias: released files mask it, and Hugging Face leaves
 it out; here it is 0. Periods of the rotation are in the file and must be geometric. Numbers of heads come from them.
+Those of satellite pictures differ from the others in colours alone, and are known by "sat493m" in their name.
 """
 
 from typing import Any
@@ -11,11 +12,13 @@ from torch import Tensor
 
 from jepa_wm.encoders.pooling import ClassPool
 from jepa_wm.encoders.positions import CentredRope
-from jepa_wm.encoders.preprocessing import Preprocessing
+from jepa_wm.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from jepa_wm.encoders.renaming import activation, block_options, depth, embedding, fill, fused, heads, renamed
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.encoders.weights import State
 from jepa_wm.errors import UserError
+
+SATELLITE_MEAN, SATELLITE_STD = (0.430, 0.411, 0.296), (0.213, 0.156, 0.143)
 
 RAW = (
     (r"^mask_token$|^local_cls_norm\.|_head\.|\.bias_mask$", None),
@@ -71,9 +74,15 @@ def convert(state: State, config: dict[str, Any]) -> ViT:
             positions=CentredRope(config["rope_theta"]),
             prefix=len(state["prefix_tokens"]),
             pooling=ClassPool(),
-            preprocessing=config.get("preprocessing") or Preprocessing(256, 0.0, "bilinear"),
+            preprocessing=config.get("preprocessing") or _preprocessing(config.get("name", "")),
         )
     return fill(state, "DINOv3", vit)
+
+
+def _preprocessing(name: str) -> Preprocessing:
+    """What is published for a file of this name."""
+    colours = (SATELLITE_MEAN, SATELLITE_STD) if "sat493m" in name.lower() else (IMAGENET_MEAN, IMAGENET_STD)
+    return Preprocessing(256, 0.0, "bilinear", *colours)
 
 
 def _masked(state: State) -> State:

@@ -273,6 +273,14 @@ def test_the_preprocessor_config_is_read(config: dict, expected: tuple, tmp_path
     assert (found.size, found.crop, found.interpolation, found.mean[0]) == expected
 
 
+def test_satellite_pictures_are_known_by_the_name_where_no_config_tells(tmp_path: Path) -> None:
+    folder = tmp_path / "dinov3-vitl16-pretrain-sat493m"
+    transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**SMALL, intermediate_size=64)).save_pretrained(folder)
+    assert load_encoder(f"hf:{folder}").preprocessing.mean == (0.430, 0.411, 0.296)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3}))
+    assert load_encoder(f"hf:{folder}").preprocessing.mean == (0.5,) * 3
+
+
 def test_a_model_of_another_type_is_refused_with_what_it_is(tmp_path: Path) -> None:
     transformers.BeitModel(transformers.BeitConfig(**IMAGE)).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"type 'beit' that no layout of .*DINOv2"):

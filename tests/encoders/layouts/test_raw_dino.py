@@ -9,8 +9,10 @@ from formula import fill, matches, pixels
 from torch import Tensor
 
 from jepa_wm.encoders import CentredRope, ViT, load_encoder
+from jepa_wm.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from jepa_wm.errors import UserError
 
+SATELLITE_MEAN, SATELLITE_STD = (0.430, 0.411, 0.296), (0.213, 0.156, 0.143)
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "backbones.json").read_text())
 
 
@@ -80,3 +82,11 @@ def test_dinov3s_heads_and_base_are_read_off_its_periods(tmp_path: Path) -> None
     torch.save(state | {"rope_embed.periods": torch.tensor([1.0, 2.0, 3.0])}, tmp_path / "weights.pth")
     with pytest.raises(UserError, match=r"not powers of one base"):
         load_encoder(str(tmp_path / "weights.pth"))
+
+
+@pytest.mark.parametrize("name", ["dinov3_vitl16_pretrain_sat493m-eadcf0ff.pth", "dinov3_vitl16_pretrain_lvd1689m.pth"])
+def test_dinov3_of_satellite_pictures_has_their_colours(name: str, tmp_path: Path) -> None:
+    vit = saved(published("dinov3.plain"), tmp_path / name)
+    colours = (SATELLITE_MEAN, SATELLITE_STD) if "sat493m" in name else (IMAGENET_MEAN, IMAGENET_STD)
+    assert (vit.preprocessing.mean, vit.preprocessing.std) == colours and vit.preprocessing.size == 256
+    torch.testing.assert_close(vit.mean.flatten(), torch.tensor(colours[0]))

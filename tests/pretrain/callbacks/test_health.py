@@ -93,11 +93,22 @@ def held_out(samples: int, each: int) -> tuple[Tensor, HeldOut]:
 def test_probes_find_what_is_there_and_nothing_else() -> None:
     latents, held = held_out(40, 4)
     found = knowledge(latents, held)
-    assert set(found) == {"position_r2", "other_r2", "label_knn", "label_linear"}
+    numbers = {"position_r2", "position_knn_r2", "other_r2", "other_knn_r2"}
+    assert set(found) == numbers | {"label_knn", "label_linear"}
     assert found["position_r2"] > 0.99 and found["label_knn"] == found["label_linear"] == 1.0
     assert found["other_r2"] < 0.2
     without = knowledge(latents[:, -1:], held)
     assert without["label_knn"] < 0.7 and without["position_r2"] < 0.2
+
+
+def test_neighbours_find_what_no_line_does() -> None:
+    angle = 2 * torch.pi * torch.rand(400, 1, generator=torch.Generator().manual_seed(0))
+    latents = torch.cat([angle.cos(), angle.sin()], dim=1)
+    held = HeldOut(torch.zeros(400, 2), {"twice": (2 * angle).cos()}, {}, torch.arange(200).repeat_interleave(2))
+    found = knowledge(latents, held)
+    assert found["twice_r2"] < 0.1 and found["twice_knn_r2"] > 0.9
+    noise = knowledge(torch.randn(400, 2, generator=torch.Generator().manual_seed(1)), held)
+    assert noise["twice_knn_r2"] < 0.2
 
 
 def test_samples_that_are_stored_class_by_class_are_trained_on_all() -> None:
