@@ -7,15 +7,18 @@ import torch.nn.functional as F
 from jepa_wm.dynamics import TimeRope, TransformerDynamics, Trunk, rollout
 from jepa_wm.dynamics.attention import FEW, Cache, Pair, attend, band, behind
 from jepa_wm.dynamics.conditioning import KINDS, Kind
-from jepa_wm.dynamics.positions import rotation_of
-from jepa_wm.encoders.positions import Positions, Rope
+from jepa_wm.dynamics.positions import FrameTable, rotation_of
+from jepa_wm.encoders.positions import CentredRope, Learned, Positions, Rope, SinCos
+from jepa_wm.errors import UserError
 
 
-def lively(window: int, tokens: int, kind: Kind = "adaln", positions: Positions | None = None) -> TransformerDynamics:
+def lively(
+    window: int, tokens: int, kind: Kind = "adaln", positions: Positions | None = None, depth: int = 2
+) -> TransformerDynamics:
     """A small dynamics away from its initialisation, where nothing would move."""
     torch.manual_seed(0)
     model = TransformerDynamics(
-        *(8, (1, tokens), 2, 3), trunk=Trunk(16, 2, 2), window=window, conditioning=kind, positions=positions
+        *(8, (1, tokens), 2, 3), trunk=Trunk(16, depth, 2), window=window, conditioning=kind, positions=positions
     )
     with torch.no_grad():
         for parameter in model.parameters():
@@ -23,10 +26,13 @@ def lively(window: int, tokens: int, kind: Kind = "adaln", positions: Positions 
     return model.eval()
 
 
+POSITIONS = {"time": TimeRope(), "space-time": Rope(), "sincos": SinCos(), "learned": Learned((8, 1, 4))}
+
+
 @pytest.mark.parametrize("window", [1, 2, 3])
 @pytest.mark.parametrize("tokens", [1, 4])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("positions", [TimeRope(), Rope()], ids=["time", "space-time"])
+@pytest.mark.parametrize("positions", POSITIONS.values(), ids=list(POSITIONS))
 @torch.no_grad()
 def test_stepping_with_the_cache_equals_the_parallel_forward_past_the_window(
     window: int, tokens: int, kind: Kind, positions: Positions
@@ -186,8 +192,48 @@ def test_space_time_rotations_know_where_a_token_is() -> None:
 
 def test_an_action_token_stands_where_the_first_token_of_its_frame_does() -> None:
     turns = rotation_of(Rope(), (2, 2), range(3, 5), 1, 12, torch.device("cpu"))
+    assert turns is not None
     cos, sin = (table.unflatten(0, (2, 5)) for table in (turns.cos, turns.sin))
     torch.testing.assert_close(cos[:, 4], cos[:, 0])
     torch.testing.assert_close(sin[:, 4], sin[:, 0])
     torch.testing.assert_close(cos[:, 3], Rope().rotary((5, 2, 2), 12).cos.unflatten(0, (5, 4))[3:, 3])
     assert not torch.allclose(sin[0], sin[1])
+
+
+@pytest.mark.parametrize("positions", POSITIONS.values(), ids=list(POSITIONS))
+@torch.no_grad()
+def test_the_order_of_frames_that_were_seen_is_known(positions: Positions) -> None:
+    # More than one block might tell the order by what each frame saw itself.
+    model = lively(3, 2, positions=positions, depth=1)
+    latents, actions = torch.randn(1, 3, 2, 8), torch.zeros(1, 3, 6)
+    exchanged = model(latents[:, [1, 0, 2]], actions)[:, 2]
+    assert (exchanged - model(latents, actions)[:, 2]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("positions", [CentredRope(), SinCos(2), Learned((1, 1, 2)), Positions()])
+def test_positions_that_are_the_same_in_all_frames_are_refused(positions: Positions) -> None:
+    with pytest.raises(UserError, match=rf"TransformerDynamics\.positions: {type(positions).__name__} is the same in"):
+        lively(3, 2, positions=positions)
+
+
+@pytest.mark.parametrize(
+    ("positions", "extra"), [(SinCos(), 0), (SinCos(), 1), (Learned((66, 2, 2)), 0)], ids=["fixed", "token", "learned"]
+)
+def test_what_is_added_to_a_token_is_the_table_of_its_frame_and_place(positions: Positions, extra: int) -> None:
+    table = FrameTable(positions, (2, 2), extra, 12)
+    whole = positions.additive((66, 2, 2), 12) if table.position_table is None else table.position_table
+    assert whole is not None
+    for first in (0, 3, 63):
+        found = table(torch.zeros(2, 3, 4 + extra, 12), range(first, first + 3))
+        expected = whole.unflatten(0, (66, 4))[first : first + 3]
+        torch.testing.assert_close(found[1, :, :4], expected)
+        torch.testing.assert_close(found[1, :, 4:], expected[:, :extra])
+
+
+@torch.no_grad()
+def test_a_learned_table_says_where_it_ends() -> None:
+    model = lively(2, 2, positions=Learned((4, 1, 2)))
+    seen, context, actions = torch.randn(1, 2, 2, 8), torch.randn(1, 1, 6), torch.randn(1, 4, 6)
+    assert rollout(model, seen, context, actions[:, :3]).shape == (1, 3, 2, 8)
+    with pytest.raises(UserError, match=r"Learned positions of 4 frames: got 5, seen and imagined.*expected 4 at most"):
+        rollout(model, seen, context, actions)
