@@ -3,7 +3,9 @@
 `--peer` names the Python of an environment with stable-worldmodel (`pip install 'stable-worldmodel[all]'`). Training
 steps are of one model, LeWM at 64 pixels, 32 clips of 4 frames; rollouts of 300 candidates over 5 blocks from one
 frame, ours by a cached transformer of the same size. Each side in a process of its own, by turns, medians; ratios are
-of the peer's seconds in float32 over ours. The last two figures need no peer. The last line is JSON.
+of the peer's seconds in float32 over ours. Beside the seconds are the rate of each side's own products, counted without
+packed weights, and its share of the rate of bare ones in the same precision. The last two figures need no peer. The
+last line is JSON.
 """
 
 import argparse
@@ -16,8 +18,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.pretrain_flops import gflop
 from benchmarks.sides import Side
-from benchmarks.tables import BENCHMARKS, machine, markdown, rates, replace_section
+from benchmarks.tables import BENCHMARKS, bare, machine, markdown, rates, replace_section
 from jepa_wm.allocator import keep_freed_memory
 from jepa_wm.contracts import LatentTerm
 from jepa_wm.dynamics import LeWMDynamics, TransformerDynamics, Trunk, rollout
@@ -77,20 +80,22 @@ def rollout_step(precision: str) -> Callable[[], None]:
 
 
 def serve(precision: str) -> None:
-    """What our `Side` does."""
+    """What our `Side` does: the seconds of `train` or `rollout`; `gflop train` or `gflop rollout`, the work in one."""
     torch.set_num_threads(2)
     keep_freed_memory()
     work = {"train": train_step(precision), "rollout": rollout_step(precision)}
+    counted = {f"gflop {name}": gflop(step) for name, step in work.items()}  # of products with packed weights none is
     print("=0", flush=True)
     with packed():
-        for line in sys.stdin:
+        for line in map(str.strip, sys.stdin):
             start = time.perf_counter()
-            work[line.strip()]()
-            print(f"={time.perf_counter() - start}", flush=True)
+            if line in work:
+                work[line]()
+            print(f"={counted.get(line, time.perf_counter() - start)}", flush=True)
 
 
 def beside(peer: str) -> dict[str, dict[str, float]]:
-    """Median seconds of both sides, by precision, of a training step and a rollout."""
+    """Median seconds of both sides, by precision, of a training step and a rollout, and the work in each."""
     found: dict[str, dict[str, float]] = {}
     for what, rounds in (("train", ROUNDS), ("rollout", 3 * ROUNDS)):
         sides = {
@@ -106,9 +111,21 @@ def beside(peer: str) -> dict[str, dict[str, float]]:
             for name, side in sides.items():
                 taken[name].append(float(side(what)))
         for name, seconds in taken.items():
-            found.setdefault(name, {})[what] = statistics.median(seconds[2:])
+            work = float(sides[name](f"gflop {what}"))
+            found.setdefault(name, {}).update({what: statistics.median(seconds[2:]), f"gflop {what}": work})
             sides[name].end()
     return found
+
+
+def rated(side: dict[str, float], bare_rate: float) -> dict[str, str]:
+    """A row of the table of sides: milliseconds, GFLOP/s, and the share of the rate of bare products."""
+    row = {}
+    for what in ("train", "rollout"):
+        rate = side[f"gflop {what}"] / side[what]
+        row[what] = f"{1e3 * side[what]:.0f} ms"
+        row[f"{what}, GFLOP/s"] = f"{rate:.0f}"
+        row[f"{what}, share of bare products"] = f"{rate / bare_rate:.0%}"
+    return row
 
 
 @torch.inference_mode()
@@ -162,13 +179,11 @@ def main() -> None:
         return serve(arguments.serve)
     torch.set_num_threads(2)
     figures: dict[str, float] = {}
-    tables = []
+    tables, products = [], bare()
     if arguments.peer:
         seconds = beside(arguments.peer)
-        rows = {
-            name: {what: f"{1e3 * value:.0f} ms" for what, value in found.items()} for name, found in seconds.items()
-        }
-        tables.append(markdown("side", rows))
+        sides = {name: rated(found, products[name.split()[1]]) for name, found in seconds.items()}
+        tables.append(markdown("side", sides))
         for what in ("train", "rollout"):
             for precision in ("fp32", "bf16"):
                 figures[f"{what}_{precision}"] = seconds["peer fp32"][what] / seconds[f"ours {precision}"][what]
@@ -180,7 +195,7 @@ def main() -> None:
     asked = {name: {"measured": f"{value:.2f}", "asked": f"{ASKED[name]:.2f}"} for name, value in figures.items()}
     tables.insert(0, markdown("figure", asked))
     if arguments.peer:
-        replace_section(BENCHMARKS, "dynamics", "\n\n".join([*tables, rates(), machine()]))
+        replace_section(BENCHMARKS, "dynamics", "\n\n".join([*tables, rates(products), machine()]))
     else:
         print("docs/benchmarks.md is left as it is: without --peer nothing is compared", file=sys.stderr)
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))

@@ -30,7 +30,7 @@ from benchmarks.dynamics import predictor
 from benchmarks.planning_learned import learn
 from benchmarks.planning_world import HORIZON, SIZE, missed_by, write
 from benchmarks.sides import Side
-from benchmarks.tables import BENCHMARKS, machine, markdown, rates, replace_section
+from benchmarks.tables import BENCHMARKS, bare, machine, markdown, rates, replace_section
 from jepa_wm import load_world_model
 from jepa_wm.allocator import keep_freed_memory
 from jepa_wm.dynamics.proposal import Proposal
@@ -193,7 +193,9 @@ def main() -> None:
     tables.append(markdown("planner", {name: {"ms a plan": f"{1e3 * s:.0f}"} for name, s in plans.items()}))
     asked = {name: {"measured": f"{value:.3f}", "asked": ASKED.get(name, "")} for name, value in figures.items()}
     if arguments.peer:
-        replace_section(BENCHMARKS, "planning", "\n\n".join([markdown("figure", asked), *tables, rates(), machine()]))
+        replace_section(
+            BENCHMARKS, "planning", "\n\n".join([markdown("figure", asked), *tables, rates(bare()), machine()])
+        )
     else:
         print("docs/benchmarks.md is left as it is: without --peer nothing is compared", file=sys.stderr)
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))

@@ -18,7 +18,7 @@ from jepa_wm.dynamics import (
     TransformerDynamics,
     Trunk,
 )
-from jepa_wm.encoders import GridPool, PatchFrames, StateFrames, ViT
+from jepa_wm.encoders import GridPool, Learned, PatchFrames, SinCos, StateFrames, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.export import export, programs
 
@@ -80,6 +80,8 @@ def test_programs_run_without_the_package_and_for_other_batches(tmp_path: Path) 
         TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(8, 1, 2), window=1),
         TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(8, 1, 2), window=2),
         TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(8, 1, 2), window=7),
+        TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(8, 1, 2), positions=SinCos()),
+        TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(8, 1, 2), positions=Learned((3, 1, 1))),
         MLPDynamics(6, 1, 2, 3, width=8),
         pytest.param(RecurrentDynamics(6, 1, 2, 3, width=8), marks=pytest.mark.slow),
         PrefixDynamics(TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(8, 1, 2), window=4)),

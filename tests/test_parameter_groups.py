@@ -54,3 +54,8 @@ def test_the_query_of_a_pooling_does_not_decay_and_stands_above_the_blocks() -> 
 def test_a_linear_layer_decays_whatever_it_is_called() -> None:
     model = nn.ModuleDict({"dynamics": TransformerDynamics(6, (1, 1), 2, 3, Trunk(12, 1, 2))})
     assert rates(model)["dynamics.enter.latent.weight"] == (1.0, 0.1)
+
+
+def test_a_predictors_tables_of_positions_do_not_decay() -> None:
+    found = rates(TransformerDynamics(6, (1, 1), 2, 3, Trunk(12, 1, 2), positions=Learned((4, 1, 1))))
+    assert found["table.position_table"] == found["place"] == (1.0, 0.0)

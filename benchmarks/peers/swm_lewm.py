@@ -1,16 +1,19 @@
 """stable-worldmodel's LeWM, in its own Python; knows nothing of this package.
 
-swm_lewm.py PRECISION      then, on each line of its input, `train` or `rollout`: =seconds of one on its output
+swm_lewm.py PRECISION      then, on each line of its input, `train` or `rollout`: =seconds of one on its output;
+                           `gflop train` or `gflop rollout`: =billions of operations of the products in one
 """
 
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 from stable_pretraining.backbone.utils import vit_hf
 from stable_worldmodel.wm.lewm import LeWM
 from stable_worldmodel.wm.lewm.module import MLP, Embedder, Predictor
 from stable_worldmodel.wm.loss import SIGReg
+from torch.utils.flop_counter import FlopCounterMode
 
 DIM, SIZE, PATCH, BATCH, FRAMES, BLOCK, CANDIDATES, HORIZON = 192, 64, 16, 32, 4, 10, 300, 5
 
@@ -45,6 +48,13 @@ def loss(made: LeWM, gaussianity: SIGReg, pixels: torch.Tensor, actions: torch.T
     return (predicted - latents[:, 1:]).pow(2).mean() + 0.09 * gaussianity(latents.transpose(0, 1))
 
 
+def gflop(step: Callable[[], None]) -> float:
+    """Billions of floating-point operations of the products of one step."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / 1e9
+
+
 def main(precision: str) -> None:
     """Serve."""
     torch.set_num_threads(2)
@@ -69,11 +79,14 @@ def main(precision: str) -> None:
         with autocast:
             made.rollout({"pixels": seen}, torch.randn(1, CANDIDATES, HORIZON, BLOCK), 3)
 
+    work = {"train": train, "rollout": rollout}
+    counted = {f"gflop {name}": gflop(step) for name, step in work.items()}
     print(f"={sum(parameter.numel() for parameter in made.parameters())}", flush=True)
-    for line in sys.stdin:
+    for line in map(str.strip, sys.stdin):
         start = time.perf_counter()
-        {"train": train, "rollout": rollout}[line.strip()]()
-        print(f"={time.perf_counter() - start}", flush=True)
+        if line in work:
+            work[line]()
+        print(f"={counted.get(line, time.perf_counter() - start)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class CachedDynamics(Dynamics):
 
 
 def through(
-    blocks: Iterable[nn.Module], x: Tensor, condition: Tensor, rotation: Rotation, caches: Caches
+    blocks: Iterable[nn.Module], x: Tensor, condition: Tensor, rotation: Rotation | None, caches: Caches
 ) -> tuple[Tensor, Caches]:
     """Tokens x (B, T, N, W) of new frames through all blocks (`PredictorBlock`), each with its cache."""
     new = []

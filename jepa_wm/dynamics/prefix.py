@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from jepa_wm.contracts import Dynamics
 from jepa_wm.dynamics.cached import Caches
 from jepa_wm.dynamics.transformer import TransformerDynamics
+from jepa_wm.errors import UserError
 
 
 class PrefixState(NamedTuple):
@@ -27,7 +28,11 @@ class PrefixDynamics(Dynamics):
     so no error is fed back, and K frames take one pass instead of K.
 
     Args:
-        transformer: what predicts; its window should hold the context and all frames to come.
+        transformer: what predicts; its window holds the context and all frames to come, but the last, which is not
+            read: beyond it the first actions would be out of sight of the last frames.
+
+    Raises:
+        UserError: by `step` and `future`, if the window ends before the frames do.
 
     Source: the idea of Fast-LeWM (arXiv 2606.26217), written anew on this package's transformer.
     """
@@ -72,6 +77,13 @@ class PrefixDynamics(Dynamics):
         return self._read(state, actions)[0]
 
     def _read(self, state: PrefixState, actions: Tensor) -> tuple[Tensor, Caches]:
+        stop, window = state.frame + actions.shape[1], self.transformer.window
+        if stop > window:
+            raise UserError(
+                f"PrefixDynamics: got {state.seen_frame + 1} frames of context and {stop - state.seen_frame} to come; "
+                f"expected {window + 1} at most together, for the last would not see the first actions; give its "
+                f"transformer, whose window is {window}, a wider one and train it, or take fewer frames"
+            )
         ahead = torch.arange(state.frame, state.frame + actions.shape[1], device=actions.device) > state.seen_frame
         entering = state.seen[:, None] + ahead[:, None, None] * self.unseen
         return self.transformer.read(entering, actions, state.frame, state.caches)

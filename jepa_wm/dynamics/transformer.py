@@ -8,17 +8,17 @@ from jepa_wm.dynamics.blocks import PredictorBlock, Trunk
 from jepa_wm.dynamics.cached import CachedDynamics, Caches, through
 from jepa_wm.dynamics.checks import check_tokens, check_window
 from jepa_wm.dynamics.conditioning import Entrance, Kind
-from jepa_wm.dynamics.positions import TimeRope, rotation_of
+from jepa_wm.dynamics.positions import FrameTable, TimeRope, check_time, rotation_of
 from jepa_wm.encoders.linear import Linear
 from jepa_wm.encoders.positions import Positions
-from jepa_wm.errors import UserError
 
 
 class TransformerDynamics(CachedDynamics):
     """Predict z[t+1] from z[t-window+1 .. t] and a[t-window+1 .. t] with a KV cache over frames.
 
-    Time enters by rotations, so that only distances count and a cache stays valid for ever; places within a frame by
-    a learned table, and by rotations too where `positions` turns by them.
+    Time enters by rotations, of which only distances count, or by what is added to each frame, counted from the first
+    that was seen: either way a frame keeps its place, and a cache stays valid for ever. Places within a frame enter by
+    a learned table, and by `positions` too where they tell them.
 
     Args:
         latent_dim: width D of the latents.
@@ -29,11 +29,13 @@ class TransformerDynamics(CachedDynamics):
         window: frames a frame sees, itself among them; 1 is a Markov model.
         conditioning: how actions enter: "adaln", "features" or "token".
         residual: predict what is added to z[t], nothing at first, instead of z[t+1] itself.
-        positions: rotations, by time alone if none are given.
+        positions: where tokens stand in time, and in space too: `TimeRope` if none are given, `Rope`, `SinCos` of three
+            axes, or `Learned`, whose grid says how many frames there may be, seen and imagined ones together.
         discrete: actions are one-hot vectors.
 
     Raises:
-        UserError: if an argument is out of range, or `positions` does not turn.
+        UserError: if an argument is out of range, or `positions` are the same in all frames; by `read`, if a learned
+            table ends.
 
     Source: LeWM (arXiv 2603.19312), DINO-WM (arXiv 2411.04983), JEPA-WM (arXiv 2512.24497), V-JEPA 2-AC (arXiv
     2506.09985). They read their window anew at every step; here each frame is read once, so that beyond the window
@@ -60,14 +62,12 @@ class TransformerDynamics(CachedDynamics):
         self.trunk, self.window, self.conditioning, self.residual = trunk, window, conditioning, residual
         self.positions, self.discrete = positions, discrete
         check_window(self, window)
-        if positions.rotary((1, 1, 1), trunk.head_dim) is None:
-            raise UserError(
-                f"TransformerDynamics.positions: {type(positions).__name__} does not turn; expected TimeRope or Rope"
-            )
+        check_time(self, positions, trunk.width, trunk.head_dim)
         width = trunk.width
         self.actions = ActionEncoder(action_dim, frame_skip, width, width, discrete)
         self.enter = Entrance(latent_dim, width, width, conditioning)
         self.place = nn.Parameter(0.02 * torch.randn(self.tokens + self.enter.extra, width))
+        self.table = FrameTable(positions, self.grid, self.enter.extra, width)
         condition = width if conditioning == "adaln" else None
         self.blocks = nn.ModuleList(PredictorBlock(trunk, window, condition) for _ in range(trunk.depth))
         self.norm = nn.LayerNorm(width, trunk.eps)
@@ -85,8 +85,8 @@ class TransformerDynamics(CachedDynamics):
         """See `CachedDynamics`."""
         check_tokens(self, latents, self.tokens)
         embedded = self.actions(actions)
-        x = self.enter(latents, embedded) + self.place
         frames = range(frame, frame + latents.shape[1])
+        x = self.table(self.enter(latents, embedded) + self.place, frames)
         rotation = rotation_of(self.positions, self.grid, frames, self.enter.extra, self.trunk.head_dim, x.device)
         x, caches = through(self.blocks, x, embedded, rotation, caches)
         change = self.leave(self.norm(x[:, :, : self.tokens]))

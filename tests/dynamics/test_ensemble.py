@@ -21,8 +21,8 @@ from jepa_wm.errors import UserError
 from jepa_wm.optim import MEMBERS, adamw
 
 
-def small() -> TransformerDynamics:
-    return TransformerDynamics(8, (1, 2), 2, 3, trunk=Trunk(16, 2, 2), window=3)
+def small(window: int = 3) -> TransformerDynamics:
+    return TransformerDynamics(8, (1, 2), 2, 3, trunk=Trunk(16, 2, 2), window=window)
 
 
 def ensemble(member: Dynamics, members: int = 3) -> Ensemble:
@@ -66,7 +66,7 @@ def test_members_apart_keep_precision_and_mode() -> None:
     ("form", "tokens"),
     [
         (small, 2),
-        (lambda: PrefixDynamics(small()), 2),
+        (lambda: PrefixDynamics(small(window=6)), 2),
         (lambda: RecurrentDynamics(8, 2, 2, 3, width=16), 2),
         (lambda: MLPDynamics(8, 1, 2, 3, width=16), 1),
     ],

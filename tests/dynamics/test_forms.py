@@ -34,7 +34,7 @@ def lively(model: Dynamics) -> Dynamics:
 @torch.no_grad()
 def test_all_prefixes_at_once_are_the_prefixes_one_by_one() -> None:
     torch.manual_seed(0)
-    model = lively(PrefixDynamics(TransformerDynamics(8, (1, 2), 2, 3, trunk=Trunk(16, 2, 2), window=4)))
+    model = lively(PrefixDynamics(TransformerDynamics(8, (1, 2), 2, 3, trunk=Trunk(16, 2, 2), window=7)))
     seen, context, actions = torch.randn(2, 3, 2, 8), torch.randn(2, 2, 6), torch.randn(6, 5, 6)
     at_once = rollout(model, seen, context, actions)
     state = model.expand(model.start(seen, context), 3)
@@ -47,6 +47,24 @@ def test_all_prefixes_at_once_are_the_prefixes_one_by_one() -> None:
     torch.testing.assert_close(rollout(model, seen, context, other)[:, :3], at_once[:, :3])
     other[:, 0] += 1.0
     assert (rollout(model, seen, context, other)[:, 1:3] - at_once[:, 1:3]).abs().min(dim=-1).values.max() > 1e-4
+
+
+@torch.no_grad()
+def test_prefixes_that_the_window_does_not_hold_are_refused() -> None:
+    torch.manual_seed(0)
+    model = lively(PrefixDynamics(TransformerDynamics(8, (1, 2), 2, 3, trunk=Trunk(16, 1, 2), window=6)))
+    seen, context, actions = torch.randn(1, 3, 2, 8), torch.randn(1, 2, 6), torch.randn(1, 5, 6)
+    other = actions.clone()
+    other[:, 0] += 1.0
+    last = [rollout(model, seen, context, each[:, :4])[:, -1] for each in (actions, other)]
+    assert (last[1] - last[0]).abs().max() > 1e-3  # the last knows of the first action
+    with pytest.raises(UserError, match="got 3 frames of context and 5 to come; expected 7 at most"):
+        rollout(model, seen, context, actions)
+    state = model.start(seen, context)
+    for action in actions[:, :4].unbind(1):
+        state = model.step(state, action)
+    with pytest.raises(UserError, match="got 3 frames of context and 5 to come; expected 7 at most"):
+        model.step(state, actions[:, 4])
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 5])

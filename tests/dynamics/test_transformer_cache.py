@@ -3,19 +3,31 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from jepa_wm.dynamics import TimeRope, TransformerDynamics, Trunk, rollout
 from jepa_wm.dynamics.attention import FEW, Cache, Pair, attend, band, behind
 from jepa_wm.dynamics.conditioning import KINDS, Kind
-from jepa_wm.dynamics.positions import rotation_of
-from jepa_wm.encoders.positions import Positions, Rope
+from jepa_wm.dynamics.positions import FrameTable, rotation_of
+from jepa_wm.encoders.positions import CentredRope, Learned, Positions, Rope, SinCos
+from jepa_wm.errors import UserError
+
+WINDOWS, FRAMES = (1, 2, 3, 5, 8), 12
+"""Windows, and frames that go on past the end of each."""
 
 
-def lively(window: int, tokens: int, kind: Kind = "adaln", positions: Positions | None = None) -> TransformerDynamics:
+def assert_alike(found: Tensor, expected: Tensor) -> None:
+    """The same to 1e-5 of how large the values are."""
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=1e-5 * expected.abs().max().item())
+
+
+def lively(
+    window: int, tokens: int, kind: Kind = "adaln", positions: Positions | None = None, depth: int = 2
+) -> TransformerDynamics:
     """A small dynamics away from its initialisation, where nothing would move."""
     torch.manual_seed(0)
     model = TransformerDynamics(
-        *(8, (1, tokens), 2, 3), trunk=Trunk(16, 2, 2), window=window, conditioning=kind, positions=positions
+        *(8, (1, tokens), 2, 3), trunk=Trunk(16, depth, 2), window=window, conditioning=kind, positions=positions
     )
     with torch.no_grad():
         for parameter in model.parameters():
@@ -23,35 +35,36 @@ def lively(window: int, tokens: int, kind: Kind = "adaln", positions: Positions 
     return model.eval()
 
 
-@pytest.mark.parametrize("window", [1, 2, 3])
+POSITIONS = {"time": TimeRope(), "space-time": Rope(), "sincos": SinCos(), "learned": Learned((FRAMES, 1, 4))}
+
+
+@pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("tokens", [1, 4])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("positions", [TimeRope(), Rope()], ids=["time", "space-time"])
+@pytest.mark.parametrize("positions", POSITIONS.values(), ids=list(POSITIONS))
 @torch.no_grad()
 def test_stepping_with_the_cache_equals_the_parallel_forward_past_the_window(
     window: int, tokens: int, kind: Kind, positions: Positions
 ) -> None:
     model = lively(window, tokens, kind, positions)
-    latents, actions = torch.randn(2, 8, tokens, 8), torch.randn(2, 8, 6)
+    latents, actions = torch.randn(2, FRAMES, tokens, 8), torch.randn(2, FRAMES, 6)
     parallel = model(latents, actions)
-    for time in range(8):
+    for time in {0, window - 1, window, FRAMES - 1}:
         state = model.start(latents[:, : time + 1], actions[:, :time])
         stepped = model.latent(model.step(state, actions[:, time]))
-        torch.testing.assert_close(stepped, parallel[:, time], rtol=1e-5, atol=1e-5)
+        assert_alike(stepped, parallel[:, time])
 
 
-@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("window", WINDOWS)
 @torch.no_grad()
 def test_a_long_rollout_equals_feeding_back_the_parallel_forward(window: int) -> None:
     model = lively(window, 2)
-    seen, actions = torch.randn(3, 2, 2, 8), torch.randn(3, 9, 6)
+    seen, actions = torch.randn(3, 2, 2, 8), torch.randn(3, FRAMES, 6)
     context, ahead = actions[:, :1], actions[:, 1:]
     latents = seen
-    for time in range(8):
-        following = model(latents, actions[:, : latents.shape[1]])[:, -1:]
-        latents = torch.cat([latents, following], dim=1)
-        assert time + 3 == latents.shape[1]
-    torch.testing.assert_close(rollout(model, seen, context, ahead), latents[:, 2:], rtol=1e-4, atol=1e-4)
+    for stop in range(2, FRAMES + 1):
+        latents = torch.cat([latents, model(latents, actions[:, :stop])[:, -1:]], dim=1)
+    assert_alike(rollout(model, seen, context, ahead), latents[:, 2:])
 
 
 @torch.no_grad()
@@ -79,7 +92,7 @@ def test_candidates_of_a_state_are_as_if_each_were_alone(kind: Kind) -> None:
     for i in range(2):
         for j in range(5):
             alone = rollout(model, latents[i : i + 1], context[i : i + 1], actions[i, j : j + 1])
-            torch.testing.assert_close(together[i, j], alone[0], rtol=1e-4, atol=1e-4)
+            assert_alike(together[i, j], alone[0])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -98,7 +111,7 @@ def test_candidates_of_a_state_that_has_imagined_are_adjacent_too(steps: int) ->
     for i in range(2):
         for j in range(3):
             alone = rollout(model, latents[i : i + 1], context[i : i + 1], ahead[i, j : j + 1])[0, -1]
-            torch.testing.assert_close(together[i, j], alone, rtol=1e-4, atol=1e-4)
+            assert_alike(together[i, j], alone)
 
 
 @torch.no_grad()
@@ -186,8 +199,48 @@ def test_space_time_rotations_know_where_a_token_is() -> None:
 
 def test_an_action_token_stands_where_the_first_token_of_its_frame_does() -> None:
     turns = rotation_of(Rope(), (2, 2), range(3, 5), 1, 12, torch.device("cpu"))
+    assert turns is not None
     cos, sin = (table.unflatten(0, (2, 5)) for table in (turns.cos, turns.sin))
     torch.testing.assert_close(cos[:, 4], cos[:, 0])
     torch.testing.assert_close(sin[:, 4], sin[:, 0])
     torch.testing.assert_close(cos[:, 3], Rope().rotary((5, 2, 2), 12).cos.unflatten(0, (5, 4))[3:, 3])
     assert not torch.allclose(sin[0], sin[1])
+
+
+@pytest.mark.parametrize("positions", POSITIONS.values(), ids=list(POSITIONS))
+@torch.no_grad()
+def test_the_order_of_frames_that_were_seen_is_known(positions: Positions) -> None:
+    # More than one block might tell the order by what each frame saw itself.
+    model = lively(3, 2, positions=positions, depth=1)
+    latents, actions = torch.randn(1, 3, 2, 8), torch.zeros(1, 3, 6)
+    exchanged = model(latents[:, [1, 0, 2]], actions)[:, 2]
+    assert (exchanged - model(latents, actions)[:, 2]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("positions", [CentredRope(), SinCos(2), Learned((1, 1, 2)), Positions()])
+def test_positions_that_are_the_same_in_all_frames_are_refused(positions: Positions) -> None:
+    with pytest.raises(UserError, match=rf"TransformerDynamics\.positions: {type(positions).__name__} is the same in"):
+        lively(3, 2, positions=positions)
+
+
+@pytest.mark.parametrize(
+    ("positions", "extra"), [(SinCos(), 0), (SinCos(), 1), (Learned((66, 2, 2)), 0)], ids=["fixed", "token", "learned"]
+)
+def test_what_is_added_to_a_token_is_the_table_of_its_frame_and_place(positions: Positions, extra: int) -> None:
+    table = FrameTable(positions, (2, 2), extra, 12)
+    whole = positions.additive((66, 2, 2), 12) if table.position_table is None else table.position_table
+    assert whole is not None
+    for first in (0, 3, 63):
+        found = table(torch.zeros(2, 3, 4 + extra, 12), range(first, first + 3))
+        expected = whole.unflatten(0, (66, 4))[first : first + 3]
+        torch.testing.assert_close(found[1, :, :4], expected)
+        torch.testing.assert_close(found[1, :, 4:], expected[:, :extra])
+
+
+@torch.no_grad()
+def test_a_learned_table_says_where_it_ends() -> None:
+    model = lively(2, 2, positions=Learned((4, 1, 2)))
+    seen, context, actions = torch.randn(1, 2, 2, 8), torch.randn(1, 1, 6), torch.randn(1, 4, 6)
+    assert rollout(model, seen, context, actions[:, :3]).shape == (1, 3, 2, 8)
+    with pytest.raises(UserError, match=r"Learned positions of 4 frames: got 5, seen and imagined.*expected 4 at most"):
+        rollout(model, seen, context, actions)
