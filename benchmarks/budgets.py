@@ -25,8 +25,7 @@ from jepa_wm.allocator import keep_freed_memory
 from jepa_wm.contracts import Budget, Planner
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.evaluate import make_world, play
-from jepa_wm.control.goals import GoalSet
-from jepa_wm.control.plan import HELD_OUT
+from jepa_wm.control.goals import HELD_OUT, GoalSet
 from jepa_wm.control.results import policy_row
 from jepa_wm.control.two_rooms_goals import RoomGoals
 from jepa_wm.errors import UserError

@@ -51,7 +51,10 @@ def read_goals(folder: str, environment: str, kind: str) -> GoalSet:
     """
     path = Path(folder) / f"goals-{kind}.json"
     if not path.is_file():
-        raise UserError(f"plan: {path} is missing; expected a folder that an earlier run of plan wrote")
+        raise UserError(
+            f"plan: {path} is missing; expected a folder that an earlier run of plan wrote; a sentence or a picture is "
+            "given by --goal"
+        )
     values = read_json(path)
     try:
         if values["environment"] != environment:

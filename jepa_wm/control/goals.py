@@ -45,6 +45,14 @@ class Task:
 
 DRAWN = Task()
 
+HELD_OUT = 1_000_003
+"""Seeds in a row that one goal set has for its environments. The first so many are for collected episodes."""
+
+
+def goal_seed(seed: int) -> int:
+    """The first environment's seed of a goal set: those of two seeds share no goal, nor any with collected episodes."""
+    return HELD_OUT * (seed + 1)
+
 
 @dataclass(frozen=True)
 class GoalSet(ABC):

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -12,24 +12,17 @@ from jepa_wm.control.controller import Controller
 from jepa_wm.control.evaluate import make_world
 from jepa_wm.control.films import write_film
 from jepa_wm.control.goal_kinds import draw_goals, kinds_of, read_goals
-from jepa_wm.control.goals import DRAWN, Task
+from jepa_wm.control.goals import DRAWN, GoalSet, Task, goal_seed
 from jepa_wm.control.match import MakeController, Match, Planned
+from jepa_wm.control.pursue import Place, Pursuit, pursue
 from jepa_wm.control.results import EPISODES, FIRST, RESULTS, Row, trace_row, write_rows
 from jepa_wm.errors import UserError
 from jepa_wm.files import write_json
-from jepa_wm.manifest import is_done, read_manifest, stage_run
+from jepa_wm.manifest import is_complete, is_done, read_manifest, stage_run
 from jepa_wm.model_folder import NAME as SAVED
 from jepa_wm.planning import CEM, Amortised
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
-
-HELD_OUT = 1_000_003
-"""Seeds in a row that one goal set has for its environments. The first so many are for collected episodes."""
-
-
-def goal_seed(seed: int) -> int:
-    """The first environment's seed of a goal set: those of two seeds share no goal, nor any with collected episodes."""
-    return HELD_OUT * (seed + 1)
 
 
 def plan(
@@ -47,6 +40,8 @@ def plan(
     check: int = 1,
     stop: bool = True,
     parallel: int | None = None,
+    goal: str | None = None,
+    environment: str | None = None,
 ) -> None:
     """Plan towards image goals and sentences in held-out episodes, and count the successes.
 
@@ -56,6 +51,8 @@ def plan(
     it names after the last step. Starts that satisfy their goal are left out and counted; so are goals that
     the model reads as lying where a constraint forbids to be. Scripted policies, or the recorded actions, play
     the same goals. docs/protocols.md has the protocols of others.
+
+    With `goal`, a sentence or a picture, nothing is counted: `films` episodes are played towards it and filmed.
 
     Args:
         model: run folder of a world model, as `jepa-wm forecast` writes it; a saved one, or "owner/name" on the hub.
@@ -72,6 +69,8 @@ def plan(
         check: steps from one look at whether an image goal is met to the next; the last step is always looked at.
         stop: whether an episode ends when its image goal is met; else it plays on, and the last step tells more.
         parallel: episodes that are planned at once, to bound the memory; all by default.
+        goal: a goal of one's own, a sentence or the path of a picture, in place of goal sets.
+        environment: gymnasium id of where a goal of one's own is pursued; that of the shards by default.
 
     Raises:
         UserError: if a folder is missing, unfinished or of another stage, the model is of another world, there are
@@ -79,6 +78,9 @@ def plan(
     """
     config = dict(locals())
     config |= {"search": spec(search), "task": dataclasses.asdict(task)}
+    if _is_own(goal, goals, environment):
+        pursue(model, out, _place(model, data, environment), search, Pursuit(goal, steps, films, seed))
+        return
     settings, counts = _world(model, data), {"image": episodes, "text": text_episodes}
     _check(settings["environment"], counts, [episodes, steps, check, 1 if parallel is None else parallel], films, seed)
     folder = Path(out)
@@ -89,14 +91,8 @@ def plan(
     with stage_run(folder, "plan", config):
         matches = {}
         for kind in (kind for kind in kinds_of(settings["environment"]) if counts[kind]):
-            if goals:
-                found = read_goals(goals, settings["environment"], kind)
-                found = found.open(counts[kind], task.factors, goal_seed(seed))
-            else:
-                found = draw_goals(settings["environment"], kind, data, counts[kind], goal_seed(seed), task)
-            match = Match(found, settings["size"], steps, check, stop, parallel)
-            matches[kind] = match.allowed(world_model, search)
-            _try(matches[kind], world_model, search)
+            found = _goal_set(goals, data, settings["environment"], kind, counts[kind], seed, task)
+            matches[kind] = _tried(Match(found, settings["size"], steps, check, stop, parallel), world_model, search)
         for kind, match in matches.items():
             write_json(folder / f"goals-{kind}.json", match.goals.to_json())
             played = _played(match, _controllers(world_model, search, seed, kind), seed, films)
@@ -108,9 +104,35 @@ def plan(
         write_json(folder / FIRST, traces)
         write_rows(folder / EPISODES, episode_rows)
         write_rows(folder / RESULTS, rows)
-    for row in rows:
-        low, high = row["ci95"]
-        print(f"{row['goal']:6} {row['policy']:7} {row['success']:6.1%}  [{low:.1%}, {high:.1%}] of {row['episodes']}")
+    _say(rows)
+
+
+def _is_own(goal: str | None, goals: str | None, environment: str | None) -> TypeGuard[str]:
+    """Whether a goal of one's own is given, and nothing that does not go with it."""
+    if goal is not None and goals is not None:
+        raise UserError(
+            f"plan: got a goal of one's own, '{goal}', and goals of an earlier run, {goals}; expected one of the two"
+        )
+    if goal is None and environment is not None:
+        raise UserError(
+            f"plan: got environment {environment} without a goal; expected --goal beside it: success is counted in the "
+            "environment of the shards, --data"
+        )
+    return goal is not None
+
+
+def _place(model: str, data: str, environment: str | None) -> Place:
+    """Where a goal of one's own is pursued: where the shards were played, unless another environment is named."""
+    shards = data if Path(data).exists() else _learned_from(model)
+    if shards is None:
+        raise UserError(
+            f"plan: {data} is not there, and no shards are known that {model} learned from; expected --data, a folder "
+            "of collect whose frames are as the model's"
+        )
+    settings = _world(model, shards)
+    if environment in (None, settings["environment"]):
+        return Place(settings["environment"], settings["size"], settings["factors"])
+    return Place(environment, settings["size"])
 
 
 def _check(environment: str, counts: Mapping[str, int], positive: list[int], films: int, seed: int) -> None:
@@ -140,10 +162,31 @@ def _world(model: str, data: str) -> dict[str, Any]:
 
 
 def _trained_in(model: str) -> set[str]:
-    """The environments that a run's model was trained in, as far as that is known; of a saved model it is not."""
+    """The environments that a run's model was trained in, as far as that is known."""
+    return {source["environment"] for source in _sources(model).values() if source.get("environment")}
+
+
+def _learned_from(model: str) -> str | None:
+    """A folder of collected shards that a run's model learned from, if one is there still."""
+    there = [folder for folder in _sources(model) if is_complete(folder)]
+    return next((folder for folder in there if read_manifest(folder)["stage"] == "collect"), None)
+
+
+def _sources(model: str) -> dict[str, dict[str, Any]]:
+    """What a run says of the data that its model learned from, by folder; of a saved model it is not known."""
     if not Path(model).exists() or (Path(model) / SAVED).is_file():
-        return set()
-    return {source.get("environment") for source in read_manifest(model, "forecast").get("data", {}).values()} - {None}
+        return {}
+    found: dict[str, dict[str, Any]] = read_manifest(model, "forecast").get("data", {})
+    return found
+
+
+def _goal_set(
+    goals: str | None, data: str, environment: str, kind: str, episodes: int, seed: int, task: Task
+) -> GoalSet:
+    """The goals of one kind that an earlier run left, or else new ones."""
+    if goals:
+        return read_goals(goals, environment, kind).open(episodes, task.factors, goal_seed(seed))
+    return draw_goals(environment, kind, data, episodes, goal_seed(seed), task)
 
 
 def _controllers(model: WorldModel, search: Search, seed: int, kind: str) -> dict[str, MakeController]:
@@ -162,13 +205,18 @@ def _maker(model: WorldModel, search: Search, seed: int) -> MakeController:
     return lambda goals, world: Controller(model, goals.wanted(world), search, seed, world)
 
 
-def _try(match: Match, model: WorldModel, search: Search) -> None:
-    """Refuse what cannot be planned for before anything is played or written: one step is, of a single candidate."""
+def _tried(match: Match, model: WorldModel, search: Search) -> Match:
+    """The match without the goals that are forbidden.
+
+    What cannot be planned for is refused before anything is played or written: one step is, of a single candidate.
+    """
+    match = match.allowed(model, search)
     # The search itself is only set up: what is tried stands in for it.
     _maker(model, search, 0)(match.goals, make_world(match.goals, match.size))
     planner = Amortised() if getattr(search.planner, "proposes", False) else CEM(1, 1, 1)
     maker = _maker(model, dataclasses.replace(search, planner=planner, budget=None), 0)
     dataclasses.replace(match, steps=1).planned("a first step", maker, 0)
+    return match
 
 
 def _played(
@@ -203,3 +251,9 @@ def _film(folder: Path, match: Match, planned: Planned) -> list[Row]:
         sentence = sentences[number] if sentences else None
         index.append({"file": name, "goal": goals.kind, "sentence": sentence, "success": solved})
     return index
+
+
+def _say(rows: list[Row]) -> None:
+    for row in rows:
+        low, high = row["ci95"]
+        print(f"{row['goal']:6} {row['policy']:7} {row['success']:6.1%}  [{low:.1%}, {high:.1%}] of {row['episodes']}")

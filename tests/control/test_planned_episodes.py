@@ -16,9 +16,10 @@ from jepa_wm.contracts import Budget, Cost, Dynamics, Plan
 from jepa_wm.control import Controller
 from jepa_wm.control.collect import collect
 from jepa_wm.control.evaluate import make_world, play
+from jepa_wm.control.goals import goal_seed
 from jepa_wm.control.match import Match
 from jepa_wm.control.misread import misread
-from jepa_wm.control.plan import goal_seed, plan
+from jepa_wm.control.plan import plan
 from jepa_wm.control.two_rooms_goals import RegionGoals, RoomGoals
 from jepa_wm.data import Episode
 from jepa_wm.dynamics import TransformerDynamics, Trunk
