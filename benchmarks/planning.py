@@ -7,8 +7,8 @@ clips for as many steps. Both plan from the same pictures to the same goals, by 
 times are medians over goals, ratios the peer's seconds in float32 over ours. The `cem_cost_ratio` is of what the plans
 cost in truth, ours over the peer's, mean over goals and the worse of our two precisions: the environment carries them
 out, and the encoder that all share says how far from the goal that is. `same_weights` is ours with the peer's own
-predictor. The rest needs no peer: fifty environments at once, and a plan without a search, as `WorldModel.plan` makes it,
-beside the search of the same model in float32; in bfloat16 that is in the table. The last line is JSON.
+predictor. The rest needs no peer: fifty environments at once, and a plan without a search, as `WorldModel.plan` makes
+it, beside the search of the same model in float32; in bfloat16 that is in the table. The last line is JSON.
 """
 
 import argparse
