@@ -1,7 +1,6 @@
 """The processor that this runs on."""
 
 import platform
-import re
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -9,5 +8,10 @@ CPUINFO = Path("/proc/cpuinfo")
 
 def processor() -> str:
     """Its name, where the system is Linux and tells it; elsewhere what kind it is, such as "arm64"."""
-    found = re.search(r"^model name\s*: (.+)$", CPUINFO.read_text(), re.MULTILINE) if CPUINFO.is_file() else None
-    return found[1].strip() if found else platform.processor() or platform.machine()
+    if CPUINFO.is_file():
+        # A line at a time: the file repeats itself for each core, and this is read at import.
+        with CPUINFO.open() as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
