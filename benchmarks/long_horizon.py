@@ -27,7 +27,7 @@ from jepa_wm.data import EpisodeShards
 from jepa_wm.envs.geometry import path_distance
 from jepa_wm.envs.policies import NoisyExpert, Policy, RandomWalk
 from jepa_wm.envs.vector import TwoRoomsVectorEnv
-from jepa_wm.envs.world import VectorWorld
+from jepa_wm.envs.state_env import StateVectorEnv
 from jepa_wm.manifest import is_complete
 from jepa_wm.search import Search
 from jepa_wm.statistics import wilson
@@ -120,7 +120,7 @@ def figures(outcome: Outcome, flat: Outcome | None = None) -> dict[str, Any]:
     return found
 
 
-def seconds(controller: Controller, world: VectorWorld, goals: RoomGoals) -> float:
+def seconds(controller: Controller, world: StateVectorEnv, goals: RoomGoals) -> float:
     """Seconds of one core that a plan takes for one environment, all planned together from their starts."""
     start = time.process_time()
     controller.act(world.render_states(goals.state))

@@ -39,7 +39,7 @@ OWNERS = {
     "pymunk": ("jepa_wm/envs/push_t_physics.py",),
     "open_clip": ("jepa_wm/encoders/", "jepa_wm/objectives/contrast.py"),
     "faiss": ("probes/", "jepa_wm/control/landmarks.py"),
-    "stable_worldmodel": ("jepa_wm/interop/worlds.py",),
+    "stable_worldmodel": ("jepa_wm/interop/worlds.py", "jepa_wm/interop/cube.py"),
     "tensorboardX": ("pretrain/",),
     "wandb": ("pretrain/",),
     "torch.distributed": ("jepa_wm/distributed.py",),

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from tqdm import tqdm
 
-from jepa_wm.control.random_player import RandomPlayer
+from jepa_wm.control.single_player import SinglePlayer
 from jepa_wm.control.two_rooms_player import TwoRoomsPlayer
 from jepa_wm.control.world_player import WorldPlayer
 from jepa_wm.data.episodes import DEFAULT_CODEC
@@ -18,7 +18,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
 from jepa_wm.manifest import hash_shards, is_done, stage_run
 
-Player = WorldPlayer | RandomPlayer
+Player = WorldPlayer | SinglePlayer
 PARALLEL = 64
 
 
@@ -39,9 +39,9 @@ def collect(
     """Play episodes in an environment and write them to shards.
 
     In the two-room world and in Push-T some episodes are random walks, the others a noisy expert's, who goes from
-    one goal to another, and each frame gets a caption written from the state. Elsewhere all actions are random,
-    and `factors` and `expert_fraction` mean nothing. The same arguments give the same bytes. A folder that is
-    complete is left as it is, an interrupted one is begun again.
+    one goal to another, and each frame gets a caption written from the state. Elsewhere actions are random, or
+    those of the environment's own expert if it has one, and `factors` mean nothing. The same arguments give the
+    same bytes. A folder that is complete is left as it is, an interrupted one is begun again.
 
     Args:
         out: folder for the shards.
@@ -108,7 +108,7 @@ def _player(config: dict[str, Any]) -> Player:
         from jepa_wm.control.push_t_player import PushTPlayer
 
         return PushTPlayer(*script)
-    return RandomPlayer(environment, size, steps)
+    return SinglePlayer(environment, size, steps, config["expert_fraction"])
 
 
 def _described(space: gymnasium.Space[Any]) -> dict[str, Any]:

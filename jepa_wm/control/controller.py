@@ -109,7 +109,7 @@ class Controller:
         if len(seen.pixels) != len(self._age):
             self._start(len(seen.pixels))
         active = self._mask("active", True if active is None else active)
-        self.planned = active & ~self._ending & (self._age % self._cycle == 0)
+        self.planned = self._due(active)
         if self.planned.any():
             self._search(seen, torch.from_numpy(self.planned))
         self.block, step = np.divmod(self._age % self._cycle, self.model.dynamics.frame_skip)
@@ -120,6 +120,10 @@ class Controller:
         self._forget(self._ending)
         actions = vectors if self.actions is None else self.actions.of(vectors)
         return np.asarray(actions[0] if single else actions)
+
+    def is_due(self, active: np.ndarray) -> bool:
+        """Whether `act` would look at what is seen, to plan, in one of the environments `active` (E,)."""
+        return len(active) != len(self._age) or bool(self._due(active).any())
 
     def reset(self, ended: Any = None) -> None:
         """Begin anew: plan at once, from what is seen next, without a start from the last plan.
@@ -147,6 +151,9 @@ class Controller:
         self._ending = np.zeros(environments, dtype=bool)
         self.planned = self._ending
         self.block = self._age
+
+    def _due(self, active: np.ndarray) -> np.ndarray:
+        return active & ~self._ending & (self._age % self._cycle == 0)
 
     def _mask(self, name: str, told: Any) -> np.ndarray:
         """What is told of environments, one for all or one for each, as bool (E,)."""

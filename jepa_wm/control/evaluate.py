@@ -10,10 +10,15 @@ from gymnasium.vector import AutoresetMode
 from tqdm import tqdm
 
 from jepa_wm.control.goals import GoalSet
-from jepa_wm.envs.world import VectorWorld
+from jepa_wm.control.restored_world import RestoredWorld
+from jepa_wm.envs import OURS
+from jepa_wm.envs.state_env import StateVectorEnv
 
 Act = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Pixels (E, C, H, W), which environments are unsolved (E,), and states (E, P) -> actions (E, A)."""
+
+Looks = Callable[[np.ndarray], bool]
+"""Which environments are unsolved (E,) -> whether the policy is about to look at pixels; else those are old ones."""
 
 
 class Outcome(NamedTuple):
@@ -54,32 +59,39 @@ def joined(outcomes: Sequence[Outcome]) -> Outcome:
     return Outcome(*(np.concatenate(parts) for parts in zip(*outcomes, strict=True)))
 
 
-def make_world(goals: GoalSet, size: int) -> VectorWorld:
+def make_world(goals: GoalSet, size: int) -> StateVectorEnv:
     """The environments of a goal set; a solved one plays on."""
     return open_world(goals.environment, size, goals.reset_options())
 
 
-def open_world(environment: str, size: int, options: dict[str, Any]) -> VectorWorld:
-    """One environment of a world of ours for each of the states in `options`, reset with them; a solved one plays on.
+def open_world(environment: str, size: int, options: dict[str, Any]) -> StateVectorEnv:
+    """One environment for each of the states in `options`, reset with them; a solved one plays on.
 
     Raises:
-        UserError: if a state cannot be under its factors.
+        UserError: if a state cannot be under its factors, or the environment cannot be put at states.
     """
+    world = _made(environment, size, len(options["state"]))
+    world.reset(seed=0, options=options)
+    return world
+
+
+def _made(environment: str, size: int, count: int) -> StateVectorEnv:
+    if environment not in OURS:
+        return RestoredWorld(environment, size, count)
     world = gymnasium.make_vec(
         environment,
-        num_envs=len(options["state"]),
+        num_envs=count,
         vectorization_mode="vector_entry_point",
         size=size,
         max_steps=10**9,
         autoreset_mode=AutoresetMode.DISABLED,
     ).unwrapped
-    assert isinstance(world, VectorWorld)
-    world.reset(seed=0, options=options)
+    assert isinstance(world, StateVectorEnv)
     return world
 
 
 def play(
-    world: VectorWorld,
+    world: StateVectorEnv,
     goals: GoalSet,
     act: Act,
     steps: int,
@@ -87,6 +99,7 @@ def play(
     label: str,
     films: int = 0,
     check: int = 1,
+    looks: Looks = np.any,
 ) -> Outcome:
     """Play `steps` steps from the starts of a goal set.
 
@@ -99,19 +112,22 @@ def play(
         label: name of the progress bar.
         films: episodes whose frames are kept.
         check: steps from one look at whether goals are met to the next; the last step is always looked at.
+        looks: when the policy looks at pixels, which some worlds draw only then.
     """
-    observation, _ = world.reset(seed=0, options=goals.reset_options())
-    states, frames, reached = [world.state.copy()], [observation["pixels"][:films].copy()], []
+    world.reset(seed=0, options=goals.reset_options())
+    states, frames, reached = [world.state.copy()], [world.look(films)], []
+    pixels = np.zeros((len(goals.state), *frames[0].shape[1:]), np.uint8)
     solved, seconds = np.zeros(len(goals.state), dtype=bool), np.zeros(len(goals.state))
     for step in tqdm(range(1, steps + 1), desc=label, leave=False, disable=None):
         active = ~solved if stop else np.ones_like(solved)
         if active.any():
+            pixels = world.look(len(goals.state)) if looks(active) else pixels
             start = time.perf_counter()
-            actions = act(observation["pixels"], active, observation["state"]) * active[:, None]
+            actions = act(pixels, active, world.state.copy()) * active[:, None]
             seconds += active * (time.perf_counter() - start) / active.sum()
-            observation, *_ = world.step(actions.astype(np.float32))
+            world.step(actions.astype(np.float32))
         states.append(world.state.copy())
-        frames.append(observation["pixels"][:films].copy())
+        frames.append(world.look(films))
         met = goals.reached(world.state) & (step % check == 0 or step == steps)
         # What is over stays as it ended, even where the world moves on by itself.
         reached.append(met | solved if stop else met)

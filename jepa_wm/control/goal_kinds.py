@@ -5,12 +5,13 @@ from pathlib import Path
 
 from jepa_wm.control.goals import GoalSet, Task
 from jepa_wm.control.recorded_goals import RecordedGoals
+from jepa_wm.control.restored_goals import restored_in
 from jepa_wm.envs import PUSH_T, TWO_ROOMS
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
 
 KINDS = {TWO_ROOMS: "jepa_wm.control.two_rooms_goals", PUSH_T: "jepa_wm.control.push_t_goals"}
-"""Where the kinds of goals of an environment are, as `KINDS`; imported on use."""
+"""Where the kinds of goals of a world of ours are, as `KINDS`; imported on use. Others have recorded ones alone."""
 
 
 def kinds_of(environment: str, recorded: bool = False) -> dict[str, type[GoalSet]]:
@@ -21,10 +22,10 @@ def kinds_of(environment: str, recorded: bool = False) -> dict[str, type[GoalSet
         recorded: whether images are of recorded episodes, not drawn.
 
     Raises:
-        UserError: if nothing is known of its goals.
+        UserError: if it is no world of ours and cannot be put at recorded states.
     """
     if environment not in KINDS:
-        raise UserError(f"plan: the goals of {environment} are not known; expected one of {', '.join(KINDS)}")
+        return {"image": restored_in(environment)}
     kinds: tuple[type[GoalSet], ...] = import_module(KINDS[environment]).KINDS
     return {kind.kind: kind for kind in kinds if kind.kind != "image" or issubclass(kind, RecordedGoals) == recorded}
 

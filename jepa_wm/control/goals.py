@@ -12,7 +12,7 @@ import torch
 
 from jepa_wm.control.changed_factors import change_factors
 from jepa_wm.envs.policies import Policy
-from jepa_wm.envs.world import VectorWorld
+from jepa_wm.envs.state_env import StateVectorEnv
 from jepa_wm.errors import UserError
 from jepa_wm.goals import Goal, Image
 from jepa_wm.observations import Observation
@@ -107,7 +107,7 @@ class GoalSet(ABC):
         """What a planner is told, for each episode; None where it is shown an image."""
         return None
 
-    def wanted(self, world: VectorWorld) -> Goal:
+    def wanted(self, world: StateVectorEnv) -> Goal:
         """What a planner is told or shown, in the environments of these episodes."""
         return Image(Observation(torch.from_numpy(world.render_states(self.goal)), torch.from_numpy(self.goal)))
 

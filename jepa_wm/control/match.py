@@ -9,16 +9,16 @@ import torch
 
 from jepa_wm.contracts import Plan
 from jepa_wm.control.controller import Controller
-from jepa_wm.control.evaluate import Act, Outcome, joined, make_world, play
+from jepa_wm.control.evaluate import Act, Looks, Outcome, joined, make_world, play
 from jepa_wm.control.expected import Expected
 from jepa_wm.control.goals import GoalSet
 from jepa_wm.control.results import Row, episode_rows, policy_row
 from jepa_wm.envs.policies import Policy
-from jepa_wm.envs.world import VectorWorld
+from jepa_wm.envs.state_env import StateVectorEnv
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
-MakeController = Callable[[GoalSet, VectorWorld], Controller]
+MakeController = Callable[[GoalSet, StateVectorEnv], Controller]
 """What plans for a goal set in its environments."""
 
 
@@ -90,7 +90,7 @@ class Match:
         def act(pixels: np.ndarray, active: np.ndarray, state: np.ndarray) -> np.ndarray:
             return policy(state, self.goals.goal, world.factor_values)
 
-        return self._play(world, self.goals, act, name, 0)
+        return self._play(world, self.goals, act, name, 0, lambda active: False)
 
     def planned(self, name: str, make: MakeController, films: int) -> "Planned":
         """What happens when a controller plays, `parallel` episodes at once; of the first, films are kept.
@@ -103,7 +103,7 @@ class Match:
             goals = self.goals.take(np.arange(start, min(start + size, count)))
             world = make_world(goals, self.size)
             expected = Expected(make(goals, world))
-            outcome = self._play(world, goals, expected.act, name, max(films - start, 0))
+            outcome = self._play(world, goals, expected.act, name, max(films - start, 0), expected.controller.is_due)
             outcomes.append(outcome)
             drawn = expected.pictures(outcome.frames, outcome.states)
             imagined += [] if drawn is None else list(drawn)
@@ -120,6 +120,6 @@ class Match:
             episode_rows(name, self.goals, outcome, self.stopped),
         )
 
-    def _play(self, world: VectorWorld, goals: GoalSet, act: Act, name: str, films: int) -> Outcome:
+    def _play(self, world: StateVectorEnv, goals: GoalSet, act: Act, name: str, films: int, looks: Looks) -> Outcome:
         check = self.check if goals.ends else 1
-        return play(world, goals, act, self.steps, self.stopped, f"{goals.kind} goals, {name}", films, check)
+        return play(world, goals, act, self.steps, self.stopped, f"{goals.kind} goals, {name}", films, check, looks)

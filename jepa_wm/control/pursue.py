@@ -16,7 +16,7 @@ from jepa_wm.control.goals import goal_seed
 from jepa_wm.control.own_goal import read_goal, region_of_goal
 from jepa_wm.control.results import EPISODES, Row, write_rows
 from jepa_wm.control.shown import Shown
-from jepa_wm.envs import PUSH_T, TWO_ROOMS, Region
+from jepa_wm.envs import OURS, Region
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
 from jepa_wm.goals import Image
@@ -25,7 +25,6 @@ from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
 STAGE = "plan --goal"
-OURS = (TWO_ROOMS, PUSH_T)
 ALONE = np.ones(1, dtype=bool)
 
 

@@ -66,7 +66,7 @@ class RecordedGoals(GoalSet):
         """Who acts at random in this environment."""
 
     def policies(self, seed: int) -> dict[str, Policy]:
-        return {"noop": NoOp(), "random": self._random(seed), "replay": Replay(self.actions)}
+        return {"noop": NoOp(self.actions.shape[-1]), "random": self._random(seed), "replay": Replay(self.actions)}
 
 
 def _read(shards: EpisodeShards) -> dict[str, Recorded]:

@@ -9,7 +9,8 @@ from gymnasium import spaces
 from PIL import Image, ImageOps
 
 from jepa_wm.errors import UserError
-from jepa_wm.interop.worlds import PREFIX, make
+from jepa_wm.interop.make import make
+from jepa_wm.interop.worlds import PREFIX
 
 ACTIONS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 

@@ -12,8 +12,8 @@ from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.envs.geometry import geometry, move, success
 from jepa_wm.envs.language import REGIONS, region_of
 from jepa_wm.envs.policies import NoisyExpert, NoOp, Policy, RandomWalk
+from jepa_wm.envs.state_env import StateVectorEnv
 from jepa_wm.envs.vector import TwoRoomsVectorEnv
-from jepa_wm.envs.world import VectorWorld
 from jepa_wm.errors import UserError
 from jepa_wm.goals import Goal, Sentence
 from jepa_wm.manifest import read_manifest
@@ -130,7 +130,7 @@ class RegionGoals(TwoRoomsGoals):
         """The region's name, for each episode."""
         return [REGIONS[region].phrase for region in self.regions]
 
-    def wanted(self, world: VectorWorld) -> Goal:
+    def wanted(self, world: StateVectorEnv) -> Goal:
         return Sentence(self.sentences, against=[region.phrase for region in REGIONS])
 
     def reached(self, states: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from jepa_wm.envs.language import REGIONS, Region, caption, captions, region_of
 
 TWO_ROOMS = "jepa_wm/TwoRooms-v0"
 PUSH_T = "jepa_wm/PushT-v0"
+OURS = (TWO_ROOMS, PUSH_T)
 
 gymnasium.register(
     TWO_ROOMS,
@@ -18,4 +19,4 @@ gymnasium.register(
     vector_entry_point="jepa_wm.envs.push_t:PushTVectorEnv",
 )
 
-__all__ = ["PUSH_T", "REGIONS", "TWO_ROOMS", "Region", "caption", "captions", "region_of"]
+__all__ = ["OURS", "PUSH_T", "REGIONS", "TWO_ROOMS", "Region", "caption", "captions", "region_of"]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jepa_wm.envs.geometry import Geometry, gaps, geometry, path_lengths
 
@@ -27,24 +28,37 @@ class Policy(Protocol):
 
 
 class NoOp:
-    """Stay."""
+    """Stay.
+
+    Args:
+        width: A numbers that make an action.
+    """
+
+    def __init__(self, width: int = 2) -> None:
+        self.width = width
 
     def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray:
-        return np.zeros((len(state), 2), np.float32)
+        return np.zeros((len(state), self.width), np.float32)
 
     def reset(self) -> None:
         """Nothing to forget."""
 
 
 class Uniform:
-    """An independent uniform action at each step."""
+    """An independent uniform action at each step.
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+    Args:
+        seed: of the random stream.
+        low: bounds of an action (A,).
+        high: the same, above.
+    """
+
+    def __init__(self, seed: int = 0, low: ArrayLike = (-1, -1), high: ArrayLike = (1, 1)) -> None:
+        self.seed, self.low, self.high = seed, np.asarray(low), np.asarray(high)
         self._random = np.random.default_rng(seed)
 
     def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray:
-        return self._random.uniform(-1, 1, (len(state), 2)).astype(np.float32)
+        return self._random.uniform(self.low, self.high, (len(state), len(self.low))).astype(np.float32)
 
     def reset(self) -> None:
         """Nothing to forget."""

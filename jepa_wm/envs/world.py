@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.utils.seeding import np_random
@@ -13,13 +12,14 @@ from gymnasium.vector.utils import batch_space
 
 from jepa_wm.envs.factors import Factor, default_values, draw, parse_settings
 from jepa_wm.envs.options import parse_mask, parse_positive, parse_seeds, parse_states, refuse_unknown
+from jepa_wm.envs.state_env import StateVectorEnv
 from jepa_wm.errors import UserError
 
 Observation = dict[str, np.ndarray]
 Values = Mapping[str, np.ndarray]
 
 
-class VectorWorld(gymnasium.vector.VectorEnv, ABC):
+class VectorWorld(StateVectorEnv, ABC):
     """A world, E times: a child says what is in it, how it moves and what it looks like.
 
     An environment behaves the same alone or in a batch: environment i of a batch seeded with s is the
@@ -75,14 +75,10 @@ class VectorWorld(gymnasium.vector.VectorEnv, ABC):
         self.state = np.zeros((num_envs, *self.single_state_space.shape), np.float32)
         self.goal = self.state
         self._grounds = np.zeros((num_envs, 3, size, size), np.uint8)
-        self._goal_pixels = self._grounds
+        self._goal_pixels = self._seen = self._grounds
         self._steps = np.zeros(num_envs, np.int64)
         self._finished = np.zeros(num_envs, bool)
         self._ready = False
-
-    @abstractmethod
-    def render_states(self, states: np.ndarray) -> np.ndarray:
-        """Each environment's picture at `states` (E, P): uint8 (E, 3, size, size)."""
 
     @abstractmethod
     def measure(self, states: np.ndarray, goals: np.ndarray) -> dict[str, np.ndarray]:
@@ -161,7 +157,11 @@ class VectorWorld(gymnasium.vector.VectorEnv, ABC):
             "factors": self.factor_values,
             **self.measure(self.state, self.goal),
         }
-        return {"pixels": self.render_states(self.state), "state": self.state.copy()}, info
+        self._seen = self.render_states(self.state)
+        return {"pixels": self._seen, "state": self.state.copy()}, info
+
+    def look(self, count: int) -> np.ndarray:
+        return self._seen[:count].copy()
 
     def _restart(self, mask: np.ndarray, options: Mapping[str, Any]) -> None:
         """Begin anew where `mask` says. All of it is computed before anything changes, and what was

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from jepa_wm.errors import UserError
@@ -25,7 +24,8 @@ class Protocol:
         columns: what of its info or observation makes up a state, each with its width: what `jepa-wm collect` records.
         calls: the environment's methods that set state and goal, by the column that each argument takes.
         rule: when a goal is met; their environments end an episode by the same.
-        options: what the environment is made with.
+        options: what the environment is made with where their `World` evaluates.
+        recording: what it is made with beside these where we record and plan.
 
     Source: scripts/plan/config of stable-worldmodel (commit addbab4); the goal of TwoRoom is set by what 0.1.1 records.
     """
@@ -34,6 +34,7 @@ class Protocol:
     calls: dict[str, dict[str, str]]
     rule: Rule
     options: dict[str, Any] = field(default_factory=dict)
+    recording: dict[str, Any] = field(default_factory=dict)
 
     def split(self, state: np.ndarray) -> dict[str, np.ndarray]:
         """States (…, P) -> their columns."""
@@ -101,6 +102,8 @@ PROTOCOLS = {
         JOINTS | TARGET,
         _placed,
         CUBE | {"visualize_info": False, "terminate_at_goal": True},
+        # Cubes lie anywhere, and one that is where it was to be does not end the episode.
+        {"mode": "data_collection", "terminate_at_goal": False},
     ),
 }
 """What is known, by id; the others can be recorded, but not be evaluated in."""
@@ -136,43 +139,3 @@ def package() -> Any:
             f"stable-worldmodel cannot be imported ({error}); it is an extra: pip install 'jepa_wm[swm]'"
         ) from error
     return stable_worldmodel
-
-
-def make(environment: str) -> gymnasium.Env[Any, Any]:
-    """An environment of theirs that renders; where its protocol is known, it observes the state it can be set to."""
-    package()
-    if environment not in PROTOCOLS:
-        return gymnasium.make(environment, render_mode="rgb_array")
-    protocol = PROTOCOLS[environment]
-    # Their observations and infos break rules that gymnasium's checker warns of at every step.
-    world = gymnasium.make(environment, render_mode="rgb_array", disable_env_checker=True, **protocol.options)
-    return StateOnly(world, protocol)
-
-
-class StateOnly(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """An environment whose observation is what its simulator can be set to.
-
-    Args:
-        env: the environment.
-        protocol: what makes up its state.
-    """
-
-    def __init__(self, env: gymnasium.Env[Any, Any], protocol: Protocol) -> None:
-        super().__init__(env)
-        self.protocol = protocol
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (sum(protocol.columns.values()),), np.float32)
-
-    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """See `gymnasium.Env`."""
-        observation, info = self.env.reset(**kwargs)
-        return self._state(observation, info), info
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """See `gymnasium.Env`."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        return self._state(observation, info), float(reward), bool(terminated), bool(truncated), info
-
-    def _state(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
-        found = {name.rpartition("/")[2]: value for name, value in info.items()}
-        found |= observation if isinstance(observation, dict) else {}
-        return np.concatenate([np.asarray(found[name], np.float32).ravel() for name in self.protocol.columns])

@@ -300,7 +300,7 @@ class TestVerb:
         self, folders: tuple[str, str], tmp_path: Path
     ) -> None:
         for environment, said in (
-            ("Else-v0", "goals of Else-v0 are not known"),
+            ("Else-v0", "'Else-v0' cannot be made"),
             (PUSH_T, "no sentences as goals; got"),
         ):
             config = {"environment": environment, "size": 16, "factors": None}

@@ -322,4 +322,5 @@ def test_a_protocol_holds_every_argument_and_its_numbers_fit(path: Path) -> None
     assert config.keys() == inspect.signature(plan).parameters.keys()
     assert config["check"] in (1, 5 * config["search"]["replan"]) and config["steps"] % config["check"] == 0
     assert config["task"].keys() == inspect.signature(Task).parameters.keys()
-    assert config["model"] == f"runs/{'push_t' if 'push_t' in path.stem else 'two_rooms'}/forecast"
+    world = next((name for name in ("push_t", "reacher", "cube") if path.stem.endswith(name)), "two_rooms")
+    assert config["model"] == f"runs/{world}/forecast" and config["data"] == f"runs/{world}/collect"

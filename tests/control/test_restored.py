@@ -1,0 +1,211 @@
+"""Any environment that can be put at a recorded state can be planned in, by what it says of its goals."""
+
+import json
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from jepa_wm.checkpoint import save_modules
+from jepa_wm.control.collect import collect
+from jepa_wm.control.evaluate import make_world, play
+from jepa_wm.control.goal_kinds import draw_goals, read_goals
+from jepa_wm.control.goals import GoalSet, Task
+from jepa_wm.control.plan import plan
+from jepa_wm.control.restored_world import RestoredWorld, simulator
+from jepa_wm.data import EpisodeShards
+from jepa_wm.dynamics import TransformerDynamics, Trunk
+from jepa_wm.encoders import GridPool, ViT
+from jepa_wm.errors import UserError
+from jepa_wm.files import write_json
+from jepa_wm.manifest import write_manifest
+from jepa_wm.planning import CEM
+from jepa_wm.search import Search
+
+CART, AHEAD, STEPS = "tests/Cart-v0", 5, 8
+TASK = Task(ahead=AHEAD)
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+
+class Cart(gymnasium.Env):
+    """Pushed along a line; the longer it was pushed the slower it is, which its state does not say."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = spaces.Box(np.array([-2, -1], np.float32), np.array([2, 1], np.float32))
+    drawn = 0
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+        self.place, self.wear = np.zeros(2), 0.0
+
+    def reset(self, seed=None, options=None):  # type: ignore[no-untyped-def]
+        super().reset(seed=seed)
+        self.place, self.wear = self.np_random.uniform(-1, 1, 2), 0.0
+        return self.place.astype(np.float32), {}
+
+    def step(self, action):  # type: ignore[no-untyped-def]
+        assert self.action_space.contains(action)
+        self.wear += float(np.abs(action).sum())
+        self.place = self.place + action / (10 + 0.002 * self.wear)
+        # A goal of its own ends an episode that is recorded, not one that is planned in.
+        return self.place.astype(np.float32), 0.0, bool(self.place[1] > 2), False, {}
+
+    def render(self) -> np.ndarray:
+        Cart.drawn += 1
+        return np.full((8, 8, 3), np.clip(100 + 50 * self.place[0], 0, 255), np.uint8)
+
+    def restore(self, state: np.ndarray) -> np.ndarray:
+        self.place, self.wear = state.astype(float), 0.0
+        return self.place.astype(np.float32)
+
+    def snapshot(self) -> tuple[np.ndarray, float]:
+        return self.place, self.wear
+
+    def resume(self, snapshot: tuple[np.ndarray, float]) -> None:
+        self.place, self.wear = snapshot
+
+    def reached(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        return np.asarray(np.abs(states - goals).max(axis=-1) < 0.1)
+
+
+class Stuck(Cart):
+    """Cannot be put anywhere."""
+
+    def restore(self, state: np.ndarray) -> np.ndarray:
+        return np.zeros(2, np.float32)
+
+
+class Chosen(Cart):
+    """Has choices, no numbers."""
+
+    action_space = spaces.Discrete(3)
+
+
+gymnasium.register(CART, entry_point=Cart)
+gymnasium.register("tests/Stuck-v0", entry_point=Stuck)
+gymnasium.register("tests/Chosen-v0", entry_point=Chosen)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("carts") / "shards"
+    collect(str(folder), 12, 14, 16, CART, held_out=0.7, codec="png", seed=2)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that has learned nothing."""
+    folder = tmp_path_factory.mktemp("run") / "forecast"
+    torch.manual_seed(0)
+    encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
+    dynamics = TransformerDynamics(6, frame_skip=2, trunk=Trunk(12, 1, 2))
+    save_modules(folder / "model", {"encoder": encoder, "dynamics": dynamics})
+    write_manifest(folder, "forecast")
+    return str(folder)
+
+
+def drawn(data: str, episodes: int = 6, seed: int = 1) -> GoalSet:
+    return draw_goals(CART, "image", data, episodes, seed, TASK)
+
+
+def test_episodes_side_by_side_go_as_each_goes_alone() -> None:
+    random = np.random.default_rng(0)
+    states, actions = random.normal(size=(3, 2)).astype(np.float32), random.uniform(-3, 3, (3, 9, 2))
+    world = RestoredWorld(CART, 4, 3)
+    world.reset(options={"state": states})
+    for step in range(9):
+        world.step(actions[:, step])
+        world.render_states(-states)  # Where nobody is: they go on from where they were.
+    for number, (state, own) in enumerate(zip(states, actions, strict=True)):
+        alone = Cart()
+        alone.restore(state)
+        for action in own:
+            found, *_ = alone.step(np.clip(action, [-2, -1], [2, 1]).astype(np.float32))
+        np.testing.assert_array_equal(world.state[number], found)
+        assert world.look(3)[number, 0, 0, 0] == int(np.clip(100 + 50 * alone.place[0], 0, 255))
+
+
+def test_goals_are_what_held_out_episodes_came_to_and_those_that_are_met_are_counted(data: str) -> None:
+    goals, episodes = drawn(data, 12), {episode.id: episode for episode in EpisodeShards(data, "test")}
+    for i, (name, time) in enumerate(zip(goals.episode.tolist(), goals.time.tolist(), strict=True)):  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(goals.state[i], episodes[name].state[time])
+        np.testing.assert_array_equal(goals.goal[i], episodes[name].state[time + AHEAD])
+    away = np.abs(goals.state - goals.goal).max(axis=1)
+    assert (away >= 0.1).all()
+    near = np.where(np.arange(12)[:, None] % 3 == 0, goals.state + np.float32(0.09), goals.goal)
+    found = type(goals)(**{**vars(goals), "goal": near, "excluded": 2}).open(5)
+    np.testing.assert_array_equal(found.state, goals.state[[1, 2, 4, 5, 7]])
+    assert found.excluded == 2 + 3
+
+
+def test_the_recorded_actions_reach_what_they_reached_and_no_action_does_not(data: str) -> None:
+    goals = drawn(data)
+    world, before = make_world(goals, 4), Cart.drawn
+    found = {}
+    for name, policy in goals.policies(0).items():
+        act = lambda pixels, active, state, policy=policy: policy(state, goals.goal, {})  # noqa: E731
+        found[name] = play(world, goals, act, AHEAD, False, name, looks=lambda active: False)
+    assert found["replay"].last.all() and not found["noop"].ever.any()
+    assert Cart.drawn == before  # Nobody looked.
+    np.testing.assert_array_equal(found["noop"].states, goals.state[:, None].repeat(AHEAD + 1, axis=1))
+    # It was worn when it was recorded, and begins as new: near is what it comes, and not the same.
+    off = np.abs(found["replay"].states[:, AHEAD] - goals.goal).max()
+    assert 1e-4 < off < 0.02
+
+
+def test_the_random_floor_draws_from_all_of_the_bounds(data: str) -> None:
+    goals = drawn(data)
+    policy = goals.policies(3)["random"]
+    moves = np.concatenate([policy(goals.state, goals.goal, {}) for _ in range(200)])
+    assert moves.shape == (1200, 2)
+    np.testing.assert_allclose(moves.min(axis=0), [-2, -1], atol=0.02)
+    np.testing.assert_allclose(moves.max(axis=0), [2, 1], atol=0.02)
+
+
+def test_the_verb_plans_from_recorded_states_and_looks_only_when_it_plans(data: str, run: str, tmp_path: Path) -> None:
+    search, before = Search(CEM(8, 2, 1), horizon=2, replan=2), Cart.drawn
+    plan(run, data, str(tmp_path / "a"), search, 4, 0, STEPS, films=0, task=TASK, stop=False)
+    rows = {row["policy"]: row for row in map(json.loads, (tmp_path / "a" / "results.jsonl").read_text().splitlines())}
+    assert list(rows) == ["noop", "random", "replay", "cem"]
+    assert rows["replay"]["success"] == 1 and rows["noop"]["success"] == 0
+    # Goals three times, what is seen before the step that is tried, and before each of two plans.
+    assert Cart.drawn - before == 4 * (3 + 1 + 2)
+    plan(run, data, str(tmp_path / "b"), search, 2, 0, STEPS, films=1, goals=str(tmp_path / "a"))
+    assert read_goals(str(tmp_path / "b"), CART, "image").to_json()["state"] == drawn_states(tmp_path / "a")[:2]
+    assert (tmp_path / "b" / "films" / "image-00.webp").is_file()
+
+
+def drawn_states(folder: Path) -> list[list[float]]:
+    return json.loads((folder / "goals-image.json").read_text())["state"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ("tests/Stuck-v0", r"was put at \[1.0, 1.0\] and observes \[0.0, 0.0\]"),
+        ("tests/Chosen-v0", r"has actions Discrete\(3\); expected a row of numbers"),
+        ("CartPole-v1", "goals of CartPole-v1 are not known; .* restore, snapshot, resume, reached is missing"),
+        ("Else-v0", "'Else-v0' cannot be made"),
+    ],
+)
+def test_what_cannot_be_put_at_a_state_is_named(environment: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        RestoredWorld(environment, 8, 1).reset(options={"state": np.ones((1, 2), np.float32)})
+
+
+def test_what_there_is_not_in_such_an_environment_is_refused(data: str, run: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"got task\.factors"):
+        draw_goals(CART, "image", data, 2, 0, Task(AHEAD, factors={"floor": "held_out"}))
+    with pytest.raises(UserError, match=r"got no task\.ahead"):
+        draw_goals(CART, "image", data, 2, 0, Task())
+    with pytest.raises(UserError, match="knows no sentences"):
+        plan(run, data, str(tmp_path / "a"), Search(CEM(8, 2, 1), 2), 2, 1, task=TASK)
+    write_json(tmp_path / "goals-image.json", {"environment": CART, "actions": []})
+    with pytest.raises(UserError, match="is no goal set"):
+        read_goals(str(tmp_path), CART, "image")
+    assert simulator(CART) is simulator(CART)
