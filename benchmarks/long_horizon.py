@@ -26,8 +26,8 @@ from jepa_wm.control.two_rooms_goals import RoomGoals
 from jepa_wm.data import EpisodeShards
 from jepa_wm.envs.geometry import path_distance
 from jepa_wm.envs.policies import NoisyExpert, Policy, RandomWalk
-from jepa_wm.envs.vector import TwoRoomsVectorEnv
 from jepa_wm.envs.state_env import StateVectorEnv
+from jepa_wm.envs.vector import TwoRoomsVectorEnv
 from jepa_wm.manifest import is_complete
 from jepa_wm.search import Search
 from jepa_wm.statistics import wilson

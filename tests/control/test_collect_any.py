@@ -54,6 +54,14 @@ class Counter(gymnasium.Env):
         return self._picture()
 
 
+class Taught(Counter):
+    """Has an expert, who does by its infos what nobody would by chance."""
+
+    def expert(self, seed):
+        return lambda info: np.array([[1.5], [float(info["caption"].removeprefix("step ").replace("start", "0"))]])
+
+
+gymnasium.register("tests/Taught-v0", entry_point=Taught, kwargs={"kind": "plain"})
 for kind in ("dict", "plain"):
     gymnasium.register(f"tests/Counter-{kind}-v0", entry_point=Counter, kwargs={"kind": kind})
 gymnasium.register("tests/Blind-v0", entry_point=lambda render_mode: Blind())
@@ -128,6 +136,20 @@ def test_steps_are_the_most_there_are_and_the_seed_decides(tmp_path):
         hashes.append(read_manifest(tmp_path / name)["data_hash"])
         assert all(len(episode.frames) == 5 for episode in EpisodeShards(tmp_path / name))
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.5, 10, 30), (1.0, 40, 40)])
+def test_an_expert_of_the_environment_plays_its_share(tmp_path, share, least, most):
+    collect(str(tmp_path / "out"), 40, 6, 8, "tests/Taught-v0", expert_fraction=share, codec="png")
+    experts = 0
+    for split in ("train", "val", "test"):
+        for episode in EpisodeShards(tmp_path / "out", split):
+            told = np.stack([np.full(len(episode.actions), 1.5), np.arange(len(episode.actions))], axis=1)
+            experts += np.array_equal(episode.actions, told)
+    assert least <= experts <= most
+    with pytest.raises(UserError, match=r"expert_fraction 1\.5; expected 0 to 1"):
+        collect(str(tmp_path / "more"), 3, 4, 8, "tests/Taught-v0", expert_fraction=1.5)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

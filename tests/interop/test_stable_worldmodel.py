@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 TWO_ROOM = "swm/TwoRoom-v1"
 OFF = {"swm/ReacherDMControl-v0": 1e-4, "swm/OGBCube-v0": 1e-2}
-"""How far a restored state may lead from what was recorded, six steps later: angles, metres, and what they are a second."""
+"""How far a restored state may lead from what was recorded, six steps later: radians, metres, and those a second."""
 UNITS = ActionUnits([0.1, -0.2], [0.5, 0.4], [-1.0, -1.0], [1.0, 1.0])
 
 
