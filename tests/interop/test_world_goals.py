@@ -11,6 +11,7 @@ from jepa_wm.data import EpisodeShards
 from jepa_wm.errors import UserError
 from jepa_wm.interop import evaluate as module
 from jepa_wm.interop.evaluate import RecordedEpisodes, WorldGoals, evaluate
+from jepa_wm.interop.worlds import protocol_of
 from jepa_wm.statistics import rate_interval, wilson
 
 WORLD = "swm/TwoRoom-v1"
@@ -48,3 +49,24 @@ def test_starts_that_share_an_episode_do_not_count_as_independent(
     assert found["success"] == 0.75 and found["ci95"] == list(rate_interval(solved, goals.episode))
     alone = wilson(15, 20)
     assert found["ci95"][0] < alone[0] and found["ci95"][1] > alone[1]
+
+
+@pytest.mark.parametrize(
+    ("environment", "change", "met"),
+    [
+        ("swm/ReacherDMControl-v0", {0: 0.049, 1: -0.049, 2: 3.0}, True),
+        ("swm/ReacherDMControl-v0", {1: -0.051}, False),
+        # Three numbers of the arm and of its speed, and the cube's place beside its pose among the joints.
+        ("swm/OGBCube-v0", {0: 1.0, 25: -2.0, 41: 0.02, 42: -0.02, 43: 0.028, 45: 1.0}, True),
+        ("swm/OGBCube-v0", {41: 0.02, 42: -0.02, 43: 0.029}, False),
+    ],
+)
+def test_a_goal_is_met_by_what_counts_and_by_how_near_that_is(
+    environment: str, change: dict[int, float], met: bool
+) -> None:
+    protocol = protocol_of(environment)
+    goals = np.zeros((2, sum(protocol.columns.values())))
+    states = goals.copy()
+    for column, value in change.items():
+        states[1, column] = value
+    assert protocol.rule(protocol.split(states), protocol.split(goals)).tolist() == [True, met]
