@@ -1,11 +1,10 @@
 """What an environment must be able to do for recorded states to be starts and goals in it."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 
 
-@runtime_checkable
 class Restorable(Protocol):
     """What planning asks of a gymnasium environment, or of a wrapper around it, beside `reset`, `step` and `render`.
 
