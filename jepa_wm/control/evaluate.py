@@ -1,7 +1,7 @@
 """Play a goal set with a policy, and count."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -10,7 +10,8 @@ from gymnasium.vector import AutoresetMode
 from tqdm import tqdm
 
 from jepa_wm.control.goals import GoalSet
-from jepa_wm.envs.world import VectorWorld
+from jepa_wm.control.seats import Seats, Turns
+from jepa_wm.envs.world import Observation, VectorWorld
 
 Act = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Pixels (E, C, H, W), which environments are unsolved (E,), and states (E, P) -> actions (E, A)."""
@@ -21,7 +22,7 @@ class Outcome(NamedTuple):
 
     `states` (E, T+1, P); `reached` (E, T), whether the goal was seen to be met after each step; `seconds` (E,), the
     time that the policy took, what it took for several at once in equal parts; `frames` of the first episodes, uint8
-    (F, T+1, C, H, W).
+    (F, T+1, C, H, W). Where an episode is over before, it stays as it ended.
     """
 
     states: np.ndarray
@@ -49,11 +50,6 @@ class Outcome(NamedTuple):
         return self.ever if ends else self.last
 
 
-def joined(outcomes: Sequence[Outcome]) -> Outcome:
-    """What happened in the episodes of several, one after the other."""
-    return Outcome(*(np.concatenate(parts) for parts in zip(*outcomes, strict=True)))
-
-
 def make_world(goals: GoalSet, size: int) -> VectorWorld:
     """The environments of a goal set; a solved one plays on."""
     return open_world(goals.environment, size, goals.reset_options())
@@ -78,6 +74,42 @@ def open_world(environment: str, size: int, options: dict[str, Any]) -> VectorWo
     return world
 
 
+class Record:
+    """What is kept while E episodes are played; where one is over, all stays as it ended.
+
+    Args:
+        episodes: E.
+        steps: the budget T.
+        films: episodes whose frames are kept.
+        observation: what environments show, for its shapes.
+    """
+
+    def __init__(self, episodes: int, steps: int, films: int, observation: Observation) -> None:
+        pixels, state = observation["pixels"], observation["state"]
+        self.states = np.zeros((episodes, steps + 1, *state.shape[1:]), state.dtype)
+        self.frames = np.zeros((min(films, episodes), steps + 1, *pixels.shape[1:]), pixels.dtype)
+        self.reached = np.zeros((episodes, steps + 1), dtype=bool)
+        self.seconds = np.zeros(episodes)
+        self.lasted = np.zeros(episodes, dtype=int)
+
+    def add(self, seats: Seats, where: np.ndarray, observation: Observation, met: np.ndarray | None = None) -> None:
+        """Keep what is seen in some environments, bool (W,), and whether goals are met there, (W,)."""
+        episode, step = seats.episode[where], seats.step[where]
+        self.lasted[episode] = step
+        self.states[episode, step] = observation["state"][where]
+        self.reached[episode, step] = False if met is None else met[where]
+        filmed = episode < len(self.frames)
+        self.frames[episode[filmed], step[filmed]] = observation["pixels"][where][filmed]
+
+    def outcome(self) -> Outcome:
+        """What happened."""
+        rows = np.arange(len(self.states))[:, None]
+        held = np.minimum(np.arange(self.states.shape[1]), self.lasted[:, None])
+        films = len(self.frames)
+        reached, frames = self.reached[rows, held[:, 1:]], self.frames[rows[:films], held[:films]]
+        return Outcome(self.states[rows, held], reached, self.seconds, frames)
+
+
 def play(
     world: VectorWorld,
     goals: GoalSet,
@@ -87,8 +119,9 @@ def play(
     label: str,
     films: int = 0,
     check: int = 1,
+    turns: Turns | None = None,
 ) -> Outcome:
-    """Play `steps` steps from the starts of a goal set.
+    """Play at most `steps` steps from each of the starts of a goal set.
 
     Args:
         world: the environments, as `make_world` gives them; they are reset first.
@@ -99,21 +132,29 @@ def play(
         label: name of the progress bar.
         films: episodes whose frames are kept.
         check: steps from one look at whether goals are met to the next; the last step is always looked at.
+        turns: how episodes follow each other, where there are fewer environments.
     """
-    observation, _ = world.reset(seed=0, options=goals.reset_options())
-    states, frames, reached = [world.state.copy()], [observation["pixels"][:films].copy()], []
-    solved, seconds = np.zeros(len(goals.state), dtype=bool), np.zeros(len(goals.state))
-    for step in tqdm(range(1, steps + 1), desc=label, leave=False, disable=None):
-        active = ~solved if stop else np.ones_like(solved)
-        if active.any():
-            start = time.perf_counter()
+    seats = Seats(len(goals.state), world.num_envs)
+    here = goals.take(seats.episode)
+    observation, _ = world.reset(seed=0, options=here.reset_options())
+    record = Record(len(goals.state), steps, films, observation)
+    record.add(seats, seats.active, observation)
+    with tqdm(total=len(goals.state) * steps, desc=label, leave=False, disable=None) as bar:
+        while seats.active.any():
+            active, start = seats.active, time.perf_counter()
             actions = act(observation["pixels"], active, observation["state"]) * active[:, None]
-            seconds += active * (time.perf_counter() - start) / active.sum()
+            record.seconds[seats.episode[active]] += (time.perf_counter() - start) / active.sum()
             observation, *_ = world.step(actions.astype(np.float32))
-        states.append(world.state.copy())
-        frames.append(observation["pixels"][:films].copy())
-        met = goals.reached(world.state) & (step % check == 0 or step == steps)
-        # What is over stays as it ended, even where the world moves on by itself.
-        reached.append(met | solved if stop else met)
-        solved |= reached[-1]
-    return Outcome(np.stack(states, axis=1), np.stack(reached, axis=1), seconds, np.stack(frames, axis=1))
+            seats.step += active
+            last = seats.step == steps
+            met = here.reached(observation["state"]) & ((seats.step % check == 0) | last)
+            record.add(seats, active, observation, met)
+            seats.active = active & ~(last | met & stop)
+            bar.update(int(active.sum() + (steps - seats.step)[active & ~seats.active].sum()))
+            if turns is None or not (begun := seats.fill(turns.every)).any():
+                continue
+            here = goals.take(seats.episode)
+            observation, _ = world.reset(options={**here.reset_options(), "reset_mask": begun})
+            record.add(seats, begun, observation)
+            turns.begin(begun, here)
+    return record.outcome()

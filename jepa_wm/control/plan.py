@@ -202,7 +202,7 @@ def _controllers(model: WorldModel, search: Search, seed: int, kind: str) -> dic
 
 
 def _maker(model: WorldModel, search: Search, seed: int) -> MakeController:
-    return lambda goals, world: Controller(model, goals.wanted(world), search, seed, world)
+    return lambda goal, world: Controller(model, goal, search, seed, world)
 
 
 def _tried(match: Match, model: WorldModel, search: Search) -> Match:
@@ -212,7 +212,8 @@ def _tried(match: Match, model: WorldModel, search: Search) -> Match:
     """
     match = match.allowed(model, search)
     # The search itself is only set up: what is tried stands in for it.
-    _maker(model, search, 0)(match.goals, make_world(match.goals, match.size))
+    world = make_world(match.goals, match.size)
+    _maker(model, search, 0)(match.goals.wanted(world), world)
     planner = Amortised() if getattr(search.planner, "proposes", False) else CEM(1, 1, 1)
     maker = _maker(model, dataclasses.replace(search, planner=planner, budget=None), 0)
     dataclasses.replace(match, steps=1).planned("a first step", maker, 0)
