@@ -14,6 +14,7 @@ from jepa_wm.control.expected import Expected
 from jepa_wm.control.goals import GoalSet
 from jepa_wm.control.results import Row, episode_rows, policy_row
 from jepa_wm.control.seats import Turns
+from jepa_wm.control.sight import Sight
 from jepa_wm.envs.policies import Policy
 from jepa_wm.envs.world import VectorWorld
 from jepa_wm.goals import Goal
@@ -49,6 +50,7 @@ class Match:
         check: steps from one look at whether a goal is met to the next.
         stop: whether episodes end when their goal is met, where the kind of goals lets them.
         parallel: episodes that are planned at once, as long as so many are not over; all if none is given.
+        sees: side of the pictures that the model was trained on, to which frames are fitted if it is given.
     """
 
     goals: GoalSet
@@ -57,6 +59,7 @@ class Match:
     check: int = 1
     stop: bool = True
     parallel: int | None = None
+    sees: int | None = None
 
     @property
     def stopped(self) -> bool:
@@ -74,7 +77,7 @@ class Match:
         for start in range(0, count if search.constraints else 0, size):
             episodes = np.arange(start, min(start + size, count))
             goals = self.goals.take(episodes)
-            wanted = goals.wanted(make_world(goals, self.size)).settled(model)
+            wanted = Sight(model, self.sees).goal(goals.wanted(make_world(goals, self.size))).settled(model)
             for constraint in search.constraints:
                 found = constraint.forbids(model, wanted)
                 forbidden[episodes] |= found is not None and found.cpu().numpy()

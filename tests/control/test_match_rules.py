@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from jepa_wm.contracts import Budget, Cost, FutureCost, Generators, Plan
 from jepa_wm.control import Controller
+from jepa_wm.control.count import played, write_films
 from jepa_wm.control.evaluate import Outcome, make_world, play
 from jepa_wm.control.films import SCALE
 from jepa_wm.control.match import Match, Planned
-from jepa_wm.control.plan import _film, _played
 from jepa_wm.control.results import trace_row
 from jepa_wm.control.two_rooms_goals import RegionGoals, RoomGoals
 from jepa_wm.dynamics import TransformerDynamics, Trunk
@@ -167,7 +167,7 @@ def test_plans_that_break_a_constraint_are_counted(constraints: list[Constraint]
     seen = torch.zeros(4, 3, 16, 16, dtype=torch.uint8)
     assert model.plan(seen, seen[0], search).broken.tolist() == [False, *[broken > 0] * 3]
     makers = {"cem": lambda goal, world: Controller(model, goal, search)}
-    row, *_ = _played(match, makers, 0, 0)[-1]
+    row, *_ = played(match, makers, 0, 0)[-1]
     # Of the plans in steps 1 and 6.
     assert row["policy"] == "cem" and row["broken_plans"] == broken
 
@@ -217,7 +217,7 @@ def test_a_film_ends_with_the_frame_in_which_its_goal_is_met(stop: bool, tmp_pat
     reached = np.array([[False, True, stop, stop], [False] * 4, [True, stop, stop, stop]])
     outcome = Outcome(np.zeros((3, 5, 2)), reached, np.zeros(3), frames)
     match = Match(RoomGoals.sample(3, {}, 0), 8, steps=4, stop=stop)
-    told = _film(tmp_path, match, Planned(outcome))
+    told = write_films(tmp_path, match, Planned(outcome))
     assert [film["success"] for film in told] == [True, False, True]
     for film, own, length in zip(told, frames, (3, 5, 2) if stop else (5, 5, 5), strict=True):
         with Image.open(tmp_path / film["file"]) as opened:

@@ -11,7 +11,10 @@ import torch
 
 from jepa_wm import load_world_model
 from jepa_wm.control.collect import collect
+from jepa_wm.control.goals import Task
+from jepa_wm.control.plan import plan
 from jepa_wm.control.random_player import RandomPlayer
+from jepa_wm.control.results import read_episodes
 from jepa_wm.data import EpisodeShards
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import GridPool, ViT
@@ -22,6 +25,7 @@ from jepa_wm.interop.solver import PlannerSolver, expanded
 from jepa_wm.interop.units import ActionUnits
 from jepa_wm.interop.worlds import PROTOCOLS, make
 from jepa_wm.planning import CEM
+from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
 with warnings.catch_warnings():
@@ -107,6 +111,29 @@ def test_their_search_and_ours_drive_our_model_in_their_world(goals: WorldGoals)
     ):
         policy = swm.policy.WorldModelPolicy(solver, config, process={"action": units})
         assert evaluate(policy, goals, budget=12)["episodes"] == 3
+
+
+def test_plan_counts_in_their_world_by_the_recorded_goals(tmp_path: Path) -> None:
+    collect(str(tmp_path / "data"), episodes=8, steps=40, size=32, environment=TWO_ROOM, held_out=0.5)
+    torch.manual_seed(0)
+    encoder = ViT(patch=8, dim=24, depth=1, heads=2, pooling=GridPool(6, 2))
+    dynamics = TransformerDynamics(6, action_dim=2, frame_skip=5, trunk=Trunk(12, 1, 2))
+    model = WorldModel(encoder, dynamics)
+    # As of packed data, of which only a spread is known.
+    model.bounds.low.fill_(-3)
+    model.save_pretrained(tmp_path / "model")
+    out, search = tmp_path / "plan", Search(CEM(8, 2, 1), 2, replan=2, hold=False)
+    plan(str(tmp_path / "model"), str(tmp_path / "data"), str(out), search, 3, 0, 30, films=1, task=Task(25))
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert {row["policy"]: row["success"] for row in rows if row["policy"] in ("noop", "replay")} == {
+        "noop": 0.0,
+        "replay": 1.0,
+    }
+    assert rows[-1]["policy"] == "cem" and rows[-1]["seconds_per_plan"] > 0
+    (film,) = json.loads((out / "films" / "index.json").read_text())
+    assert (out / "films" / film["file"]).is_file()
+    episodes = read_episodes(str(out))
+    assert len(episodes) == 4 * 3 and len({row["episode"] for row in episodes}) == 3
 
 
 @pytest.mark.parametrize("environment", PROTOCOLS)
