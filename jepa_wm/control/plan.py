@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from jepa_wm.control.elsewhere import Contest, check_there, count_there
 from jepa_wm.control.goal_kinds import draw_goals, kinds_of, read_goals
 from jepa_wm.control.goals import DRAWN, GoalSet, Task, goal_seed
 from jepa_wm.control.match import Match
-from jepa_wm.control.pursue import Place, Pursuit, pursue
+from jepa_wm.control.pursue import OURS, Place, Pursuit, pursue
 from jepa_wm.control.results import Row
 from jepa_wm.control.setting import Setting, learned_from
 from jepa_wm.errors import UserError
@@ -20,6 +21,9 @@ from jepa_wm.interop.worlds import PREFIX
 from jepa_wm.manifest import is_done, stage_run
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
+
+COUNTING = {"check": 1, "stop": True, "parallel": None, "task.least_steps": 0}
+"""What says how successes are counted, of the arguments of `plan`, and is as it is where it says nothing."""
 
 
 def plan(
@@ -49,7 +53,8 @@ def plan(
     the model reads as lying where a constraint forbids to be. Scripted policies, or the recorded actions, play
     the same goals. docs/protocols.md has the protocols of others.
 
-    With `goal`, a sentence or a picture, nothing is counted: `films` episodes are played towards it and filmed.
+    With `goal`, a sentence or a picture, nothing is counted: `films` episodes are played towards it and filmed, where
+    the factors of `task` hold; what says how to count is refused.
 
     Args:
         model: run folder of a world model, as `jepa-wm forecast` writes it; a saved one, or "owner/name" on the hub.
@@ -78,8 +83,9 @@ def plan(
     config = dict(locals())
     config |= {"search": spec(search), "task": dataclasses.asdict(task)}
     if goal is not None:
-        _check_own(goal, goals)
-        pursue(model, out, _place(model, data, environment), search, Pursuit(goal, steps, films, seed))
+        _check_own(goal, config)
+        place = _place(model, data, environment, task.factors)
+        pursue(model, out, place, search, Pursuit(goal, steps, films, seed))
         return
     setting, counts = Setting.of(model, data), {"image": episodes, "text": text_episodes}
     world, least = setting.within(environment, data), [episodes, steps, check, 1 if parallel is None else parallel]
@@ -104,14 +110,25 @@ def plan(
     _say(found.rows)
 
 
-def _check_own(goal: str, goals: str | None) -> None:
-    if goals is not None:
+def _check_own(goal: str, config: dict[str, Any]) -> None:
+    """Refuse what says how successes are counted, where none are."""
+    if config["goals"] is not None:
         raise UserError(
-            f"plan: got a goal of one's own, '{goal}', and goals of an earlier run, {goals}; expected one of the two"
+            f"plan: got a goal of one's own, '{goal}', and goals of an earlier run, {config['goals']}; expected one of "
+            "the two"
         )
+    asked = {**config, "task.least_steps": config["task"]["least_steps"]}
+    if wrong := {name: asked[name] for name, value in COUNTING.items() if asked[name] != value}:
+        got, expected = (", ".join(f"{name} {each[name]}" for name in wrong) for each in (wrong, COUNTING))
+        raise UserError(
+            f"plan: got {got} with a goal of one's own; expected {expected}: nothing is counted, episodes are played "
+            "one after the other, and go on where the goal is met"
+        )
+    # Every config has them for its goal sets.
+    print("plan: with a goal of one's own --films says how many are played, not episodes, text_episodes, task.ahead")
 
 
-def _place(model: str, data: str, environment: str | None) -> Place:
+def _place(model: str, data: str, environment: str | None, factors: dict[str, Any] | None) -> Place:
     """Where a goal of one's own is pursued: where the shards were played, unless another environment is named."""
     shards = data if Path(data).exists() else learned_from(model)
     if shards is None:
@@ -120,10 +137,11 @@ def _place(model: str, data: str, environment: str | None) -> Place:
             "of collect whose frames are as the model's"
         )
     setting = Setting.of(model, shards)
-    size = setting.sees or setting.size
-    if environment in (None, setting.environment):
-        return Place(setting.within(environment, shards), size, setting.factors)
-    return Place(environment, size)
+    size, name = setting.sees or setting.size, environment or setting.within(None, shards)
+    if factors and name not in OURS:
+        raise UserError(f"plan: got task.factors {factors} in {name}; expected none: only worlds of ours have them")
+    recorded = setting.factors if name == setting.environment else None
+    return Place(name, size, {**(recorded or {}), **(factors or {})} or None)
 
 
 def _check(environment: str, counts: Mapping[str, int], positive: list[int], films: int, seed: int) -> None:
