@@ -349,6 +349,15 @@ def test_a_chart_that_is_a_file_of_its_own_can_be_read() -> None:
     assert links and {link[1:] for link in links} <= {each.get("id") for each in root.iter()}
 
 
+def test_where_x_doubles_its_points_are_equally_far_apart_and_y_is_as_it_is() -> None:
+    chart = small_multiples([Panel("a", [Line("b", {4: 1.0, 8: 2.0, 16: 4.0})], scale="doubling")], "what it shows")
+    (line,) = re.findall(r'<path d="M ([^"]*)" [^>]*stroke: #2f6db5', chart)
+    (x0, y0), (x1, y1), (x2, y2) = ([float(number) for number in re.findall(r"[\d.]+", at)] for at in line.split("L"))
+    assert x1 - x0 == pytest.approx(x2 - x1) and x1 > x0
+    assert y1 - y2 == pytest.approx(2 * (y0 - y1))
+    assert {">4<", ">8<", ">16<"} <= set(re.findall(r">\d+<", chart))
+
+
 class TestInputs:
     def test_later_records_win_and_torn_lines_are_skipped(self, tmp_path: Path) -> None:
         path = tmp_path / "metrics.jsonl"
