@@ -1,7 +1,7 @@
 """Success in worlds of ours: everybody plays the same goal sets."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jepa_wm.control.controller import Controller
@@ -16,20 +16,22 @@ from jepa_wm.world_model import WorldModel
 
 
 def count_here(
-    model: WorldModel, search: Search, matches: Mapping[str, Match], seed: int, films: int, folder: Path
+    model: WorldModel, search: Search, matches: Sequence[Match], seed: int, films: int, folder: Path
 ) -> Results:
     """Play goal sets: floors and ceilings, then who plans.
 
     Args:
         model: the world model.
         search: how to plan.
-        matches: how each kind of goals is played.
+        matches: how each kind of goals is played; without what is forbidden.
         seed: seeds searches, and what is random.
         films: episodes of each kind that are filmed.
         folder: where films go, and goal sets.
     """
     found = Results([], [], [], {})
-    for kind, match in matches.items():
+    # What one kind does not allow is known before another is played.
+    for match in [_tried(match, model, search) for match in matches]:
+        kind = match.goals.kind
         write_json(folder / f"goals-{kind}.json", match.goals.to_json())
         everybody = played(match, _controllers(model, search, seed, match), seed, films)
         found.rows.extend(row for row, *_ in everybody)
@@ -54,7 +56,7 @@ def _maker(model: WorldModel, search: Search, seed: int, sees: int | None) -> Ma
     return lambda goal, world: Controller(model, goal, search, seed, world, sees)
 
 
-def tried(match: Match, model: WorldModel, search: Search) -> Match:
+def _tried(match: Match, model: WorldModel, search: Search) -> Match:
     """The match without the goals that are forbidden.
 
     What cannot be planned for is refused before anything is played or written: one step is, of a single candidate.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from jepa_wm.checkpoint import spec
-from jepa_wm.control.count import count_here, tried
+from jepa_wm.control.count import count_here
 from jepa_wm.control.elsewhere import Contest, check_there, count_there
 from jepa_wm.control.goal_kinds import draw_goals, kinds_of, read_goals
 from jepa_wm.control.goals import DRAWN, GoalSet, Task, goal_seed
@@ -100,11 +100,9 @@ def plan(
             contest = Contest(world, data, episodes, steps, task.ahead or 0, seed, films)
             found = count_there(world_model, search, contest, setting.sees, Path(out))
         else:
-            matches = {}
-            for kind in (kind for kind in kinds_of(world) if counts[kind]):
-                drawn = _goal_set(goals, data, world, kind, counts[kind], seed, task)
-                match = Match(drawn, setting.size, steps, check, stop, parallel, setting.sees)
-                matches[kind] = tried(match, world_model, search)
+            kinds = [kind for kind in kinds_of(world) if counts[kind]]
+            sets = [_goal_set(goals, data, world, kind, counts[kind], seed, task) for kind in kinds]
+            matches = [Match(each, setting.size, steps, check, stop, parallel, setting.sees) for each in sets]
             found = count_here(world_model, search, matches, seed, films, Path(out))
         found.write(Path(out))
     _say(found.rows)
