@@ -87,15 +87,15 @@ COOLDOWN = VJEPA2 | {
     "crop": (384, (0.3, 1.0), (0.75, 1.35)),
     "frames": (64, 7),
 }
-# V-JEPA 2.1 (arXiv 2603.14482): steps, levels, and where the weight of visible tokens rises; its rate, batch and crops
-# are disputed (issues 159 and 164 of vjepa2), and those of V-JEPA 2 stand in their place.
+# V-JEPA 2.1 (arXiv 2603.14482), its table of settings; vjepa2: configs/train_2_1/vitg16/pretrain-256px-16f.yaml, the
+# batch, and the share and the masks of images; where the weight of visible tokens rises, app/vjepa_2_1/models/utils.
 VJEPA21 = VJEPA2 | {
     "steps": 135000,
     "warm-up": 12000,
     "predictor": (384, 24, 12),
     "levels": (9, 19, 29),
     "context": (0.0, 0.5, 15000, 30000),
-    "images": 0.25,
+    "images": (0.5, [(10, 0.15, (0.75, 1.5))], 0.7),
 }
 # dinov3: dinov3/configs/train/vitl_im1k_lin834.yaml; the rate's rule, sqrt_wrt_1024, in dinov3/configs/config.py.
 DINOV3 = {
@@ -283,7 +283,7 @@ def figures(name: str) -> dict[str, Any]:
     if hasattr(objective, "masks") and hasattr(objective, "predictor"):
         size = next(iter(recipe["model"]["objectives"].values()))["init_args"]["predictor"]
         crop, *others = transforms(data["transform"])
-        ramp = objective.context
+        ramp, (share, masks, weight) = objective.context, vars(objective.images).values()
         found |= {
             "predictor": (size["width"], size["depth"], size["heads"]),
             "masks": [tuple(vars(mask).values()) for mask in objective.masks],
@@ -291,7 +291,7 @@ def figures(name: str) -> dict[str, Any]:
             "flip": any(isinstance(other, v2.RandomHorizontalFlip) for other in others),
             "frames": (data.get("frames"), data.get("frame_skip")),
             "levels": encoder.levels,
-            "images": objective.images,
+            "images": (share, masks and [tuple(vars(mask).values()) for mask in masks], weight and weight(1.0)),
             "context": ramp and (ramp.start, ramp.end, *(at * found["steps"] for at in (ramp.begin, ramp.until))),
         }
     elif isinstance(objective, Forecasting):
