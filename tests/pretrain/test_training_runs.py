@@ -142,9 +142,7 @@ def test_collapse_is_said_aloud(recipes: dict[str, Path], tmp_path: Path, alarm:
 
 def test_a_collapse_stops_the_run_if_that_is_asked_for(recipes: dict[str, Path], tmp_path: Path) -> None:
     options = ("--health.alarm.rankme=100", "--health.alarm.after=0", "--health.alarm.stop=true")
-    with pytest.raises(
-        UserError, match=r"RankMe of the encoder's held-out latents is .* at step 3; lower"
-    ):
+    with pytest.raises(UserError, match=r"RankMe of the encoder's held-out latents is .* at step 3; lower"):
         train(recipes["pretrain"], tmp_path / "run", *options)
     assert not (tmp_path / "run" / "manifest.json").exists()
 
