@@ -52,7 +52,15 @@ def test_packed_pretrained_and_probed(
     packed = read_manifest(tmp_path / "shards" / "cifar10", "pack")
     assert packed["frame_shape"] == [3, 32, 32] and packed["members"]["cls"] == CLASSES * EACH
     small = ["--data.batch_size=64", "--data.workers=0", "--trainer.val_check_interval=4", "--trainer.accelerator=cpu"]
-    main(["pretrain", "--config=objectives/cifar10", "--trainer.max_steps=8", "--trainer.limit_val_batches=1", *small])
+    main(
+        [
+            "pretrain",
+            "--config=recipes/lejepa_cifar10",
+            "--trainer.max_steps=8",
+            "--trainer.limit_val_batches=1",
+            *small,
+        ]
+    )
     logged = [json.loads(line) for line in Path("runs/cifar10/metrics.jsonl").read_text().splitlines()]
     known = [line["probe/label_knn"] for line in logged if "probe/label_knn" in line]
     assert len(known) == 2 and known[-1] > 0.5
