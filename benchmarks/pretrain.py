@@ -53,10 +53,9 @@ class Given:
         return self.mask
 
 
-def objective(setting: str, masks: Masks) -> MaskedLatentPrediction:
+def objective(shapes: Shapes, masks: Masks) -> MaskedLatentPrediction:
     """Ours, of the baseline's shapes."""
-    shapes = SETTINGS[setting][0]
-    images = setting == "ijepa"
+    images = shapes.tubelet == 1
     vit = ViT(
         shapes.patch,
         shapes.tubelet,
@@ -74,17 +73,16 @@ def objective(setting: str, masks: Masks) -> MaskedLatentPrediction:
     return MaskedLatentPrediction(vit, given, options, Constant(0.99925))
 
 
-def our_step(setting: str, precision: Precision, masks: Masks) -> Callable[[], float]:
+def our_step(shapes: Shapes, precision: Precision, masks: Masks, device: str = "cpu") -> Callable[[], float]:
     """A function that trains ours for a step and returns the loss."""
-    shapes = SETTINGS[setting][0]
-    made = objective(setting, masks).train()
-    size = (shapes.batch, 3, shapes.size, shapes.size)
-    clips = (shapes.batch, shapes.frames, *size[1:])
-    pixels = torch.randint(0, 256, size if setting == "ijepa" else clips, dtype=torch.uint8)
+    made = objective(shapes, masks).train().to(device)
+    frames = () if shapes.tubelet == 1 else (shapes.frames,)
+    size = (shapes.batch, *frames, 3, shapes.size, shapes.size)
+    pixels = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
     optimizer = adamw(made, 2e-4, 0.04, (0.9, 0.999))
 
     def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             loss = made({"pixels": pixels, "step": 0, "progress": 0.5})["loss"]
         loss.backward()
         optimizer.step()
@@ -134,7 +132,7 @@ def serve(who: str, setting: str, precision: Precision) -> None:
     masks = draw_masks(shapes)
     if who == "ours":
         keep_freed_memory()
-    step = our_step(setting, precision, masks) if who == "ours" else plain(precision, masks)
+    step = our_step(shapes, precision, masks) if who == "ours" else plain(precision, masks)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print("ready", flush=True)
     for line in sys.stdin:

@@ -111,7 +111,9 @@ class RotaryAttention(PlainAttention):
     def forward(self, x: Tensor, places: Tensor | None = None) -> Tensor:
         """Tokens (B, N, D) at `places` (B, N), or in order -> (B, N, D)."""
         q, k, v = self.split(x)
-        places = torch.arange(x.shape[1]) if places is None else places[:, None].repeat(1, self.heads, 1)
+        places = (
+            torch.arange(x.shape[1], device=x.device) if places is None else places[:, None].repeat(1, self.heads, 1)
+        )
         positions = self.positions(places)
         return self.join(F.scaled_dot_product_attention(self.turn(q, positions), self.turn(k, positions), v))
 
@@ -132,7 +134,7 @@ class RotaryAttention(PlainAttention):
 def rotate(x: Tensor, positions: Tensor) -> Tensor:
     """Turn pairs of channels of x (B, heads, N, C). As published, frequencies repeat in halves, not in pairs."""
     half = x.shape[-1] // 2
-    frequencies = 1.0 / 10000 ** (torch.arange(half, dtype=x.dtype) / half)
+    frequencies = 1.0 / 10000 ** (torch.arange(half, dtype=x.dtype, device=x.device) / half)
     angles = positions[..., None] * frequencies
     sin, cos = (wave.repeat(1, 1, 1, 2) for wave in (angles.sin(), angles.cos()))
     first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
@@ -343,19 +345,20 @@ def clips(shapes: Shapes = VJEPA) -> Clips:
 
 def ijepa_step(precision: Precision, masks: Masks) -> Callable[[], float]:
     """A function that trains I-JEPA for a step and returns the loss."""
-    return _step(images(), precision, masks)
+    return step_of(images(), precision, masks)
 
 
 def vjepa_step(precision: Precision, masks: Masks) -> Callable[[], float]:
     """A function that trains V-JEPA 2 for a step and returns the loss."""
-    return _step(clips(), precision, masks)
+    return step_of(clips(), precision, masks)
 
 
-def _step(work: Images | Clips, precision: Precision, masks: Masks) -> Callable[[], float]:
+def step_of(work: Images | Clips, precision: Precision, masks: Masks) -> Callable[[], float]:
+    """A function that trains the networks for a step, where they and the masks are, and returns the loss."""
     adamw = optimizer(work.encoder, work.predictor)
 
     def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(work.x.device.type, torch.bfloat16, enabled=precision == "bf16"):
             loss = work.loss(masks)
         loss.backward()
         adamw.step()

@@ -93,7 +93,7 @@ def played(demo: Path, model: WorldModel) -> dict[str, Any]:
     (name, search), settings = planner_of(demo), read_manifest(demo / "collect", "collect")["config"]
     goals = read_goals(str(demo / "plan"), settings["environment"], "image")
     match = Match(goals, settings["size"], config["steps"], config["check"], config["stop"], config["parallel"])
-    planned = match.planned(name, lambda drawn, world: Controller(model, drawn.wanted(world), search), 0)
+    planned = match.planned(name, lambda goal, world: Controller(model, goal, search), 0)
     return match.rows(name, planned.outcome)[0]
 
 

@@ -7,7 +7,7 @@ normalisation. `actions[:, t]` leads from frame t to frame t+1 in the environmen
 model owns their normalisation. Progress is a float in [0, 1].
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -278,6 +278,11 @@ class Plan(NamedTuple):
         return self.cost >= FORBIDDEN
 
 
+Generators = torch.Generator | Sequence[torch.Generator]
+"""Where random numbers come from: one generator, whose numbers all environments share, or that of each of E. Those
+that have the same one share its numbers, so that a plan never depends on what else is planned beside it."""
+
+
 class Planner(Protocol):
     """Search over action sequences; keeps no state of its own between calls."""
 
@@ -288,7 +293,7 @@ class Planner(Protocol):
         std: Tensor,
         low: Tensor,
         high: Tensor,
-        generator: torch.Generator,
+        generator: Generators,
         budget: Budget | None = None,
     ) -> Plan:
         """Search from mean (E, K, A) and std (E, K, A) within low and high (A,).

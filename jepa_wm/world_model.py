@@ -1,6 +1,7 @@
 """A world model: encoder, dynamics and what reads latents, saved, loaded, imagined and planned with as one."""
 
 import inspect
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jepa_wm.checkpoint import save_modules
-from jepa_wm.contracts import Dynamics, Encoder, Future, Plan
+from jepa_wm.contracts import Dynamics, Encoder, Future, Generators, Plan
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.calibration import Calibration, signs_of
 from jepa_wm.dynamics.cost import ActionCost, ConstrainedActionCost
@@ -180,7 +181,7 @@ class WorldModel(nn.Module):
         goal: GoalLike,
         search: Search | None = None,
         mean: Tensor | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         state: Seen | None = None,
     ) -> Plan:
         """Plan from what is seen to a goal.
@@ -191,7 +192,7 @@ class WorldModel(nn.Module):
             search: how to plan; as `Search` says by itself if none is given.
             mean: where the search starts, (E, K, A); the middle of the bounds if none is given. `Amortised` and
                 `Hybrid` start from the model's proposal, whatever is given.
-            seed: seeds the search.
+            seed: seeds the search; or that of each environment, (E,).
             state: of what is seen, (E, P) or (P,), where the model reads it.
 
         Returns:
@@ -221,8 +222,7 @@ class WorldModel(nn.Module):
         # The search alone: for a frame or two, to bring an encoder's weights to bfloat16 takes longer than it saves.
         # And to pack the dynamics' weights pays in a search, not for one candidate.
         with mixed(self.device.type), nullcontext() if once else packed():
-            generator = torch.Generator().manual_seed(seed)
-            return search.planner.plan(cost, mean, std, low, high, generator, search.budget)
+            return search.planner.plan(cost, mean, std, low, high, _generators(seed, len(latents)), search.budget)
 
     def action_cost(self, latents: Tensor, goal: GoalLike, search: Search) -> ActionCost:
         """What actions cost from latents (E, N, D) on, as `search` says: what its planner searches for the least of."""
@@ -284,6 +284,15 @@ class WorldModel(nn.Module):
         if len(state) != len(pixels):
             raise UserError(f"plan: got {len(pixels)} images with {len(state)} states; expected one state for each")
         return self.encode(pixels[:, None], state[:, None])[:, 0]
+
+
+def _generators(seed: int | Sequence[int], environments: int) -> Generators:
+    """One generator of each seed; a single one where all environments have the same."""
+    seeds = list(seed) if isinstance(seed, Sequence) else [seed]
+    if len(seeds) not in (1, environments):
+        raise UserError(f"plan: got {len(seeds)} seeds for {environments} environments; expected one, or one for each")
+    made = {each: torch.Generator().manual_seed(each) for each in seeds}
+    return made[seeds[0]] if len(made) == 1 else [made[each] for each in seeds]
 
 
 def _told(given: object) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import torch
 from torch import Tensor, nn
 
 from jepa_wm import distributed
@@ -90,15 +91,26 @@ class ClipDataModule(L.LightningDataModule):
         return self._loader("val", shuffle=False, full=distributed.world_size() > 1)
 
     def report(self) -> dict[str, Any]:
-        """What a run's manifest says of its data: by folder its hash and world, and how many samples."""
+        """What a run's manifest says of its data: by folder its hash and world, the side of square pictures as the
+        model was shown them, and how many samples."""
         told = ("data_hash", "environment")
-        hashes = {source: {name: made.get(name) for name in told} for source, made in self.manifests.items()}
+        hashes = {
+            source: {**{name: made.get(name) for name in told}, "side": self._side(made.get("frame_shape"))}
+            for source, made in self.manifests.items()
+        }
         for split, loader in self.loaders.items():
             sources = loader.samples.sources
             for source, own, drawn, broken in zip(hashes.values(), sources, loader.drawn, loader.broken, strict=True):
                 short = len(own.shards) - len(own)
                 source |= {f"{split}_samples": drawn, f"{split}_short": short, f"{split}_broken": broken.why}
         return hashes
+
+    def _side(self, frame: list[int] | None) -> int | None:
+        if not frame or self.latents:
+            return None
+        shown = torch.zeros(1, *frame, dtype=torch.uint8)
+        height, width = (self.transform(shown) if self.transform else shown).shape[-2:]
+        return int(height) if height == width else None
 
     def _loader(self, split: str, shuffle: bool, full: bool) -> Loader:
         samples = [self._samples(source, split) for source in self.weights]

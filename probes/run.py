@@ -34,7 +34,7 @@ Result = dict[str, Any]
 
 def probe(
     data: str,
-    pretrain: str,
+    pretrain: str | None,
     forecast: str,
     out: str,
     frames: int = 3000,
@@ -52,7 +52,7 @@ def probe(
 
     Args:
         data: folder of shards.
-        pretrain: run folder of `jepa-wm pretrain`.
+        pretrain: run folder of `jepa-wm pretrain`; None where the encoder was trained with the dynamics.
         forecast: run folder of `jepa-wm forecast`.
         out: folder for the results.
         frames: frames that probes are trained on; a tenth as many choose penalties, two fifths test.
@@ -69,6 +69,7 @@ def probe(
     checkpoints = [
         (stage, step, path)
         for stage, run in (("pretrain", pretrain), ("forecast", forecast))
+        if run is not None
         for step, path in find_checkpoints(run, stage)
     ]
     test_shards = EpisodeShards(data, "test")

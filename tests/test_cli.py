@@ -212,7 +212,7 @@ class TestBadInput:
             (["--model.weights={maskd: 2.0}"], r"model.weights: got \['maskd'\]; expected .*'masked'"),
             (["--model.objectives.masked.init_args.predictor.widht=5"], "'widht' is not accepted$"),
             (["--model.encoder.init_args.heads=5"], "and 5 heads; expected heads that divide dim"),
-            (["--model.objectives.masked.init_args.images=2"], "images: got 2.0; expected a share between 0 and 1"),
+            (["--model.objectives.masked.init_args.images.share=2"], "ImageSteps.share: got 2.0; expected a share"),
             (["--model.objectives.masked.init_args.error=l3"], '"error": Expected a .*smooth_l1.* Got value: l3$'),
         ],
     )

@@ -24,9 +24,11 @@ class Controller:
     """Plan, act on the first planned actions, plan again from what is seen then.
 
     All environments whose plans are due are planned as one batch. The next search starts from the last plan, shifted by
-    what has been done of it, with the middle of the bounds behind it; the first of an episode from the middle.
+    what has been done of it, with the middle of the bounds behind it; the first of an episode from the middle. The n-th
+    search of an episode has the n-th seed, whatever was planned before it or is planned beside it.
 
     Attributes:
+        cycle: steps from one plan to the next.
         plans: searches so far.
         broken: plans so far that break a constraint, an environment's each: nothing that was tried kept it.
         plan: what the last search found, its trace among it; None before the first.
@@ -38,7 +40,7 @@ class Controller:
         goal: what to reach: an image, a sentence, or any `jepa_wm.goals.Goal`; `controller.goal = …` sets another. It
             is encoded at the first plan, and again where the model's weights have changed since.
         search: how to plan.
-        seed: seeds the searches.
+        seed: of the first search of an episode; the next has the next.
         env: the gymnasium environment, single or vectorised, whose actions are wanted; vectors if none is given.
         size: side of the pictures that the model was trained on, to which what is seen, and goals that are pictures,
             are fitted; if none is given, they stay as they are. See `Sight`.
@@ -75,7 +77,7 @@ class Controller:
         self.plan: Plan | None = None
         bounds, dynamics = model.bounds, model.dynamics
         self._middle = (bounds.low + bounds.high).div(2).cpu().repeat(model.widening(self.search))
-        self._cycle = dynamics.frame_skip * self.search.replan
+        self.cycle = dynamics.frame_skip * self.search.replan
         self._start(0)
 
     @property
@@ -112,7 +114,7 @@ class Controller:
         self.planned = self._due(active)
         if self.planned.any():
             self._search(seen, torch.from_numpy(self.planned))
-        self.block, step = np.divmod(self._age % self._cycle, self.model.dynamics.frame_skip)
+        self.block, step = np.divmod(self._age % self.cycle, self.model.dynamics.frame_skip)
         done = self._plans[torch.arange(len(self._age)), torch.from_numpy(self.block)]
         steps = done.unflatten(-1, (-1, self.model.dynamics.action_dim)).numpy()
         vectors = steps[np.arange(len(steps)), step % steps.shape[1]] * active[:, None]
@@ -153,7 +155,7 @@ class Controller:
         self.block = self._age
 
     def _due(self, active: np.ndarray) -> np.ndarray:
-        return active & ~self._ending & (self._age % self._cycle == 0)
+        return active & ~self._ending & (self._age % self.cycle == 0)
 
     def _mask(self, name: str, told: Any) -> np.ndarray:
         """What is told of environments, one for all or one for each, as bool (E,)."""
@@ -175,13 +177,13 @@ class Controller:
         mean = torch.cat([self._plans[due][:, done:], rest], dim=1)
         now = seen.of(due)
         self._goal.check(now)
+        # Since its episode began, an environment has been planned for once a cycle.
+        seeds = self.seed + self._age[self.planned] // self.cycle
         weights = _weights(self.model)
         if self._settled is None or self._settled[0] != weights:
             self._settled = weights, self._goal.settled(self.model)
         wanted = self._settled[1].of(due)
-        self.plan = self.model.plan(
-            now.pixels, wanted, self.search, mean=mean, seed=self.seed + self.plans, state=now.state
-        )
+        self.plan = self.model.plan(now.pixels, wanted, self.search, mean=mean, seed=seeds.tolist(), state=now.state)
         self._plans[due] = self.plan.actions.to(self._plans)
         self.plans += 1
         self.broken += int(self.plan.broken.sum()) if self.search.constraints else 0

@@ -1,5 +1,6 @@
 """What a controller expects to see, as pictures."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,15 +11,16 @@ from torch import Tensor
 from jepa_wm.contracts import Plan
 from jepa_wm.control.controller import Controller
 from jepa_wm.dynamics.heads import PixelHead
+from jepa_wm.goals import Goal
 from jepa_wm.observations import Observation
 
 
 class Step(NamedTuple):
-    """Where plans were in one step: which were new (E,), all of them (E, K, …), and the block each was at (E,)."""
+    """Where the plan was in one step of an episode: whether it was new, all of it (K, …), and the block it was at."""
 
-    new: np.ndarray
+    new: bool
     blocks: Tensor
-    block: np.ndarray
+    block: int
 
 
 class Expected:
@@ -29,6 +31,7 @@ class Expected:
 
     Attributes:
         first: what the first search found; None before it.
+        steps: those of each episode, in the order in which they began.
 
     Args:
         controller: what acts.
@@ -38,20 +41,36 @@ class Expected:
         self.controller = controller
         heads = controller.model.heads.items()
         self.head = next((name for name, head in heads if isinstance(head, PixelHead)), None)
-        self.steps: list[Step] = []
         self.first: Plan | None = None
+        self.steps: list[list[Step]] = []
+        self._now: dict[int, list[Step]] = {}
 
     def act(self, pixels: np.ndarray, active: np.ndarray, state: np.ndarray | None = None) -> np.ndarray:
         """What the controller does; see `Controller.act`."""
-        actions = self.controller.act(pixels, active, state)
-        self.first = self.first or self.controller.plan
+        actions, controller = self.controller.act(pixels, active, state), self.controller
+        self.first = self.first or controller.plan
+        if not self._now:
+            self._begin(range(len(active)))
         if self.head is not None:
-            self.steps.append(Step(self.controller.planned, self.controller.blocks, self.controller.block))
+            blocks = controller.blocks
+            for i in np.flatnonzero(active).tolist():
+                self._now[i].append(Step(bool(controller.planned[i]), blocks[i], int(controller.block[i])))
         return actions
+
+    def begin(self, begun: np.ndarray, goal: Goal) -> None:
+        """Begin another episode in some environments, bool (E,), towards what is a goal for all of them."""
+        self.controller.goal = goal
+        self.controller.reset(begun)
+        self._begin(np.flatnonzero(begun).tolist())
+
+    def _begin(self, environments: Iterable[int]) -> None:
+        for i in environments:
+            self._now[i] = []
+            self.steps.append(self._now[i])
 
     @torch.no_grad()
     def pictures(self, frames: np.ndarray, states: np.ndarray) -> np.ndarray | None:
-        """What was imagined of the first environments; None if the model has no `PixelHead`.
+        """What was imagined of the first episodes; None if the model has no `PixelHead`.
 
         Args:
             frames: what happened before the first step and after each, (F, T+1, 3, H, W).
@@ -63,17 +82,20 @@ class Expected:
         if self.head is None or not len(frames):
             return None if self.head is None else frames
         model, count, draw = self.controller.model, len(frames), self.controller.model.heads[self.head]
-        seen = [self._seen(frames[:, step], states[:count, step]) for step in range(frames.shape[1])]
-        shown = [_pixels(draw(model.latents_of(seen[0])), frames.shape[-2:])]
+        shown = [_pixels(draw(model.latents_of(self._seen(frames[:, 0], states[:count, 0]))), frames.shape[-2:])]
         future = np.repeat(shown[0][:, None], self.controller.search.horizon, axis=1)
-        for now, (new, blocks, block) in zip(seen, self.steps, strict=False):
-            fresh = torch.from_numpy(new[:count])
-            if fresh.any():
-                given = now.of(fresh)
-                imagined = model.imagine(given.pixels, blocks[:count][fresh], state=given.state)
-                future[fresh.numpy()] = _pixels(imagined.readouts[self.head], frames.shape[-2:])
-            shown.append(future[np.arange(count), block[:count]])
-        return np.stack(shown + shown[-1:] * (frames.shape[1] - len(shown)), axis=1)
+        for number in range(frames.shape[1] - 1):
+            steps = {i: own[number] for i, own in enumerate(self.steps[:count]) if number < len(own)}
+            new = [i for i, step in steps.items() if step.new]
+            if new:
+                seen = self._seen(frames[new, number], states[new, number])
+                blocks = torch.stack([steps[i].blocks for i in new])
+                imagined = model.imagine(seen.pixels, blocks, state=seen.state)
+                future[new] = _pixels(imagined.readouts[self.head], frames.shape[-2:])
+            shown.append(shown[-1].copy())
+            for i, step in steps.items():
+                shown[-1][i] = future[i, step.block]
+        return np.stack(shown, axis=1)
 
     def _seen(self, pixels: np.ndarray, states: np.ndarray) -> Observation:
         return self.controller.sight.see(pixels, states)[0]

@@ -143,14 +143,14 @@ class GoalSet(ABC):
     @property
     def identity(self) -> str:
         """A name for the set: that of another is the same only if all of it is."""
-        return _digest({name: value for name, value in self.to_json().items() if name != "excluded"})
+        return digest({name: value for name, value in self.to_json().items() if name != "excluded"})
 
     @property
     def identities(self) -> list[str]:
         """A name for start and goal of each episode, whatever its factors are."""
         told: Sequence[str | None] = self.sentences or [None] * len(self.state)
         each = zip(self.state.tolist(), self.goal.tolist(), told, strict=True)
-        return [_digest([self.environment, *values]) for values in each]
+        return [digest([self.environment, *values]) for values in each]
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
@@ -193,7 +193,8 @@ class GoalSet(ABC):
         return [field.name for field in fields(cls) if field.name not in ("factors", "excluded")]
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """A name for what JSON can hold: that of another value is another."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 

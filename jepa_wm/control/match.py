@@ -9,17 +9,20 @@ import torch
 
 from jepa_wm.contracts import Plan
 from jepa_wm.control.controller import Controller
-from jepa_wm.control.evaluate import Act, Looks, Outcome, joined, make_world, play
+from jepa_wm.control.evaluate import Act, Looks, Outcome, make_world, play
 from jepa_wm.control.expected import Expected
 from jepa_wm.control.goals import GoalSet
 from jepa_wm.control.results import Row, episode_rows, policy_row
+from jepa_wm.control.seats import Turns
+from jepa_wm.control.sight import Sight
 from jepa_wm.envs.policies import Policy
 from jepa_wm.envs.state_env import StateVectorEnv
+from jepa_wm.goals import Goal
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
-MakeController = Callable[[GoalSet, StateVectorEnv], Controller]
-"""What plans for a goal set in its environments."""
+MakeController = Callable[[Goal, StateVectorEnv], Controller]
+"""What plans towards a goal in environments."""
 
 
 class Planned(NamedTuple):
@@ -46,7 +49,8 @@ class Match:
         steps: environment steps in an episode at most.
         check: steps from one look at whether a goal is met to the next.
         stop: whether episodes end when their goal is met, where the kind of goals lets them.
-        parallel: episodes that are planned at once; all if none is given.
+        parallel: episodes that are planned at once, as long as so many are not over; all if none is given.
+        sees: side of the pictures that the model was trained on, to which frames are fitted if it is given.
     """
 
     goals: GoalSet
@@ -55,6 +59,7 @@ class Match:
     check: int = 1
     stop: bool = True
     parallel: int | None = None
+    sees: int | None = None
 
     @property
     def stopped(self) -> bool:
@@ -72,7 +77,7 @@ class Match:
         for start in range(0, count if search.constraints else 0, size):
             episodes = np.arange(start, min(start + size, count))
             goals = self.goals.take(episodes)
-            wanted = goals.wanted(make_world(goals, self.size)).settled(model)
+            wanted = Sight(model, self.sees).goal(goals.wanted(make_world(goals, self.size))).settled(model)
             for constraint in search.constraints:
                 found = constraint.forbids(model, wanted)
                 forbidden[episodes] |= found is not None and found.cpu().numpy()
@@ -90,28 +95,25 @@ class Match:
         def act(pixels: np.ndarray, active: np.ndarray, state: np.ndarray) -> np.ndarray:
             return policy(state, self.goals.goal, world.factor_values)
 
-        return self._play(world, self.goals, act, name, 0, lambda active: False)
+        return self._play(world, act, name, 0, lambda active: False)
 
     def planned(self, name: str, make: MakeController, films: int) -> "Planned":
         """What happens when a controller plays, `parallel` episodes at once; of the first, films are kept.
 
-        Each batch begins with a controller of its own, so that an episode goes as it would in another batch.
+        Where one is over the next begins, so that what is planned at once stays as much; each goes as it would alone.
         """
-        outcomes, imagined, plans, broken, count = [], [], 0, 0, len(self.goals.state)
-        size, first = self.parallel or count, None
-        for start in range(0, count, size):
-            goals = self.goals.take(np.arange(start, min(start + size, count)))
-            world = make_world(goals, self.size)
-            expected = Expected(make(goals, world))
-            outcome = self._play(world, goals, expected.act, name, max(films - start, 0), expected.controller.is_due)
-            outcomes.append(outcome)
-            drawn = expected.pictures(outcome.frames, outcome.states)
-            imagined += [] if drawn is None else list(drawn)
-            plans += expected.controller.plans
-            broken += expected.controller.broken
-            first = first or expected.first
-        outcome = joined(outcomes)
-        return Planned(outcome, float(outcome.seconds.sum()) / max(plans, 1), imagined, broken, first)
+        goals = self.goals.take(np.arange(min(self.parallel or len(self.goals.state), len(self.goals.state))))
+        world = make_world(goals, self.size)
+        expected = Expected(make(goals.wanted(world), world))
+        controller = expected.controller
+
+        def begin(begun: np.ndarray, here: GoalSet) -> None:
+            expected.begin(begun, here.wanted(world))
+
+        outcome = self._play(world, expected.act, name, films, controller.is_due, Turns(controller.cycle, begin))
+        drawn = expected.pictures(outcome.frames, outcome.states)
+        seconds = float(outcome.seconds.sum()) / max(controller.plans, 1)
+        return Planned(outcome, seconds, () if drawn is None else list(drawn), controller.broken, expected.first)
 
     def rows(self, name: str, outcome: Outcome) -> tuple[Row, list[Row]]:
         """The row of a policy, and those of its episodes."""
@@ -120,6 +122,8 @@ class Match:
             episode_rows(name, self.goals, outcome, self.stopped),
         )
 
-    def _play(self, world: StateVectorEnv, goals: GoalSet, act: Act, name: str, films: int, looks: Looks) -> Outcome:
-        check = self.check if goals.ends else 1
-        return play(world, goals, act, self.steps, self.stopped, f"{goals.kind} goals, {name}", films, check, looks)
+    def _play(
+        self, world: StateVectorEnv, act: Act, name: str, films: int, looks: Looks, turns: Turns | None = None
+    ) -> Outcome:
+        check, label = self.check if self.goals.ends else 1, f"{self.goals.kind} goals, {name}"
+        return play(world, self.goals, act, self.steps, self.stopped, label, films, check, looks, turns)

@@ -3,26 +3,25 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 
 from jepa_wm.checkpoint import spec
-from jepa_wm.control.controller import Controller
-from jepa_wm.control.evaluate import make_world
-from jepa_wm.control.films import write_film
+from jepa_wm.control.count import count
 from jepa_wm.control.goal_kinds import draw_goals, kinds_of, read_goals
 from jepa_wm.control.goals import DRAWN, GoalSet, Task, goal_seed
-from jepa_wm.control.match import MakeController, Match, Planned
-from jepa_wm.control.pursue import Place, Pursuit, pursue
-from jepa_wm.control.results import EPISODES, FIRST, RESULTS, Row, trace_row, write_rows
+from jepa_wm.control.match import Match
+from jepa_wm.control.pursue import OURS, Place, Pursuit, pursue
+from jepa_wm.control.results import Row
+from jepa_wm.control.setting import Setting, learned_from
 from jepa_wm.errors import UserError
-from jepa_wm.files import write_json
-from jepa_wm.manifest import is_complete, is_done, read_manifest, stage_run
-from jepa_wm.model_folder import NAME as SAVED
-from jepa_wm.planning import CEM, Amortised
+from jepa_wm.manifest import is_done, stage_run
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
+
+COUNTING = {"check": 1, "stop": True, "parallel": None, "task.least_steps": 0}
+"""What says how successes are counted, of the arguments of `plan`, and is as it is where it says nothing."""
 
 
 def plan(
@@ -52,11 +51,13 @@ def plan(
     the model reads as lying where a constraint forbids to be. Scripted policies, or the recorded actions, play
     the same goals. docs/protocols.md has the protocols of others.
 
-    With `goal`, a sentence or a picture, nothing is counted: `films` episodes are played towards it and filmed.
+    With `goal`, a sentence or a picture, nothing is counted: `films` episodes are played towards it and filmed, where
+    the factors of `task` hold; what says how to count is refused.
 
     Args:
         model: run folder of a world model, as `jepa-wm forecast` writes it; a saved one, or "owner/name" on the hub.
-        data: folder of shards, whose environment, size and factors of variation the episodes have.
+        data: folder of shards, whose environment, size and factors of variation the episodes have. Packed from
+            another format, they have recorded goals alone.
         out: folder for results, goal sets, films, and the traces of the first searches.
         search: how to plan.
         episodes: episodes with an image as goal.
@@ -70,7 +71,8 @@ def plan(
         stop: whether an episode ends when its image goal is met; else it plays on, and the last step tells more.
         parallel: episodes that are planned at once, to bound the memory; all by default.
         goal: a goal of one's own, a sentence or the path of a picture, in place of goal sets.
-        environment: gymnasium id of where a goal of one's own is pursued; that of the shards by default.
+        environment: gymnasium id of where a goal of one's own is pursued; or of where shards were recorded that do
+            not say it, a world of ours or one that can be put at their states, as stable-worldmodel's can.
 
     Raises:
         UserError: if a folder is missing, unfinished or of another stage, the model is of another world, there are
@@ -78,61 +80,58 @@ def plan(
     """
     config = dict(locals())
     config |= {"search": spec(search), "task": dataclasses.asdict(task)}
-    if _is_own(goal, goals, environment):
-        pursue(model, out, _place(model, data, environment), search, Pursuit(goal, steps, films, seed))
+    if goal is not None:
+        _check_own(goal, config)
+        place = _place(model, data, environment, task.factors)
+        pursue(model, out, place, search, Pursuit(goal, steps, films, seed))
         return
-    settings, counts = _world(model, data), {"image": episodes, "text": text_episodes}
-    _check(settings["environment"], counts, [episodes, steps, check, 1 if parallel is None else parallel], films, seed)
-    folder = Path(out)
+    setting, counts = Setting.of(model, data), {"image": episodes, "text": text_episodes}
+    world, least = setting.within(environment, data), [episodes, steps, check, 1 if parallel is None else parallel]
+    _check(world, counts, least, films, seed)
     if is_done(out, "plan", config):
         return
     world_model = WorldModel.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
-    rows, episode_rows, index, traces = list[Row](), list[Row](), list[Row](), dict[str, Row]()
-    with stage_run(folder, "plan", config):
-        matches = {}
-        for kind in (kind for kind in kinds_of(settings["environment"]) if counts[kind]):
-            found = _goal_set(goals, data, settings["environment"], kind, counts[kind], seed, task)
-            matches[kind] = _tried(Match(found, settings["size"], steps, check, stop, parallel), world_model, search)
-        for kind, match in matches.items():
-            write_json(folder / f"goals-{kind}.json", match.goals.to_json())
-            played = _played(match, _controllers(world_model, search, seed, kind), seed, films)
-            rows += [row for row, *_ in played]
-            episode_rows += [row for _, each, _ in played for row in each]
-            traces[kind] = trace_row(played[-1][-1].first)
-            index += _film(folder / "films", match, played[-1][-1])
-        write_json(folder / "films" / "index.json", index)
-        write_json(folder / FIRST, traces)
-        write_rows(folder / EPISODES, episode_rows)
-        write_rows(folder / RESULTS, rows)
-    _say(rows)
+    with stage_run(out, "plan", config):
+        kinds = [kind for kind in kinds_of(world) if counts[kind]]
+        sets = [_goal_set(goals, data, world, kind, counts[kind], seed, task) for kind in kinds]
+        matches = [Match(each, setting.size, steps, check, stop, parallel, setting.sees) for each in sets]
+        found = count(world_model, search, matches, seed, films, Path(out))
+        found.write(Path(out))
+    _say(found.rows)
 
 
-def _is_own(goal: str | None, goals: str | None, environment: str | None) -> TypeGuard[str]:
-    """Whether a goal of one's own is given, and nothing that does not go with it."""
-    if goal is not None and goals is not None:
+def _check_own(goal: str, config: dict[str, Any]) -> None:
+    """Refuse what says how successes are counted, where none are."""
+    if config["goals"] is not None:
         raise UserError(
-            f"plan: got a goal of one's own, '{goal}', and goals of an earlier run, {goals}; expected one of the two"
+            f"plan: got a goal of one's own, '{goal}', and goals of an earlier run, {config['goals']}; expected one of "
+            "the two"
         )
-    if goal is None and environment is not None:
+    asked = {**config, "task.least_steps": config["task"]["least_steps"]}
+    if wrong := {name: asked[name] for name, value in COUNTING.items() if asked[name] != value}:
+        got, expected = (", ".join(f"{name} {each[name]}" for name in wrong) for each in (wrong, COUNTING))
         raise UserError(
-            f"plan: got environment {environment} without a goal; expected --goal beside it: success is counted in the "
-            "environment of the shards, --data"
+            f"plan: got {got} with a goal of one's own; expected {expected}: nothing is counted, episodes are played "
+            "one after the other, and go on where the goal is met"
         )
-    return goal is not None
+    # Every config has them for its goal sets.
+    print("plan: with a goal of one's own --films says how many are played, not episodes, text_episodes, task.ahead")
 
 
-def _place(model: str, data: str, environment: str | None) -> Place:
+def _place(model: str, data: str, environment: str | None, factors: dict[str, Any] | None) -> Place:
     """Where a goal of one's own is pursued: where the shards were played, unless another environment is named."""
-    shards = data if Path(data).exists() else _learned_from(model)
+    shards = data if Path(data).exists() else learned_from(model)
     if shards is None:
         raise UserError(
             f"plan: {data} is not there, and no shards are known that {model} learned from; expected --data, a folder "
             "of collect whose frames are as the model's"
         )
-    settings = _world(model, shards)
-    if environment in (None, settings["environment"]):
-        return Place(settings["environment"], settings["size"], settings["factors"])
-    return Place(environment, settings["size"])
+    setting = Setting.of(model, shards)
+    size, name = setting.sees or setting.size, environment or setting.within(None, shards)
+    if factors and name not in OURS:
+        raise UserError(f"plan: got task.factors {factors} in {name}; expected none: only worlds of ours have them")
+    recorded = setting.factors if name == setting.environment else None
+    return Place(name, size, {**(recorded or {}), **(factors or {})} or None)
 
 
 def _check(environment: str, counts: Mapping[str, int], positive: list[int], films: int, seed: int) -> None:
@@ -149,37 +148,6 @@ def _check(environment: str, counts: Mapping[str, int], positive: list[int], fil
         )
 
 
-def _world(model: str, data: str) -> dict[str, Any]:
-    """The settings of a collection, if it is of a world that the model was trained in."""
-    settings: dict[str, Any] = read_manifest(data, "collect")["config"]
-    trained = _trained_in(model)
-    if trained and settings["environment"] not in trained:
-        raise UserError(
-            f"plan: {model} was trained in {', '.join(sorted(trained))}; got {data}, which is of "
-            f"{settings['environment']}: plan in the world that the model knows"
-        )
-    return settings
-
-
-def _trained_in(model: str) -> set[str]:
-    """The environments that a run's model was trained in, as far as that is known."""
-    return {source["environment"] for source in _sources(model).values() if source.get("environment")}
-
-
-def _learned_from(model: str) -> str | None:
-    """A folder of collected shards that a run's model learned from, if one is there still."""
-    there = [folder for folder in _sources(model) if is_complete(folder)]
-    return next((folder for folder in there if read_manifest(folder)["stage"] == "collect"), None)
-
-
-def _sources(model: str) -> dict[str, dict[str, Any]]:
-    """What a run says of the data that its model learned from, by folder; of a saved model it is not known."""
-    if not Path(model).exists() or (Path(model) / SAVED).is_file():
-        return {}
-    found: dict[str, dict[str, Any]] = read_manifest(model, "forecast").get("data", {})
-    return found
-
-
 def _goal_set(
     goals: str | None, data: str, environment: str, kind: str, episodes: int, seed: int, task: Task
 ) -> GoalSet:
@@ -187,70 +155,6 @@ def _goal_set(
     if goals:
         return read_goals(goals, environment, kind).open(episodes, task.factors, goal_seed(seed))
     return draw_goals(environment, kind, data, episodes, goal_seed(seed), task)
-
-
-def _controllers(model: WorldModel, search: Search, seed: int, kind: str) -> dict[str, MakeController]:
-    """Who plays by what the model knows, by name; the last is the run's own, which is filmed and compared.
-
-    What the model proposes, without a search, is behaviour cloning; its goals are latents, and so images.
-    """
-    searches = {type(search.planner).__name__.lower(): search}
-    if model.proposal is not None and kind == "image" and not isinstance(search.planner, Amortised):
-        searches = {"cloned": dataclasses.replace(search, planner=Amortised()), **searches}
-
-    return {name: _maker(model, own, seed) for name, own in searches.items()}
-
-
-def _maker(model: WorldModel, search: Search, seed: int) -> MakeController:
-    return lambda goals, world: Controller(model, goals.wanted(world), search, seed, world)
-
-
-def _tried(match: Match, model: WorldModel, search: Search) -> Match:
-    """The match without the goals that are forbidden.
-
-    What cannot be planned for is refused before anything is played or written: one step is, of a single candidate.
-    """
-    match = match.allowed(model, search)
-    # The search itself is only set up: what is tried stands in for it.
-    _maker(model, search, 0)(match.goals, make_world(match.goals, match.size))
-    planner = Amortised() if getattr(search.planner, "proposes", False) else CEM(1, 1, 1)
-    maker = _maker(model, dataclasses.replace(search, planner=planner, budget=None), 0)
-    dataclasses.replace(match, steps=1).planned("a first step", maker, 0)
-    return match
-
-
-def _played(
-    match: Match, makers: Mapping[str, MakeController], seed: int, films: int
-) -> list[tuple[Row, list[Row], Planned]]:
-    """What every policy reached: floors and ceilings, then those that plan."""
-    played = []
-    for name, policy in match.goals.policies(seed).items():
-        outcome = match.scripted(name, policy)
-        played.append((*match.rows(name, outcome), Planned(outcome)))
-    for name, make in makers.items():
-        planned = match.planned(name, make, films)
-        row, episodes = match.rows(name, planned.outcome)
-        row |= {"seconds_per_plan": planned.seconds_per_plan, "broken_plans": planned.broken}
-        played.append((row, episodes, planned))
-    return played
-
-
-def _film(folder: Path, match: Match, planned: Planned) -> list[Row]:
-    folder.mkdir(parents=True, exist_ok=True)
-    goals, sentences, outcome = match.goals, match.goals.sentences, planned.outcome
-    # Only what is filmed is drawn.
-    filmed = range(len(outcome.frames))
-    pictures = make_world(goals, match.size).render_states(goals.goal) if filmed and not sentences else None
-    index = []
-    for number, solved in zip(filmed, outcome.solved(goals.ends).tolist(), strict=False):
-        name, frames = f"{goals.kind}-{number:02d}.webp", outcome.frames[number]
-        # Where a goal ends its episode, the frames after it stand still.
-        length = int(outcome.first[number]) + 1 if match.stopped and solved else len(frames)
-        imagined = planned.imagined[number][:length] if planned.imagined else None
-        write_film(folder / name, frames[:length], None if pictures is None else pictures[number], imagined)
-        sentence = sentences[number] if sentences else None
-        index.append({"file": name, "goal": goals.kind, "sentence": sentence, "success": solved})
-    return index
 
 
 def _say(rows: list[Row]) -> None:

@@ -1,5 +1,6 @@
 """`jepa-wm plan --goal`: play some episodes towards a goal of a user's own, and film them."""
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from jepa_wm.control.goals import goal_seed
 from jepa_wm.control.own_goal import read_goal, region_of_goal
 from jepa_wm.control.results import EPISODES, Row, write_rows
 from jepa_wm.control.shown import Shown
+from jepa_wm.control.spaces import narrow
 from jepa_wm.envs import OURS, Region
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
@@ -95,22 +97,32 @@ def pursue(model: str, out: str, place: Place, search: Search, pursuit: Pursuit)
 
     Raises:
         UserError: if there are less than one episode, the goal is a file that is no picture or does not fit the model,
-            the environment's actions are others than the model's, or `out` holds something else.
+            the environment's actions are others than the model's, or `out` holds something else, such as a run
+            towards the picture that was there before.
     """
-    config = {"model": model, **asdict(place), "search": spec(search), **asdict(pursuit)}
     if min(pursuit.steps, pursuit.episodes) < 1 or pursuit.seed < 0:
         raise UserError(
             f"plan: got steps {pursuit.steps}, films {pursuit.episodes}, seed {pursuit.seed}; expected at least 1, 1 "
             "and 0: with a goal of one's own every episode is filmed"
         )
     goal, region = read_goal(pursuit.goal, place.environment), region_of_goal(pursuit.goal, place.environment)
+    # Another picture may come to lie at the same path.
+    picture = hashlib.sha256(goal.tobytes()).hexdigest() if isinstance(goal, np.ndarray) else None
+    config = {"model": model, **asdict(place), "search": spec(search), **asdict(pursuit), "picture": picture}
     if is_done(out, STAGE, config):
         return
     folder = Path(out).resolve()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UserError(f"{folder} is there and was not made by this; name another folder by --out, or delete it")
     world_model = WorldModel.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    if world_model.frames.state_dim and picture:
+        raise UserError(
+            f"plan: got the picture {pursuit.goal} as a goal, but {model} reads the state, "
+            f"{world_model.frames.state_dim} numbers, beside what it sees, and no picture shows that. Expected a "
+            "sentence, or a model that reads pictures alone; in Python, Observation(pixels, state) is a goal for it"
+        )
     shown, rows = place.open(), list[Row]()
+    narrow(world_model.bounds, shown.world.action_space)
     # All of it aside: what does not fit, the first plan tells.
     with atomic_path(folder) as aside, stage_run(aside, STAGE, config):
         (aside / "films").mkdir(parents=True)

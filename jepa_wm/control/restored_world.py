@@ -125,9 +125,14 @@ class RestoredWorld(StateVectorEnv):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Begin at `options["state"]` (E, P); nothing is left to chance, and the goal is not told."""
+        """Begin at `options["state"]` (E, P), where `options["reset_mask"]` is set if it is given.
+
+        Nothing is left to chance, and the goal is not told.
+        """
         assert options is not None and len(options["state"]) == self.num_envs
-        return self._arrive([self.simulator.restore(state) for state in options["state"]]), {}
+        begun = np.flatnonzero(options.get("reset_mask", np.ones(self.num_envs, dtype=bool))).tolist()
+        now = dict(enumerate(self._now)) | {i: self.simulator.restore(options["state"][i]) for i in begun}
+        return self._arrive([now[i] for i in range(self.num_envs)]), {}
 
     def step(
         self, actions: np.ndarray
@@ -137,8 +142,8 @@ class RestoredWorld(StateVectorEnv):
         never = np.zeros(self.num_envs, bool)
         return found, np.zeros(self.num_envs), never, never, {}
 
-    def look(self, count: int) -> np.ndarray:
-        return self._pictures(self._now[:count])
+    def look(self, where: np.ndarray) -> np.ndarray:
+        return self._pictures([self._now[i] for i in np.flatnonzero(where).tolist()])
 
     def render_states(self, states: np.ndarray) -> np.ndarray:
         return self._pictures([self.simulator.restore(state) for state in states])

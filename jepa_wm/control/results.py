@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,10 +12,29 @@ from jepa_wm.contracts import Plan
 from jepa_wm.control.evaluate import Outcome
 from jepa_wm.control.goals import GoalSet
 from jepa_wm.errors import UserError
-from jepa_wm.files import atomic_path
+from jepa_wm.files import atomic_path, write_json
 from jepa_wm.statistics import rate_interval
 
 Row = dict[str, Any]
+
+
+class Results(NamedTuple):
+    """What a run of `plan` found: rows of policies, of episodes and of films, and the trace of the first search for
+    each kind of goal."""
+
+    rows: list[Row]
+    episodes: list[Row]
+    films: list[Row]
+    traces: dict[str, Row]
+
+    def write(self, folder: Path) -> None:
+        """Write all of it into a run's folder."""
+        write_json(folder / "films" / "index.json", self.films)
+        write_json(folder / FIRST, self.traces)
+        write_rows(folder / EPISODES, self.episodes)
+        write_rows(folder / RESULTS, self.rows)
+
+
 RESULTS, EPISODES, FIRST = "results.jsonl", "episodes.jsonl", "plan.json"
 TOLD = ("goal", "goals", "episode", "source", "policy", "success")
 """What a row of an episode must have for runs to be compared."""

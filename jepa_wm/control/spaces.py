@@ -4,6 +4,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
@@ -49,6 +50,19 @@ class Actions:
         parts: list[np.ndarray] = np.split(vectors, np.cumsum(sizes)[:-1], axis=1)
         chosen = np.stack([part.argmax(axis=1) for part in parts], axis=1)
         return np.asarray(chosen.reshape(len(vectors), *(space.shape or ())) + space.start, dtype=space.dtype)
+
+
+def narrow(bounds: ActionBounds, space: gymnasium.Space[Any]) -> None:
+    """Bring what is searched for a model within an environment's bounds: of packed data only a spread is known.
+
+    Where they have nothing in common it stays as it is, which `Actions` refuses.
+    """
+    if not isinstance(space, spaces.Box) or space.shape != bounds.low.shape:
+        return
+    low, high = (torch.as_tensor(side).to(bounds.low) for side in (space.low, space.high))
+    if (low <= bounds.high).all() and (bounds.low <= high).all():
+        bounds.low.copy_(bounds.low.clamp(low, high))
+        bounds.high.copy_(bounds.high.clamp(low, high))
 
 
 def _fits(space: gymnasium.Space[Any], low: np.ndarray, high: np.ndarray) -> bool:

@@ -22,6 +22,7 @@ from jepa_wm.encoders.open_clip_encoder import load_open_clip, load_open_clip_te
 from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.encoders.text import TextAlignment, TextTower
 from jepa_wm.encoders.timm_encoder import load_timm
+from jepa_wm.encoders.tubelets import with_tubelet
 from jepa_wm.encoders.vit import ViT
 from jepa_wm.encoders.weights import pick, read_folder, read_weights
 from jepa_wm.errors import UserError
@@ -33,7 +34,11 @@ KINDS = ("timm", "open_clip", "hf")
 
 
 def load_encoder(
-    source: str, part: str | None = None, heads: int | None = None, preprocessing: Preprocessing | None = None
+    source: str,
+    part: str | None = None,
+    heads: int | None = None,
+    preprocessing: Preprocessing | None = None,
+    tubelet: int | None = None,
 ) -> Encoder:
     """Load an encoder, in eval mode; what was taken is logged, and kept as `encoder.source`.
 
@@ -45,10 +50,12 @@ def load_encoder(
             of timm's releases of I-JEPA "context", for no other is in them.
         heads: attention heads, where a raw checkpoint is of no published width.
         preprocessing: in place of the published one; of a `ViT` alone.
+        tubelet: frames that a token is to span, in place of as many as its weights are for; of a `ViT` alone, and
+            from one frame to several or from several to one (`with_tubelet`).
 
     Raises:
-        UserError: if there is no such source or part, it cannot be fetched, its layout is unknown, or it is no `ViT`
-            and is to have another preprocessing.
+        UserError: if there is no such source or part, it cannot be fetched, its layout is unknown, its tokens cannot
+            span so many frames, or it is no `ViT` and is to have another preprocessing or tubelet.
     """
     kind, _, name = source.partition(":")
     if kind in KINDS and not name:
@@ -65,10 +72,12 @@ def load_encoder(
         encoder = _from_hub(hub_folder(name), name)
     else:
         encoder = _from_path(source, part, heads)
-    if preprocessing is not None:
+    if preprocessing is not None or tubelet is not None:
         if not isinstance(encoder, ViT):
-            raise UserError(f"'{source}' is a {type(encoder).__name__}, which keeps its preprocessing; expected a ViT")
-        encoder.expect(preprocessing)
+            kept = "preprocessing" if tubelet is None else "patches"
+            raise UserError(f"'{source}' is a {type(encoder).__name__}, which keeps its {kept}; expected a ViT")
+        encoder.expect(preprocessing or encoder.preprocessing)
+        encoder = with_tubelet(encoder, tubelet or encoder.tubelet)
     logger.info("loaded %s", encoder.source)
     return encoder
 

@@ -7,6 +7,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
+from jepa_wm.errors import UserError
 from jepa_wm.precision import at_least_float32
 
 
@@ -65,21 +66,20 @@ class TextAlignment(nn.Module):
     Args:
         latent_dim: width D of the latents.
         tower: sentences to vectors.
-        hidden: width of the image head's hidden layer; 0 for a linear head, as CLIP's.
+        hidden: width of the image head's hidden layer; 0 for a linear head, as CLIP's, None for no head, as SigLIP's.
+
+    Raises:
+        UserError: if there is to be no head, and latents are not as wide as the tower's vectors.
 
     Source: Radford et al. 2021 (arXiv 2103.00020). Here the head reads the latent that the world model predicts, so
     that an imagined future can be held against a sentence.
     """
 
-    def __init__(self, latent_dim: int = 64, tower: TextTower | None = None, hidden: int = 256) -> None:
+    def __init__(self, latent_dim: int = 64, tower: TextTower | None = None, hidden: int | None = 256) -> None:
         super().__init__()
         self.latent_dim, self.hidden = latent_dim, hidden
         self.tower = tower or ClipText()
-        self.head = (
-            nn.Sequential(nn.Linear(latent_dim, hidden), nn.GELU(), nn.Linear(hidden, self.tower.dim))
-            if hidden
-            else nn.Linear(latent_dim, self.tower.dim, bias=False)
-        )
+        self.head = _head(latent_dim, hidden, self.tower.dim)
 
     def text(self, sentences: list[str]) -> Tensor:
         """Sentences -> unit vectors (len(sentences), tower.dim)."""
@@ -92,6 +92,19 @@ class TextAlignment(nn.Module):
     def similarity(self, latents: Tensor, sentences: Tensor) -> Tensor:
         """Cosine of latents (..., N, D) with text vectors that broadcast to (..., tower.dim)."""
         return (self.image(latents) * sentences).sum(dim=-1)
+
+
+def _head(latent_dim: int, hidden: int | None, dim: int) -> nn.Module:
+    if hidden:
+        return nn.Sequential(nn.Linear(latent_dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+    if hidden == 0:
+        return nn.Linear(latent_dim, dim, bias=False)
+    if latent_dim != dim:
+        raise UserError(
+            f"TextAlignment: got latents of width {latent_dim}, vectors of width {dim} and no head (hidden: null); "
+            "expected the same width, or hidden: 0 for a linear head"
+        )
+    return nn.Identity()
 
 
 @lru_cache(maxsize=4)

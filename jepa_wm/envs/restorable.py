@@ -16,11 +16,14 @@ class Restorable(Protocol):
         ...
 
     def snapshot(self) -> Any:
-        """All there is to it now, which may be more than a state, so that it can go on from there."""
+        """All there is to it now, which may be more than a state, so that it can go on from there.
+
+        An episode goes on from its latest snapshot alone, which may be the simulator itself.
+        """
         ...
 
     def resume(self, snapshot: Any) -> None:
-        """Go on from what `snapshot` gave, as if nothing had happened since."""
+        """Go on from what `snapshot` gave, as if no other episode had been played since."""
         ...
 
     def reached(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:

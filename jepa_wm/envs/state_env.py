@@ -23,11 +23,11 @@ class StateVectorEnv(gymnasium.vector.VectorEnv, ABC):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Begin new episodes, at `options["state"]` (E, P) where it is given."""
+        """Begin new episodes, at `options["state"]` (E, P) where it is given; in `options["reset_mask"]`, or in all."""
 
     @abstractmethod
-    def look(self, count: int) -> np.ndarray:
-        """The pictures of the first `count` as they are now, uint8 (count, 3, size, size)."""
+    def look(self, where: np.ndarray) -> np.ndarray:
+        """Pictures of some as they are now: of `where`, bool (E,), uint8 (their number, 3, size, size)."""
 
     @abstractmethod
     def render_states(self, states: np.ndarray) -> np.ndarray:

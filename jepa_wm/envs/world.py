@@ -160,8 +160,8 @@ class VectorWorld(StateVectorEnv, ABC):
         self._seen = self.render_states(self.state)
         return {"pixels": self._seen, "state": self.state.copy()}, info
 
-    def look(self, count: int) -> np.ndarray:
-        return self._seen[:count].copy()
+    def look(self, where: np.ndarray) -> np.ndarray:
+        return self._seen[where]
 
     def _restart(self, mask: np.ndarray, options: Mapping[str, Any]) -> None:
         """Begin anew where `mask` says. All of it is computed before anything changes, and what was

@@ -5,12 +5,19 @@ from typing import Any
 import gymnasium
 
 from jepa_wm.interop.cube import Cube
+from jepa_wm.interop.push_t import PushT
 from jepa_wm.interop.reacher import Reacher
 from jepa_wm.interop.state_only import StateOnly
+from jepa_wm.interop.two_room import TwoRoom
 from jepa_wm.interop.worlds import PROTOCOLS, package
 
-SIMULATED = {"swm/ReacherDMControl-v0": Reacher, "swm/OGBCube-v0": Cube}
-"""Those that can be put at a recorded state, by id."""
+RESTORED: dict[str, type[StateOnly]] = {
+    "swm/TwoRoom-v1": TwoRoom,
+    "swm/PushT-v1": PushT,
+    "swm/ReacherDMControl-v0": Reacher,
+    "swm/OGBCube-v0": Cube,
+}
+"""How each whose protocol is known is put at a recorded state, by id."""
 
 
 def make(environment: str) -> gymnasium.Env[Any, Any]:
@@ -26,4 +33,4 @@ def make(environment: str) -> gymnasium.Env[Any, Any]:
     options = {**protocol.options, **protocol.recording}
     # Their observations and infos break rules that gymnasium's checker warns of at every step.
     world = gymnasium.make(environment, render_mode="rgb_array", disable_env_checker=True, **options)
-    return SIMULATED.get(environment, StateOnly)(world, protocol)
+    return RESTORED[environment](world, protocol)

@@ -12,7 +12,9 @@ from jepa_wm.interop.worlds import Protocol
 
 
 class StateOnly(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """An environment whose observation is what its simulator can be set to.
+    """An environment whose observation is what its simulator can be set to: a `jepa_wm.envs.restorable.Restorable`.
+
+    A child says how it is set to that.
 
     Args:
         env: the environment.
@@ -34,6 +36,22 @@ class StateOnly(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         return self._state(observation, info), float(reward), bool(terminated), bool(truncated), info
 
+    @abstractmethod
+    def restore(self, state: np.ndarray) -> np.ndarray:
+        """See `Restorable`."""
+
+    @abstractmethod
+    def snapshot(self) -> Any:
+        """See `Restorable`."""
+
+    @abstractmethod
+    def resume(self, snapshot: Any) -> None:
+        """See `Restorable`."""
+
+    def reached(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """See `Restorable`."""
+        return self.protocol.rule(self.protocol.split(states), self.protocol.split(goals))
+
     def _state(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         found = {name.rpartition("/")[2]: value for name, value in info.items()}
         found |= observation if isinstance(observation, dict) else {}
@@ -41,7 +59,7 @@ class StateOnly(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class Simulated(StateOnly):
-    """One of those that MuJoCo simulates, which is `jepa_wm.envs.restorable.Restorable`; arguments as `StateOnly`'s.
+    """One of those that MuJoCo simulates; arguments as `StateOnly`'s.
 
     A child says where model and data are, and what is known of them. Positions and velocities are not all there is: a
     restored state begins without forces of contact and with fresh kinematics, a snapshot has all of it.
@@ -75,7 +93,3 @@ class Simulated(StateOnly):
         self._begin()
         model, data = self._simulation()
         importlib.import_module("mujoco").mj_copyData(data, model, snapshot)
-
-    def reached(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """See `Restorable`."""
-        return self.protocol.rule(self.protocol.split(states), self.protocol.split(goals))

@@ -4,7 +4,7 @@ from jepa_wm.objectives.alignment import TeacherAlignment
 from jepa_wm.objectives.contrastive import ContrastiveText
 from jepa_wm.objectives.forecasting import Forecasting, Rollout
 from jepa_wm.objectives.lejepa import LeJEPA
-from jepa_wm.objectives.masked import MaskedLatentPrediction
+from jepa_wm.objectives.masked import ImageSteps, MaskedLatentPrediction
 from jepa_wm.objectives.masked_sigreg import MaskedSIGReg
 from jepa_wm.objectives.predictor import PredictorOptions
 from jepa_wm.objectives.proposing import Proposing
@@ -15,6 +15,7 @@ __all__ = [
     "ContrastiveText",
     "Forecasting",
     "GramAnchor",
+    "ImageSteps",
     "LeJEPA",
     "MaskedLatentPrediction",
     "MaskedSIGReg",

@@ -22,6 +22,26 @@ from jepa_wm.schedules import Linear, Schedule
 ERRORS: dict[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
 
 
+class ImageSteps:
+    """Learning from images beside clips (V-JEPA 2.1, where a share of the ranks has images).
+
+    Args:
+        share: of the steps, in which one frame of each clip is taken, as an image; 0 where the data has images.
+        masks: those of images; None for those of clips.
+        context: weight of the error on their visible tokens over training; None for that of clips.
+
+    Raises:
+        UserError: if `share` is none, or `masks` has none.
+    """
+
+    def __init__(self, share: float = 0.5, masks: list[Masker] | None = None, context: Schedule | None = None) -> None:
+        if not 0.0 <= share <= 1.0:
+            raise UserError(f"ImageSteps.share: got {share}; expected a share between 0 and 1")
+        if masks == []:
+            raise UserError("ImageSteps.masks: got none; expected one at least, or null for those of clips")
+        self.share, self.masks, self.context = share, masks, context
+
+
 class MaskedLatentPrediction(Objective):
     """Predict a teacher's latents of hidden tokens from the visible ones, in images and in clips.
 
@@ -36,11 +56,12 @@ class MaskedLatentPrediction(Objective):
         error: "l1" (V-JEPA) or "smooth_l1" (I-JEPA), elementwise.
         context: weight of the error on visible tokens over training, each divided by the square root of its distance
             to the nearest hidden one (V-JEPA 2.1); None leaves it out.
-        images: share of the steps in which one frame of each clip is taken, as an image (V-JEPA 2.1, where a share of
-            the ranks has images); an encoder with `modalities` learns its embedding of images by it.
+        images: how images are learned from, where clips are, too; an encoder with `modalities` learns its embedding
+            of images by it.
 
     Raises:
-        UserError: if the encoder is no `ViT`, `error` is neither, there are no masks, or `images` is no share.
+        UserError: if the encoder is no `ViT`, `error` is neither, there are no masks, or visible tokens of images are
+            given a weight and those of clips none.
 
     Source: I-JEPA (arXiv 2301.08243), V-JEPA (arXiv 2404.08471), V-JEPA 2 (arXiv 2506.09985), 2.1 (arXiv 2603.14482)
     and their codes. With an encoder that has `levels`, all of them are predicted, as in 2.1. Here every mask keeps a
@@ -55,7 +76,7 @@ class MaskedLatentPrediction(Objective):
         decay: Schedule | None = None,
         error: Literal["l1", "smooth_l1"] = "l1",
         context: Schedule | None = None,
-        images: float = 0.0,
+        images: ImageSteps | None = None,
     ) -> None:
         super().__init__()
         check_vit(encoder, "MaskedLatentPrediction")
@@ -64,9 +85,12 @@ class MaskedLatentPrediction(Objective):
         self.masks: list[Masker] = [TubeMask(8, 0.15), TubeMask(2, 0.7)] if masks is None else masks
         if not self.masks:
             raise UserError("MaskedLatentPrediction.masks: got none; expected one at least")
-        if not 0.0 <= images <= 1.0:
-            raise UserError(f"MaskedLatentPrediction.images: got {images}; expected a share between 0 and 1")
-        self.encoder, self.error, self.context, self.images = encoder, ERRORS[error], context, images
+        self.images = images or ImageSteps(share=0.0)
+        if context is None and self.images.context is not None:
+            raise UserError(
+                "MaskedLatentPrediction.images: got a weight of visible tokens; expected `context` for clips"
+            )
+        self.encoder, self.error, self.context = encoder, ERRORS[error], context
         self.decay = decay or Linear(0.996, 1.0)
         self.teacher = copy.deepcopy(encoder).requires_grad_(False)
         self.predictor = MaskPredictor(encoder, predictor or PredictorOptions(), context is not None)
@@ -76,18 +100,18 @@ class MaskedLatentPrediction(Objective):
         pixels = self._seen(batch["pixels"], batch["step"])
         with torch.no_grad():
             targets = normalised(levels_of(self.teacher, pixels), self.encoder.dim)
-        errors = [
-            self._errors(pixels, targets, mask) for mask in draw_masks(self.masks, self.encoder, pixels, batch["step"])
-        ]
+        images = self.images if is_image(pixels) else ImageSteps()
+        drawn = draw_masks(images.masks or self.masks, self.encoder, pixels, batch["step"])
+        errors = [self._errors(pixels, targets, mask) for mask in drawn]
         hidden, visible = (torch.stack(kind).mean() for kind in zip(*errors, strict=True))
         terms = {"loss": hidden, "target_spread": spread(targets)}
-        if self.context is not None:
-            terms |= {"loss": hidden + self.context(batch["progress"]) * visible, "hidden": hidden, "visible": visible}
+        if context := images.context or self.context:
+            terms |= {"loss": hidden + context(batch["progress"]) * visible, "hidden": hidden, "visible": visible}
         return terms
 
     def _seen(self, pixels: Tensor, step: int) -> Tensor:
         """The pixels, or a frame of each clip where it is the images' turn."""
-        before, after = (math.floor(count * self.images) for count in (step, step + 1))
+        before, after = (math.floor(count * self.images.share) for count in (step, step + 1))
         return pixels[:, before % pixels.shape[1]] if after > before and pixels.ndim == 5 else pixels
 
     def _errors(self, pixels: Tensor, targets: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from jepa_wm.contracts import Generators
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.iterative import Iterative
 
@@ -19,6 +20,6 @@ class Amortised(Iterative):
 
     proposes = True
 
-    def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
+    def search(self, best: Incumbent, std: Tensor, generator: Generators) -> None:
         costs = best.judge(best.actions[:, None])
         best.note(spread=torch.zeros_like(best.costs), elites=costs[:, 0])

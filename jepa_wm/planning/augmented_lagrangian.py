@@ -6,7 +6,7 @@ import time
 import torch
 from torch import Tensor
 
-from jepa_wm.contracts import Budget, ConstrainedCost, Cost, Plan, Planner
+from jepa_wm.contracts import Budget, ConstrainedCost, Cost, Generators, Plan, Planner
 from jepa_wm.errors import UserError
 from jepa_wm.planning.cem import CEM
 from jepa_wm.planning.costs import rejected
@@ -56,7 +56,7 @@ class AugmentedLagrangian:
         std: Tensor,
         low: Tensor,
         high: Tensor,
-        generator: torch.Generator,
+        generator: Generators,
         budget: Budget | None = None,
     ) -> Plan:
         """See `Planner`."""

@@ -4,10 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jepa_wm.contracts import Generators
 from jepa_wm.errors import UserError
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.iterative import Iterative
-from jepa_wm.planning.sampling import fit, lowest, mean_cost
+from jepa_wm.planning.sampling import drawn, fit, lowest, mean_cost
 
 
 class CategoricalCEM(Iterative):
@@ -50,7 +51,7 @@ class CategoricalCEM(Iterative):
             "0 < elites <= samples, iterations >= 1, 0 <= momentum < 1 and 0 <= smoothing <= 1",
         )
 
-    def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
+    def search(self, best: Incumbent, std: Tensor, generator: Generators) -> None:
         if (best.low != 0).any() or (best.high != 1).any():
             raise UserError(
                 f"CategoricalCEM: got bounds {best.low.tolist()} to {best.high.tolist()}; expected 0 and 1, since its "
@@ -59,7 +60,7 @@ class CategoricalCEM(Iterative):
         chances = _with_equal(_normalised(best.actions), std.clamp(0, 1))
         likeliest = best.actions = _chosen(best.actions)
         for samples in best.rounds(self.iterations, self.samples):
-            candidates = torch.cat([likeliest[:, None], drawn(chances, samples - 1, generator)], dim=1)
+            candidates = torch.cat([likeliest[:, None], sampled(chances, samples - 1, generator)], dim=1)
             elites, costs = lowest(candidates, best.judge(candidates), self.elites)
             counted, _ = fit(elites, costs.isfinite().to(elites), chances, chances)
             chances = torch.lerp(_with_equal(counted, self.smoothing), chances, self.momentum)
@@ -67,9 +68,9 @@ class CategoricalCEM(Iterative):
             best.note(spread=1 - chances.amax(dim=-1).mean(dim=1), elites=mean_cost(costs))
 
 
-def drawn(chances: Tensor, samples: int, generator: torch.Generator) -> Tensor:
-    """Plans (E, S, K, A) drawn with chances (E, K, A); all environments share the luck."""
-    luck = torch.rand(samples, *chances.shape[1:], generator=generator).to(chances)
+def sampled(chances: Tensor, samples: int, generator: Generators) -> Tensor:
+    """Plans (E, S, K, A) drawn with chances (E, K, A)."""
+    luck = drawn(torch.rand, samples, chances, generator)
     gumbel = -(-luck.clamp(min=torch.finfo(luck.dtype).tiny).log()).log()
     return _chosen(chances.log()[:, None] + gumbel)
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from jepa_wm.contracts import Generators
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.iterative import Iterative
 from jepa_wm.planning.sampling import fit, gaussian, lowest, mean_cost
@@ -41,7 +42,7 @@ class CEM(Iterative):
         self._require(0 < elites <= samples and iterations >= 1, "0 < elites <= samples and iterations >= 1")
         self._require(0 <= momentum < 1 and min_std >= 0, "0 <= momentum < 1 and min_std >= 0")
 
-    def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
+    def search(self, best: Incumbent, std: Tensor, generator: Generators) -> None:
         mean, floor = best.actions, self.min_std * std
         for samples in best.rounds(self.iterations, self.samples):
             ends = best.ends(samples)

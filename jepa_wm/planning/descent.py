@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from jepa_wm.contracts import Generators
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.iterative import Iterative
 from jepa_wm.planning.sampling import gaussian, mean_cost, white
@@ -58,7 +59,7 @@ class Descent(Iterative):
     def direction(self, slope: Slope) -> Tensor:
         """A whole step (E, S, K, A) of each point."""
 
-    def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
+    def search(self, best: Incumbent, std: Tensor, generator: Generators) -> None:
         start, scale = best.actions, std[:, None]
         trial = best.clamp(gaussian(start, std, self.restarts, generator))
         points, gradient = trial, torch.zeros_like(trial)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from jepa_wm.contracts import Generators
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.iterative import Iterative
 from jepa_wm.planning.sampling import gaussian, mean_cost, white
@@ -35,7 +36,7 @@ class GradientPlanner(Iterative):
         self.restarts, self.iterations, self.rate, self.noise = restarts, iterations, rate, noise
         self._require(min(restarts, iterations) >= 1 and rate > 0 <= noise, "counts of 1 or more, rate > 0, noise >= 0")
 
-    def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
+    def search(self, best: Incumbent, std: Tensor, generator: Generators) -> None:
         start, scale = best.actions, std[:, None]
         points = best.clamp(gaussian(start, std, self.restarts, generator))
         first, second = torch.zeros_like(points), torch.zeros_like(points)
@@ -48,6 +49,6 @@ class GradientPlanner(Iterative):
             unbiased = second.div(1 - FADING[1] ** done).sqrt()
             step = first / (1 - FADING[0] ** done) / torch.where(unbiased > 0, unbiased, 1)
             noise = white(self.restarts, start, generator)
-            shake = torch.cat([torch.zeros_like(noise[:1]), self.noise * noise[1:]])
+            shake = torch.cat([torch.zeros_like(noise[:, :1]), self.noise * noise[:, 1:]], dim=1)
             points = points + scale * (shake - self.rate * step)
             points = best.clamp((start[:, None] + scale * noise).where(lost, points))

@@ -1,9 +1,8 @@
 """A proposal, and a short search around it."""
 
-import torch
 from torch import Tensor
 
-from jepa_wm.contracts import Budget, Cost, Plan, Planner
+from jepa_wm.contracts import Budget, Cost, Generators, Plan, Planner
 from jepa_wm.errors import UserError
 from jepa_wm.planning.cem import CEM
 
@@ -39,7 +38,7 @@ class Hybrid:
         std: Tensor,
         low: Tensor,
         high: Tensor,
-        generator: torch.Generator,
+        generator: Generators,
         budget: Budget | None = None,
     ) -> Plan:
         """See `Planner`."""

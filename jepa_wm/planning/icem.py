@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from jepa_wm.contracts import Generators
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.iterative import Iterative
 from jepa_wm.planning.sampling import around, fit, lowest, mean_cost, white
@@ -49,7 +50,7 @@ class ICEM(Iterative):
         )
         self._require(0 <= momentum < 1 and min_std >= 0, "0 <= momentum < 1 and min_std >= 0")
 
-    def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
+    def search(self, best: Incumbent, std: Tensor, generator: Generators) -> None:
         mean, floor, wanted = best.actions, self.min_std * std, float(self.samples)
         kept, known = mean[:, None][:, :0], best.costs[:, None][:, :0]
         for allowed in best.rounds(self.iterations, self.samples):
@@ -71,11 +72,11 @@ class ICEM(Iterative):
 
 
 def coloured(noise: Tensor, beta: float) -> Tensor:
-    """White noise (S, K, A) with power f ** -beta at frequency f over its K steps; each step's variance stays 1.
+    """White noise (…, K, A) with power f ** -beta at frequency f over its K steps; each step's variance stays 1.
 
     What does not change at all counts as the slowest frequency, as in the paper.
     """
-    steps = noise.shape[1]
+    steps = noise.shape[-2]
     power = torch.fft.fftfreq(steps, device=noise.device).abs().clamp(min=1 / steps) ** -beta
     gain = (power / power.mean()).sqrt()
-    return torch.fft.ifft(torch.fft.fft(noise, dim=1) * gain[:, None], dim=1).real
+    return torch.fft.ifft(torch.fft.fft(noise, dim=-2) * gain[:, None], dim=-2).real

@@ -2,10 +2,9 @@
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor
 
-from jepa_wm.contracts import Budget, Cost, Plan
+from jepa_wm.contracts import Budget, Cost, Generators, Plan
 from jepa_wm.errors import UserError
 from jepa_wm.planning.incumbent import Incumbent
 
@@ -14,7 +13,7 @@ class Iterative(ABC):
     """A planner that judges candidates round after round; a subclass says which."""
 
     @abstractmethod
-    def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
+    def search(self, best: Incumbent, std: Tensor, generator: Generators) -> None:
         """Search from `best.actions` (E, K, A) on, as far as `std` (E, K, A) says, while `best.rounds` last.
 
         Each round ends with `best.note`, which is told `spread`, how far the candidates are spread, and `elites`, the
@@ -28,7 +27,7 @@ class Iterative(ABC):
         std: Tensor,
         low: Tensor,
         high: Tensor,
-        generator: torch.Generator,
+        generator: Generators,
         budget: Budget | None = None,
     ) -> Plan:
         """See `Planner`."""

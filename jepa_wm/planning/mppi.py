@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from jepa_wm.contracts import Generators
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.iterative import Iterative
 from jepa_wm.planning.sampling import fit, gaussian, lowest, mean_cost
@@ -45,7 +46,7 @@ class MPPI(Iterative):
             "0 < elites <= samples, iterations >= 1, temperature > 0 and min_std >= 0",
         )
 
-    def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
+    def search(self, best: Incumbent, std: Tensor, generator: Generators) -> None:
         mean, floor = best.actions, self.min_std * std
         for samples in best.rounds(self.iterations, self.samples):
             ends = best.ends(samples)

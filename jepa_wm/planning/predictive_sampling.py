@@ -1,8 +1,8 @@
 """Predictive sampling: noise around the best, again and again."""
 
-import torch
 from torch import Tensor
 
+from jepa_wm.contracts import Generators
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.iterative import Iterative
 from jepa_wm.planning.sampling import around, mean_cost, white
@@ -26,7 +26,7 @@ class PredictiveSampling(Iterative):
         self.samples, self.iterations, self.noise = samples, iterations, noise
         self._require(min(samples, iterations) >= 1 and noise > 0, "counts of 1 or more and noise > 0")
 
-    def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
+    def search(self, best: Incumbent, std: Tensor, generator: Generators) -> None:
         spread = self.noise * std
         for samples in best.rounds(self.iterations, self.samples):
             noise = white(samples - 1, best.actions, generator)

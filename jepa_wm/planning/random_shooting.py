@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from jepa_wm.contracts import Generators
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.iterative import Iterative
-from jepa_wm.planning.sampling import mean_cost
+from jepa_wm.planning.sampling import drawn, mean_cost
 
 
 class RandomShooting(Iterative):
@@ -23,12 +24,12 @@ class RandomShooting(Iterative):
         self.samples, self.iterations = samples, iterations
         self._require(min(samples, iterations) >= 1, "counts of 1 or more")
 
-    def search(self, best: Incumbent, std: Tensor, generator: torch.Generator) -> None:
+    def search(self, best: Incumbent, std: Tensor, generator: Generators) -> None:
         low, high, start = best.low, best.high, best.actions
         for samples in best.rounds(self.iterations, self.samples):
             first = start[:, None] if not best.evaluations else start[:, None][:, :0]
-            draws = torch.rand(samples - first.shape[1], *start.shape[1:], generator=generator).to(start)
-            anywhere = torch.lerp(low.expand_as(draws), high.expand_as(draws), draws).expand(len(start), *draws.shape)
+            draws = drawn(torch.rand, samples - first.shape[1], start, generator)
+            anywhere = torch.lerp(low.expand_as(draws), high.expand_as(draws), draws).expand(len(start), -1, -1, -1)
             candidates = torch.cat([first, anywhere], dim=1)
             costs = best.judge(candidates)
             best.note(spread=candidates.std(dim=1, correction=0).mean(dim=(1, 2)), elites=mean_cost(costs))

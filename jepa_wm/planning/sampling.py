@@ -1,23 +1,36 @@
 """Candidates around a mean, the best of them, and what is fitted to these."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from jepa_wm.contracts import Generators
 
-def white(samples: int, mean: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal noise (S, K, A) for means (E, K, A).
 
-    All environments share it, so an environment's plan does not depend on the batch that it is planned in.
+def drawn(draw: Callable[..., Tensor], samples: int, mean: Tensor, generator: Generators) -> Tensor:
+    """Random numbers for means (E, K, A), as torch.randn or torch.rand draws them.
+
+    Returns:
+        (1, S, K, A) where all environments share a generator, else (E, S, K, A), alike of those that share one. So an
+        environment's plan does not depend on the batch that it is planned in.
     """
-    return torch.randn(samples, *mean.shape[1:], generator=generator).to(mean)
+    each = [generator] if isinstance(generator, torch.Generator) else generator
+    numbers = {own: draw(samples, *mean.shape[1:], generator=own) for own in dict.fromkeys(each)}
+    return torch.stack([numbers[own] for own in each]).to(mean)
+
+
+def white(samples: int, mean: Tensor, generator: Generators) -> Tensor:
+    """Standard normal noise for means (E, K, A), as `drawn` gives it."""
+    return drawn(torch.randn, samples, mean, generator)
 
 
 def around(mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:
-    """The mean (E, K, A) itself, then a candidate for each noise (S - 1, K, A): (E, S, K, A), bounds unheeded."""
+    """The mean (E, K, A), then a candidate for each noise (1 or E, S - 1, K, A): (E, S, K, A), bounds unheeded."""
     return torch.cat([mean[:, None], mean[:, None] + std[:, None] * noise], dim=1)
 
 
-def gaussian(mean: Tensor, std: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+def gaussian(mean: Tensor, std: Tensor, samples: int, generator: Generators) -> Tensor:
     """The mean (E, K, A) itself, then `samples` - 1 candidates around it: (E, S, K, A), bounds unheeded."""
     return around(mean, std, white(samples - 1, mean, generator))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import lightning as L
 import torch
+from torch import Tensor, nn
 
 from jepa_wm.data import Shards
 from jepa_wm.errors import UserError
@@ -33,8 +34,10 @@ class Alarm:
     after: float = 0.5
     stop: bool = False
 
-    def __call__(self, health: dict[str, float], progress: float, step: int, width: int) -> None:
-        """Warn or stop if what was measured of latents of `width` dimensions is below a bound.
+    def __call__(
+        self, health: dict[str, float], progress: float, step: int, width: int, whose: str = "encoder"
+    ) -> None:
+        """Warn or stop if what was measured of somebody's latents of `width` dimensions is below a bound.
 
         Raises:
             UserError: if it is, and `stop` was asked for.
@@ -42,7 +45,8 @@ class Alarm:
         bounds = {"RankMe": ("rankme", self.rankme), "LiDAR": ("lidar", self.lidar)}
         bounds["median spread"] = ("spread_median", self.spread)
         fallen = [
-            f"{name} of held-out latents is {health[key]:.4g} (below {bound:g}; they have {width} dimensions)"
+            f"{name} of the {whose}'s held-out latents is {health[key]:.4g} (below {bound:g}; they have {width} "
+            "dimensions)"
             for name, (key, bound) in bounds.items()
             if health.get(key, bound) < bound
         ]
@@ -61,7 +65,8 @@ class Health(L.Callback):
     """Measure the latents of held-out frames at each validation, and raise the alarm when they collapse.
 
     Logs, as `health/…`, RankMe, LiDAR over moments seen in several views, the least, median and greatest spread of
-    a dimension, and R² of the state; as `probe/…`, probes of every other thing that is known of the frames.
+    a dimension, and R² of the state; as `probe/…`, probes of every other thing that is known of the frames. Where a
+    teacher is exported, too, it is measured beside the encoder, as `health/teacher_…` and `probe/teacher_…`.
 
     Args:
         shards: what is measured.
@@ -94,18 +99,32 @@ class Health(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure and log."""
         training = training_of(pl_module)
+        measured: dict[str, nn.Module] = {"encoder": training.encoder}
+        if "teacher" in (exported := training.exported()):
+            measured["teacher"] = exported["teacher"]
+        for whose, encoder in measured.items():
+            latents = self._latents(encoder, pl_module.device)
+            health, known = self._measured(latents)
+            prefix = "" if whose == "encoder" else f"{whose}_"
+            found = {f"health/{prefix}{name}": value for name, value in health.items()}
+            found |= {f"probe/{prefix}{name}": value for name, value in known.items()}
+            for name, value in found.items():
+                pl_module.log(name, value, rank_zero_only=True)
+            self.alarm(health, training.progress, trainer.global_step, latents.shape[-1], whose)
+
+    def _latents(self, encoder: nn.Module, device: torch.device) -> Tensor:
+        """Those of all views of all moments (n, views, D), on the CPU."""
         pixels = self.held_out.pixels
         chunks = pixels.flatten(0, 1).split(BATCH)
-        latents = torch.cat([encode(training.encoder, chunk.to(pl_module.device)).cpu() for chunk in chunks])
-        latents = latents.unflatten(0, pixels.shape[:2])
+        latents = torch.cat([encode(encoder, chunk.to(device)).cpu() for chunk in chunks])
+        return latents.unflatten(0, pixels.shape[:2])
+
+    def _measured(self, latents: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+        """Health, and what is known beside it."""
         first = latents[:, 0]
         health = {"rankme": rankme(first), **{f"spread_{name}": value for name, value in spread(first).items()}}
         if len(latents) > 1:
             health["lidar"] = lidar(latents)
         known = knowledge(first, self.held_out)
         health |= {name: known.pop(name) for name in ("position_r2", "position_knn_r2") if name in known}
-        for name, value in health.items():
-            pl_module.log(f"health/{name}", value, rank_zero_only=True)
-        for name, value in known.items():
-            pl_module.log(f"probe/{name}", value, rank_zero_only=True)
-        self.alarm(health, training.progress, trainer.global_step, first.shape[1])
+        return health, known

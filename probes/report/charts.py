@@ -52,7 +52,8 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One pair of axes; `boundary` is an x at which another stage begins, `scale` matplotlib's name for both axes'."""
+    """One pair of axes; `boundary` is an x at which another stage begins, `scale` "linear", "log" for both axes, or
+    "doubling" for x alone, whose ticks are powers of two."""
 
     title: str
     lines: Sequence[Line]
@@ -66,7 +67,13 @@ def constant(label: str, value: float, x: Iterable[int], colour: str, style: str
     return Line(label, {min(places): value, max(places): value}, colour, style)
 
 
-def small_multiples(panels: Sequence[Panel], label: str, xlabel: str = "step", columns: int = 4) -> Markup:
+def small_multiples(
+    panels: Sequence[Panel],
+    label: str,
+    xlabel: str = "step",
+    columns: int = 4,
+    size: tuple[float, float] = PANEL,
+) -> Markup:
     """Draw panels in rows, with one legend above them.
 
     Args:
@@ -74,6 +81,7 @@ def small_multiples(panels: Sequence[Panel], label: str, xlabel: str = "step", c
         label: what the chart shows, for those who cannot see it.
         xlabel: what x is, in every panel.
         columns: panels in a row.
+        size: inches of a panel.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -82,9 +90,9 @@ def small_multiples(panels: Sequence[Panel], label: str, xlabel: str = "step", c
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
-    width = PANEL[0] * columns
+    width = size[0] * columns
     abreast = max(1, min(len(labels), int(width / (HANDLE + LETTER * max(map(len, labels))))))
-    height = PANEL[1] * rows + MARGIN + LETTERS * -(-len(labels) // abreast)
+    height = size[1] * rows + MARGIN + LETTERS * -(-len(labels) // abreast)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=0.07))
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -135,6 +143,10 @@ def _draw(axis: Any, panel: Panel) -> dict[str, Any]:
             ticks.set_minor_formatter(lambda value, _: "")
         return handles
     axis.locator_params(axis="y", nbins=5)
+    if panel.scale == "doubling":
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        return handles
     axis.locator_params(axis="x", nbins=5, integer=True)
     return handles
 

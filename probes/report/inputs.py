@@ -29,7 +29,8 @@ class Runs:
 
     Attributes:
         folder: where they are.
-        manifests: by stage.
+        manifests: by stage, of those that are there and finished.
+        absent: the other stages, each with whether it is "not there" or "unfinished".
         curves: by stage, of those that train.
         planning: rows of `plan/results.jsonl`: goal, policy, success, ci95, episodes …
         searches: by the kind of goal, the trace of the first plan in `plan/plan.json`.
@@ -42,6 +43,7 @@ class Runs:
 
     folder: Path
     manifests: dict[str, Row]
+    absent: dict[str, str]
     curves: dict[str, Curves]
     planning: list[Row]
     searches: dict[str, dict[str, Tensor]]
@@ -50,6 +52,13 @@ class Runs:
     drift: dict[str, list[float]]
     strips: list[str]
     dim: int | None
+
+    @property
+    def environment(self) -> str:
+        """The world: where episodes were collected, or else what the data were that dynamics learned from."""
+        sources = self.manifests.get("forecast", {}).get("data", {}).values()
+        named = [self.manifests.get("collect", {}), *sources]
+        return next((made["environment"] for made in named if made.get("environment")), "")
 
     def policy(self, goal: str, policy: str) -> Row | None:
         """The planning row of a control towards one kind of goal."""
@@ -76,18 +85,23 @@ def read_runs(folder: Path) -> Runs:
     """Read a folder of runs; of a stage's files only the manifest has to be there.
 
     Raises:
-        UserError: if a stage is missing, unfinished or another one, or a results file is malformed.
+        UserError: if no stage is there and finished, one is another one, or a results file is malformed.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; expected one with the runs {', '.join(STAGES)} in it")
+    there = [stage for stage in (*STAGES, *OPTIONAL) if is_complete(folder / stage)]
+    if not there:
+        raise UserError(
+            f"{folder} has no finished run of {', '.join(STAGES)} in a folder of that name; expected one or more"
+        )
     films = folder / "plan" / "films" / "index.json"
     drift = folder / "probe" / "drift.json"
     imagined = read_json(drift) if drift.is_file() else {}
-    there = [*STAGES, *(stage for stage in OPTIONAL if is_complete(folder / stage))]
     manifests = {stage: read_manifest(folder / stage, stage) for stage in there}
     return Runs(
         folder=folder,
         manifests=manifests,
+        absent={
+            stage: "unfinished" if (folder / stage).exists() else "not there" for stage in STAGES if stage not in there
+        },
         curves={stage: read_curves(folder / stage / "metrics.jsonl") for stage in TRAINED},
         planning=_read_rows(folder / "plan" / "results.jsonl", {"goal", "policy", "success"}),
         searches=_read_traces(folder / "plan" / "plan.json"),
@@ -95,7 +109,7 @@ def read_runs(folder: Path) -> Runs:
         probes=_read_rows(folder / "probe" / "results.jsonl", {"model", "step", "metric", "value"}),
         drift=_numbers(imagined),
         strips=imagined.get("rows", ["real", "nearest"]),
-        dim=manifests["probe"].get("dim"),
+        dim=manifests.get("probe", {}).get("dim"),
     )
 
 

@@ -47,7 +47,10 @@ def _last_step(runs: Runs, stage: str) -> int:
 
 def training(runs: Runs) -> Markup:
     """Everything logged for training and for validation, and the health of the latents."""
-    return section("Training against validation", *(_stage(stage, runs.curves[stage]) for stage in TRAINED))
+    return section(
+        "Training against validation",
+        *(_stage(stage, runs.curves[stage]) for stage in TRAINED if stage in runs.manifests),
+    )
 
 
 def _stage(stage: str, curves: Curves) -> Markup:

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from probes.report import imagined, learning, record, results, search
-from probes.report.html import Markup, element, join
+from probes.report.html import Markup, element, join, missing
 from probes.report.inputs import Runs
+from probes.report.summary import told
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -17,7 +18,8 @@ def page(runs: Runs, summary: dict[str, Any]) -> str:
         runs: what the stages left.
         summary: what `summarise` made of it.
     """
-    environment = runs.manifests["collect"].get("environment", "")
+    environment = runs.environment or "A world"
+    absent = [missing(f"what these stages tell: {told(runs.absent)}")] if runs.absent else []
     body = join(
         [
             element("h1", "A world model in embedding space"),
@@ -26,6 +28,7 @@ def page(runs: Runs, summary: dict[str, Any]) -> str:
                 f"{environment}: what a model of it has learned. Below each figure: its 95 % interval, its controls.",
                 class_="lead",
             ),
+            *absent,
             results.headline(summary),
             results.planning(runs),
             search.searches(runs),

@@ -19,7 +19,7 @@ def record(runs: Runs, summary: dict[str, Any]) -> Markup:
     configs = [details(f"{stage}: configuration", _yaml(m.get("config"))) for stage, m in runs.manifests.items()]
     return section(
         "What was run on what",
-        *_data(runs.manifests["collect"]),
+        *(_data(runs.manifests["collect"]) if "collect" in runs.manifests else []),
         table(("stage", "time", "peak memory", "steps", "commit", "python"), rows),
         note(text),
         *configs,

@@ -62,7 +62,7 @@ def headline(summary: dict[str, Any]) -> Markup:
         *([_tile("recall@1", percent(retrieval["recall_at_1"]), *recall)] if retrieved else []),
         _tile("RankMe", number(health["rankme"]), f"of {count(health['dim'])} dimensions", *spread),
         _tile(
-            "all stages",
+            "these stages" if summary["absent"] else "all stages",
             duration(seconds["total"]),
             f"peak {gib(summary['peak_rss_gib'])}",
             f"{machine['cores']} CPU cores",

@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jepa_wm.processor import processor
@@ -12,7 +12,8 @@ from probes.report.text import MISSING, duration, gib, interval, number, percent
 
 
 def summarise(runs: Runs) -> dict[str, Any]:
-    """The main figures; rates are fractions, times seconds, and what was not measured is None.
+    """The main figures; rates are fractions, times seconds, and what was not measured is None. The total of seconds is
+    that of the stages that are there; `absent` names the others.
 
     The probes, the retrieval and the health are those of the last forecast encoder.
     """
@@ -36,6 +37,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
             **{name: _get(runs.final("forecast", name), "value") for name in ("rankme", "spread_min", "spread_median")},
             "dim": runs.dim,
         },
+        "absent": runs.absent,
         "seconds": _seconds(runs),
         "peak_rss_gib": max((m["peak_rss_gib"] for m in runs.manifests.values() if "peak_rss_gib" in m), default=None),
         **_provenance(runs),
@@ -61,10 +63,11 @@ def _seconds(runs: Runs) -> Row:
 
 def _provenance(runs: Runs) -> Row:
     commits = {manifest["commit"] for manifest in runs.manifests.values() if manifest.get("commit")}
+    last = list(runs.manifests.values())[-1]
     return {
         "commit": ", ".join(sorted(commits)) or None,
-        "python": runs.manifests["probe"].get("python"),
-        "versions": runs.manifests["probe"].get("versions"),
+        "python": last.get("python"),
+        "versions": last.get("versions"),
         "machine": {
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "cpu_count": os.cpu_count(),
@@ -107,7 +110,13 @@ def summary_table(summary: dict[str, Any]) -> str:
     ]
     optional = {"text goals reached": text["success"], "text→image recall@1": retrieval["recall_at_1"]}
     shown = [row for row in rows if row[0] not in optional or optional[row[0]] is not None]
-    return _columns([("", "value", "95 % interval", "beside it"), *shown])
+    table = _columns([("", "value", "95 % interval", "beside it"), *shown])
+    return f"{table}\nwithout {told(summary['absent'])}" if summary.get("absent") else table
+
+
+def told(absent: Mapping[str, str]) -> str:
+    """The stages that a report is without, in words."""
+    return ", ".join(f"{stage} ({state})" for stage, state in absent.items())
 
 
 def _controls(row: Row) -> str:

@@ -13,10 +13,11 @@ def report(runs: str) -> None:
     """Write `report.html`, a page that needs no other file, and `summary.json` about a folder of runs.
 
     Args:
-        runs: folder with the finished runs `collect`, `pretrain`, `forecast`, `plan` and `probe` in it.
+        runs: folder with finished runs in it, in folders named `collect`, `pretrain`, `forecast`, `plan` and `probe`;
+            of those that are not there it says so.
 
     Raises:
-        UserError: if one of these is missing or unfinished, or a results file in it is malformed.
+        UserError: if none of these is there and finished, or a results file in it is malformed.
     """
     folder = Path(runs)
     read = read_runs(folder)

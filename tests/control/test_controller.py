@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from jepa_wm.contracts import Budget, Cost, Plan
+from jepa_wm.contracts import Budget, Cost, Generators, Plan
 from jepa_wm.control import Controller
 from jepa_wm.control.expected import Expected
 from jepa_wm.control.match import Match
@@ -59,7 +59,7 @@ class Told:
 
     def __init__(self, answer: list[float]) -> None:
         self.answer, self.means, self.costs = torch.tensor(answer), list[Tensor](), list[Tensor]()
-        self.seeds = list[int]()
+        self.seeds = list[int | list[int]]()
 
     def plan(
         self,
@@ -68,11 +68,12 @@ class Told:
         std: Tensor,
         low: Tensor,
         high: Tensor,
-        generator: torch.Generator,
+        generator: Generators,
         budget: Budget | None = None,
     ) -> Plan:
         self.means.append(mean.clone())
-        self.seeds.append(generator.initial_seed())
+        shared = isinstance(generator, torch.Generator)
+        self.seeds.append(generator.initial_seed() if shared else [each.initial_seed() for each in generator])
         self.costs.append(cost(torch.zeros_like(mean)[:, None])[:, 0])
         return Plan(self.answer.expand_as(mean).clone(), self.costs[-1], {})
 
@@ -319,6 +320,16 @@ class TestEpisodes:
             controller.act(BLACK)
         assert planner.seeds == [40, 41, 42]
 
+    def test_an_episode_that_begins_later_has_the_seeds_of_one_that_begins_first(self) -> None:
+        planner, seen = Told([0.0]), np.stack([BLACK, BLACK])
+        controller = Controller(box(skip=2), BLACK, Search(planner, 2), seed=40)
+        for _ in range(4):
+            controller.act(seen)
+        controller.reset(np.array([False, True]))
+        for _ in range(4):
+            controller.act(seen)
+        assert planner.seeds == [40, 41, [42, 40], [43, 41]]
+
     def test_a_goal_is_encoded_at_the_first_plan_and_no_more(self) -> None:
         model, planner = box(), Told([0.0])
         controller = Controller(model, np.stack([BLACK, BLACK + 255]), Search(planner, 2))
@@ -404,7 +415,7 @@ def test_films_hold_what_was_imagined_in_every_batch() -> None:
     model, search, goals = box(head=True), Search(CEM(8, 2, 1), 3), RoomGoals.sample(4, {}, seed=0)
     apart, together = (
         Match(goals, SIZE, steps=5, parallel=parallel).planned(
-            "cem", lambda goals, world: Controller(model, goals.wanted(world), search), films=3
+            "cem", lambda goal, world: Controller(model, goal, search), films=3
         )
         for parallel in (2, None)
     )

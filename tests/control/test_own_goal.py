@@ -15,14 +15,15 @@ from PIL import Image as Picture
 from jepa_wm.checkpoint import save_modules
 from jepa_wm.cli import main
 from jepa_wm.control.collect import collect
-from jepa_wm.control.goals import goal_seed
+from jepa_wm.control.goals import Task, goal_seed
 from jepa_wm.control.own_goal import read_goal, region_of_goal
 from jepa_wm.control.plan import plan
 from jepa_wm.control.pursue import Place, Played, _told
 from jepa_wm.control.shown import Shown
 from jepa_wm.dynamics import TransformerDynamics, Trunk
-from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
+from jepa_wm.encoders import ClipText, GridPool, PooledFrames, StateFrames, TextAlignment, ViT
 from jepa_wm.envs import PUSH_T, REGIONS, TWO_ROOMS
+from jepa_wm.envs.factors import COLORS
 from jepa_wm.errors import UserError
 from jepa_wm.goals import Sentence
 from jepa_wm.manifest import read_manifest, write_manifest
@@ -200,6 +201,28 @@ class TestPlaying:
         with Picture.open(tmp_path / "a" / rows[0]["film"]) as film:
             assert film.size == ((16 + 3 + 16) * 3, 16 * 3)
 
+    def test_another_picture_at_the_same_path_is_another_goal(
+        self, folders: tuple[str, str], picture: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        first, out = pursued(folders, tmp_path / "a", picture), str(tmp_path / "a")
+        assert "complete already" not in capsys.readouterr().out
+        assert pursued(folders, tmp_path / "a", picture) == first
+        assert "complete already" in capsys.readouterr().out
+        Picture.fromarray(255 - np.asarray(Picture.open(picture))).save(picture)
+        with pytest.raises(UserError, match=f"{out} was made with other settings: picture="):
+            pursued(folders, tmp_path / "a", picture)
+
+    def test_factors_that_are_asked_for_stand_in_place_of_those_of_the_shards(
+        self, folders: tuple[str, str], tmp_path: Path
+    ) -> None:
+        factors = {"agent_color": "cyan", "agent_size": 0.06}
+        pursued(folders, tmp_path / "a", CORNER, films=1, task=Task(factors=factors))
+        assert read_manifest(tmp_path / "a")["config"]["factors"] == factors
+        with Picture.open(tmp_path / "a" / "films" / "episode-00.webp") as film:
+            shown = np.asarray(film.convert("RGB")).reshape(-1, 3).astype(int)
+        cyan = np.array(COLORS["cyan"])
+        assert (np.abs(shown - cyan).sum(axis=1) < 60).any()
+
     def test_a_goal_of_its_own_that_a_world_meets_ends_nothing(
         self, folders: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -236,6 +259,13 @@ class TestRefusing:
             ({"goal": None, "environment": "CartPole-v1"}, "got environment CartPole-v1 without a goal"),
             ({"environment": "CartPole-v1"}, r"actions Discrete\(2\); expected 2 numbers"),
             ({"environment": "Nowhere-v0"}, "'Nowhere-v0' cannot be made"),
+            (
+                {"check": 5, "parallel": 2},
+                "got check 5, parallel 2 with a goal .*; expected check 1, parallel N",
+            ),
+            ({"stop": False}, "got stop False with a goal of one's own; expected stop True"),
+            ({"task": Task(least_steps=3)}, "got task.least_steps 3 with a goal of one's own; expected .* 0"),
+            ({"task": Task(factors=FACTORS), "environment": "CartPole-v1"}, "task.factors .* in CartPole-v1"),
             ({"films": 0}, "films 0"),
             ({"steps": 0}, "steps 0"),
             ({"seed": -1}, "seed -1"),
@@ -256,6 +286,19 @@ class TestRefusing:
             pursued(mute, tmp_path / "a", CORNER)
         assert not (tmp_path / "a").exists()
         assert len(pursued(mute, tmp_path / "a", picture)) == 2
+
+    def test_a_picture_is_no_goal_of_a_model_that_reads_states(
+        self, folders: tuple[str, str], picture: str, tmp_path: Path
+    ) -> None:
+        feeling = Path(folders[0]).with_name("feeling")
+        frames = StateFrames(PooledFrames(), 2, 2)
+        encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
+        dynamics = TransformerDynamics(frames.latent_dim(encoder), (1, 1), trunk=Trunk(12, 1, 2))
+        save_modules(feeling / "model", {"encoder": encoder, "frames": frames, "dynamics": dynamics})
+        write_manifest(feeling, "forecast", data={})
+        with pytest.raises(UserError, match=r"reads the state, 2 numbers, .* no picture shows that"):
+            pursued((str(feeling), folders[1]), tmp_path / "a", picture)
+        assert not (tmp_path / "a").exists()
 
     def test_what_others_made_is_left_as_it_is(self, folders: tuple[str, str], tmp_path: Path) -> None:
         (tmp_path / "mine").mkdir()

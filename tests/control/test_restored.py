@@ -1,6 +1,7 @@
 """Any environment that can be put at a recorded state can be planned in, by what it says of its goals."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -8,14 +9,19 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from torch import Tensor
 
 from jepa_wm.checkpoint import save_modules
+from jepa_wm.contracts import Budget, Cost, Generators, Plan
 from jepa_wm.control.collect import collect
+from jepa_wm.control.controller import Controller
 from jepa_wm.control.evaluate import make_world, play
 from jepa_wm.control.goal_kinds import draw_goals, read_goals
 from jepa_wm.control.goals import GoalSet, Task
+from jepa_wm.control.match import Match
 from jepa_wm.control.plan import plan
 from jepa_wm.control.restored_world import RestoredWorld, simulator
+from jepa_wm.control.spaces import narrow
 from jepa_wm.data import EpisodeShards
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.encoders import GridPool, ViT
@@ -24,6 +30,7 @@ from jepa_wm.files import write_json
 from jepa_wm.manifest import write_manifest
 from jepa_wm.planning import CEM
 from jepa_wm.search import Search
+from jepa_wm.world_model import WorldModel
 
 CART, AHEAD, STEPS = "tests/Cart-v0", 5, 8
 TASK = Task(ahead=AHEAD)
@@ -127,7 +134,7 @@ def test_episodes_side_by_side_go_as_each_goes_alone() -> None:
         for action in own:
             found, *_ = alone.step(np.clip(action, [-2, -1], [2, 1]).astype(np.float32))
         np.testing.assert_array_equal(world.state[number], found)
-        assert world.look(3)[number, 0, 0, 0] == int(np.clip(100 + 50 * alone.place[0], 0, 255))
+        assert world.look(np.arange(3) == number)[0, 0, 0, 0] == int(np.clip(100 + 50 * alone.place[0], 0, 255))
 
 
 def test_goals_are_what_held_out_episodes_came_to_and_those_that_are_met_are_counted(data: str) -> None:
@@ -178,6 +185,54 @@ def test_the_verb_plans_from_recorded_states_and_looks_only_when_it_plans(data: 
     plan(run, data, str(tmp_path / "b"), search, 2, 0, STEPS, films=1, goals=str(tmp_path / "a"))
     assert read_goals(str(tmp_path / "b"), CART, "image").to_json()["state"] == drawn_states(tmp_path / "a")[:2]
     assert (tmp_path / "b" / "films" / "image-00.webp").is_file()
+
+
+class Onwards:
+    """A planner that goes on along the line, and across it by what standing still costs, which no two share."""
+
+    def plan(
+        self,
+        cost: Cost,
+        mean: Tensor,
+        std: Tensor,
+        low: Tensor,
+        high: Tensor,
+        generator: Generators,
+        budget: Budget | None = None,
+    ) -> Plan:
+        own = cost(torch.zeros_like(mean)[:, None])[:, :1]
+        actions = torch.stack([torch.ones_like(own), torch.sin(1e4 * own)], dim=-1)
+        return Plan(actions.expand(mean.shape).to(mean), own[:, 0], {})
+
+
+def test_an_episode_goes_as_it_would_alone_whatever_is_played_beside_it_or_before(data: str, run: str) -> None:
+    model, goals = WorldModel.from_pretrained(run).double(), drawn(data)
+    ahead = np.array([0.15, 0.9, 0.35, 0.15, 0.55, 0.25], np.float32)
+    goals = replace(goals, goal=goals.state + ahead[:, None] * np.array([1, 0], np.float32))
+    together, *others = (
+        Match(goals, 16, steps=8, parallel=parallel).planned(
+            "on", lambda goal, world: Controller(model, goal, Search(Onwards(), 1), 3, world), films=6
+        )
+        for parallel in (None, 1, 2, 4)
+    )
+    assert len(set(together.outcome.states[:, 1, 1].tolist())) == 6  # Each towards its own goal, from its own start.
+    assert len(set(together.outcome.first.tolist())) > 2  # Not all end together, or nothing would follow anything.
+    for other in others:
+        for name in ("states", "reached", "frames"):
+            np.testing.assert_array_equal(getattr(other.outcome, name), getattr(together.outcome, name))
+
+
+def test_a_search_keeps_to_what_the_environment_allows(data: str, run: str) -> None:
+    model, space = WorldModel.from_pretrained(run), simulator(CART).action_space
+    # As of packed data, of which only a spread is known.
+    for low, high, expected in (
+        ([-3.0, -0.5], [0.5, 4.0], [[-2, -0.5], [0.5, 1]]),
+        ([3.0, -1.0], [4.0, 1.0], [[3, -1], [4, 1]]),
+    ):
+        model.bounds.low.copy_(torch.tensor(low))
+        model.bounds.high.copy_(torch.tensor(high))
+        narrow(model.bounds, space)
+        assert [model.bounds.low.tolist(), model.bounds.high.tolist()] == expected
 
 
 def drawn_states(folder: Path) -> list[list[float]]:

@@ -47,6 +47,31 @@ def covered(blocks: int, scale: float, aspect: tuple[float, float], grid: tuple[
     return cells
 
 
+def places_one_by_one(
+    target: tuple[int, int], context: tuple[int, int], count: int, side: int, dice: random.Random
+) -> tuple[set[int], set[int]]:
+    """What a context has left, and its last target, drawn as in I-JEPA's code but that all rows are within reach."""
+
+    def rectangle(rows: int, columns: int) -> set[int]:
+        top, left = dice.randrange(side - rows + 1), dice.randrange(side - columns + 1)
+        return {y * side + x for y in range(top, top + rows) for x in range(left, left + columns)}
+
+    targets = [rectangle(*target) for _ in range(count)]
+    return rectangle(*context) - set().union(*targets), targets[-1]
+
+
+def left_in_the_reference(side: int, seed: int, number: int) -> int:
+    """Cells left to sample `number` of a batch, whose sizes are those of its seed."""
+    sizes, dice = generator(seed), random.Random(seed * 1000 + number)
+    target = published_side(side**2, (0.15, 0.2), (0.75, 1.5), torch.rand((), generator=sizes).item())
+    context = published_side(side**2, (0.85, 1.0), (1.0, 1.0), torch.rand((), generator=sizes).item())
+    for _ in range(100):
+        left, _ = places_one_by_one(target, context, 4, side, dice)
+        if len(left) > 4:
+            break
+    return len(left)
+
+
 class TestTubes:
     def test_they_part_the_tokens_alike_in_every_frame_and_sample(self) -> None:
         mask = TubeMask(8, 0.15).sample((3, 6, 5), 50, generator())
@@ -142,6 +167,39 @@ class TestMultiBlocks:
             targets += coverage(mask.predict[:, 0], 7, 7) / rounds
         assert is_symmetric(targets, rounds * size) and is_symmetric(contexts, rounds * size)
         assert (contexts > 0.02).all() and (targets > 0.005).all()
+
+    @pytest.mark.parametrize("side", [14, 8])
+    def test_as_many_are_seen_whatever_the_batch_and_as_many_as_of_128_in_the_reference(self, side: int) -> None:
+        ours, theirs = [], []
+        for seed in range(25):
+            few, more, most = (
+                MultiBlockMask(least=4).sample((1, side, side), batch, generator(seed)).keep.shape[1]
+                for batch in (1, 16, 300)
+            )
+            assert few == more == most
+            ours.append(few)
+            theirs.append(min(left_in_the_reference(side, seed, number) for number in range(128)))
+        differences = [mine - other for mine, other in zip(ours, theirs, strict=True)]
+        error = statistics.stdev(differences) / math.sqrt(len(differences))
+        assert abs(statistics.mean(differences)) < 4 * error and error < 0.02 * statistics.mean(theirs)
+
+    def test_that_the_poorest_are_drawn_again_is_not_to_be_seen_in_what_is_covered(self) -> None:
+        """Against all samples, poor ones included, of each of which random tokens are seen at that rate."""
+        fixed = MultiBlockMask(scale=(0.17, 0.17), aspect=(1.2, 1.2), context=(0.85, 0.85))
+        samples, side = 4000, 14
+        mask = fixed.sample((1, side, side), samples, generator())
+        count, poor = mask.keep.shape[1], 0
+        rate, targets = torch.zeros(2, side * side)
+        for seed in range(samples):
+            left, hidden = places_one_by_one((6, 5), (13, 13), 4, side, random.Random(seed))
+            poor += len(left) < count
+            rate[sorted(left)] += min(1.0, count / len(left)) / samples
+            targets[sorted(hidden)] += 1.0 / samples
+        assert 0.001 < poor / samples < 0.02
+        for found, expected in ((mask.keep, rate), (mask.predict[:, 0], targets)):
+            spread = (2 * expected * (1 - expected) / samples).sqrt()
+            apart = coverage(found, side, side).flatten() - expected
+            assert (apart.abs() < 4.5 * spread + 0.01 * expected).all()
 
     def test_the_reference_that_cuts_lists_would_be_seen_to_favour_the_top_left(self) -> None:
         """What the published collator does to the kept tokens, as a check of the check."""

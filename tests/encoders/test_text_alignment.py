@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from jepa_wm.checkpoint import save_modules
 from jepa_wm.encoders import ClipText, TextAlignment, ViT, load_text
@@ -38,3 +39,12 @@ def test_saved_and_loaded(text: TextAlignment, tmp_path: Path) -> None:
     save_modules(tmp_path / "wrong", {"text": ViT(dim=24, depth=1, heads=2)})
     with pytest.raises(UserError, match="expected a TextAlignment"):
         load_text(str(tmp_path / "wrong"))
+
+
+def test_without_a_head_a_latent_is_its_own_vector() -> None:
+    latents = torch.randn(3, 4, 8)
+    text = TextAlignment(8, ClipText(8, 16, 1, 2), hidden=None)
+    torch.testing.assert_close(text.image(latents), F.normalize(latents.mean(dim=1), dim=-1))
+    assert not list(text.head.parameters())
+    with pytest.raises(UserError, match="got latents of width 6, vectors of width 8 and no head"):
+        TextAlignment(6, ClipText(8, 16, 1, 2), hidden=None)

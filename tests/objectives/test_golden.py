@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from formula import fill, matches, pixels, tensor
+from given import Given
 from torch import Tensor, nn
 
-from jepa_wm.data.masks import Mask
 from jepa_wm.data.transforms import MultiCrop
 from jepa_wm.encoders import BlockOptions, Rope, SinCos, ViT
 from jepa_wm.encoders.vit import Encoded
@@ -37,16 +37,6 @@ def golden(name: str) -> dict[str, Any]:
 
 def norms(module: nn.Module) -> dict[str, float]:
     return {name: float(p.grad.norm()) for name, p in module.named_parameters() if p.grad is not None}
-
-
-class Given:
-    """Masks that are written down."""
-
-    def __init__(self, keep: list, predict: list) -> None:
-        self.mask = Mask(torch.tensor(keep), torch.tensor(predict))
-
-    def sample(self, grid: tuple, batch: int, generator: torch.Generator) -> Mask:
-        return self.mask
 
 
 def encoder_state(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from formula import fill, pixels
+from given import Given
 from torch import Tensor
 
-from jepa_wm.data.masks import Mask
 from jepa_wm.encoders import Rope, SinCos, ViT, load_encoder
 from jepa_wm.errors import UserError
 from jepa_wm.objectives import MaskedLatentPrediction, PredictorOptions
@@ -17,16 +17,6 @@ from jepa_wm.objectives.load import load_predictor
 from jepa_wm.schedules import Constant
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-class Given:
-    """Masks that are written down."""
-
-    def __init__(self, keep: list, predict: list) -> None:
-        self.mask = Mask(torch.tensor(keep), torch.tensor(predict))
-
-    def sample(self, grid: tuple, batch: int, generator: torch.Generator) -> Mask:
-        return self.mask
 
 
 def checkpoint(path: Path, data: dict[str, Any], prefix: str, table: Tensor | None) -> str:

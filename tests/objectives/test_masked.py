@@ -9,7 +9,7 @@ from jepa_wm.data.masks import Mask, TubeMask
 from jepa_wm.encoders import Rope, SinCos, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.objectives import MaskedLatentPrediction, MaskedSIGReg, PredictorOptions
-from jepa_wm.objectives.masked import distances
+from jepa_wm.objectives.masked import ImageSteps, distances
 from jepa_wm.objectives.predictor import at
 from jepa_wm.schedules import Constant, Linear
 
@@ -160,12 +160,18 @@ def test_wrong_words_are_refused(encoder: ViT) -> None:
     with pytest.raises(UserError, match="got none"):
         MaskedSIGReg(encoder, [])
     with pytest.raises(UserError, match="share between 0 and 1"):
-        MaskedLatentPrediction(encoder, images=2.0)
+        ImageSteps(2.0)
+    with pytest.raises(UserError, match="expected one at least"):
+        ImageSteps(masks=[])
+    with pytest.raises(UserError, match="expected `context` for clips"):
+        MaskedLatentPrediction(encoder, images=ImageSteps(context=Constant(0.7)))
 
 
 def test_clips_are_images_in_a_share_of_the_steps() -> None:
     torch.manual_seed(0)
-    made = MaskedLatentPrediction(ViT(8, 2, 24, 2, 2, modalities=True), [TubeMask(2, 0.3)], SMALL, images=0.25)
+    made = MaskedLatentPrediction(
+        ViT(8, 2, 24, 2, 2, modalities=True), [TubeMask(2, 0.3)], SMALL, images=ImageSteps(0.25)
+    )
     clips = torch.randint(0, 256, (2, 4, 3, 32, 32), dtype=torch.uint8)
     taken = []
     for step in range(16):
@@ -174,6 +180,21 @@ def test_clips_are_images_in_a_share_of_the_steps() -> None:
         taken.append([frame for frame in range(4) if alone[frame] == both])
     # Every fourth step, and each time the next frame.
     assert taken == [[], [], [], [0], [], [], [], [1], [], [], [], [2], [], [], [], [3]]
+
+
+def test_images_have_masks_and_a_weight_of_their_own() -> None:
+    torch.manual_seed(0)
+    encoder = ViT(8, 2, 24, 2, 2, modalities=True)
+    own, weight = [TubeMask(1, 0.2)], Constant(0.9)
+    images = ImageSteps(0.0, own, weight)
+    made = MaskedLatentPrediction(encoder, [TubeMask(2, 0.5)], SMALL, context=Constant(0.3), images=images)
+    clips = torch.randint(0, 256, (2, 4, 3, 32, 32), dtype=torch.uint8)
+    for pixels, masks, share in ((clips, made.masks, 0.3), (clips[:, 0], own, 0.9), (clips[:, :1], own, 0.9)):
+        terms = made({"pixels": pixels, "step": 1, "progress": 0.0})
+        torch.testing.assert_close(terms["loss"], terms["hidden"] + share * terms["visible"])
+        alone = MaskedLatentPrediction(encoder, masks, SMALL, context=Constant(share))
+        alone.load_state_dict(made.state_dict())
+        torch.testing.assert_close(alone({"pixels": pixels, "step": 1, "progress": 0.0}), terms)
 
 
 def test_a_clip_of_one_tubelet_is_a_clip_to_encoder_and_predictor() -> None:

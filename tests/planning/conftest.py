@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jepa_wm.contracts import Budget, Cost, Plan, Planner
+from jepa_wm.contracts import Budget, Cost, Generators, Plan, Planner
 
 
 @pytest.fixture
@@ -35,11 +35,17 @@ def solve() -> Callable[..., Plan]:
         budget: Budget | None = None,
         low: float = -1,
         high: float = 1,
-        seed: int = 0,
+        seed: int | list[int] = 0,
     ) -> Plan:
         low, high = (torch.full(mean.shape[2:], float(bound)) for bound in (low, high))
         std = (high - low).div(2).expand(mean.shape)
         with torch.no_grad():
-            return planner.plan(cost, mean, std, low, high, torch.Generator().manual_seed(seed), budget)
+            return planner.plan(cost, mean, std, low, high, generators(seed), budget)
+
+    def generators(seed: int | list[int]) -> Generators:
+        if isinstance(seed, int):
+            return torch.Generator().manual_seed(seed)
+        made = {each: torch.Generator().manual_seed(each) for each in seed}
+        return [made[each] for each in seed]
 
     return solved

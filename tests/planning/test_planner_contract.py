@@ -136,6 +136,18 @@ def test_an_environment_is_planned_the_same_alone_and_in_a_batch(case: Case, qua
         torch.testing.assert_close(alone.actions[0], batch.actions[i])
 
 
+def test_environments_with_seeds_of_their_own_are_planned_as_alone(
+    case: Case, quadratic: Callable, solve: Solve
+) -> None:
+    seeds, tried = [3, 4, 3, 5, 4], list[Tensor]()
+    batch = solve(case.planner, quadratic(case.target, tried), case.start, low=case.low, seed=seeds)
+    for i, seed in enumerate(seeds):
+        one, seen = slice(i, i + 1), list[Tensor]()
+        alone = solve(case.planner, quadratic(case.target[one], seen), case.start[one], low=case.low, seed=seed)
+        torch.testing.assert_close(alone.actions[0], batch.actions[i])
+        torch.testing.assert_close(seen[0][0], tried[0][i])
+
+
 def test_a_seed_gives_a_plan_and_another_one_tries_other_things(case: Case, quadratic: Callable, solve: Solve) -> None:
     runs = []
     for seed in (3, 3, 4):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torchvision.transforms.v2 import Resize
 
 from jepa_wm.control.collect import collect
 from jepa_wm.errors import UserError
@@ -38,6 +39,13 @@ def test_one_folder_has_its_own_statistics_and_says_what_it_gave(folders: list[s
     assert all(len(batch["pixels"]) == 8 for batch in batches)
     report = data.report()[folders[0]]
     assert report["train_samples"] == 2 * len(batches) and report["train_broken"] == {}
+
+
+@pytest.mark.parametrize(("transform", "side"), [(None, 16), (Resize(24), 24), (Resize((24, 32)), None)])
+def test_the_side_of_the_pictures_that_a_model_is_shown_is_told(
+    folders: list[str], transform: Resize | None, side: int | None
+) -> None:
+    assert ClipDataModule(folders[0], transform=transform).report()[folders[0]]["side"] == side
 
 
 def test_the_bounds_of_a_mixture_hold_for_all_of_it(folders: list[str]) -> None:

@@ -14,7 +14,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from torchvision.transforms import v2
 
-from jepa_wm.objectives import ContrastiveText, Forecasting
+from jepa_wm.objectives import ContrastiveText, Forecasting, LeJEPA
 from jepa_wm.paths import config_root
 from pretrain.module import Training
 
@@ -87,15 +87,15 @@ COOLDOWN = VJEPA2 | {
     "crop": (384, (0.3, 1.0), (0.75, 1.35)),
     "frames": (64, 7),
 }
-# V-JEPA 2.1 (arXiv 2603.14482): steps, levels, and where the weight of visible tokens rises; its rate, batch and crops
-# are disputed (issues 159 and 164 of vjepa2), and those of V-JEPA 2 stand in their place.
+# V-JEPA 2.1 (arXiv 2603.14482), its table of settings; vjepa2: configs/train_2_1/vitg16/pretrain-256px-16f.yaml, the
+# batch, and the share and the masks of images; where the weight of visible tokens rises, app/vjepa_2_1/models/utils.
 VJEPA21 = VJEPA2 | {
     "steps": 135000,
     "warm-up": 12000,
     "predictor": (384, 24, 12),
     "levels": (9, 19, 29),
     "context": (0.0, 0.5, 15000, 30000),
-    "images": 0.25,
+    "images": (0.5, [(10, 0.15, (0.75, 1.5))], 0.7),
 }
 # dinov3: dinov3/configs/train/vitl_im1k_lin834.yaml; the rate's rule, sqrt_wrt_1024, in dinov3/configs/config.py.
 DINOV3 = {
@@ -122,8 +122,17 @@ GRAM = {
     "layer decay": 0.98,
     "gram": (2.0, 10000 / 200000),
 }
-# rbalestr-lab/lejepa: README.md (training configuration, views).
-LEJEPA = {"lr": (0.0, 5e-4, 5e-7), "weight decay": (0.05, 0.05), "views": (224, 98, 6, (0.3, 1.0), (0.05, 0.3), True)}
+# rbalestr-lab/lejepa: README.md (training configuration, views); scripts/launch_proj_ablation.md: batch, epochs,
+# lambda, slices, and the width of the projections, which is ablated there and 512 elsewhere.
+LEJEPA = {
+    "batch": 512,
+    "steps": 100 * (1281167 // 512),
+    "lr": (0.0, 5e-4, 5e-7),
+    "weight decay": (0.05, 0.05),
+    "encoder": (1024, 24, 16, 14, 1),
+    "views": (224, 98, 6, (0.3, 1.0), (0.05, 0.3), True),
+    "sigreg": (0.05, 512, 1024),
+}
 
 # CLIP, arXiv 2103.00020: batch, rate, decay, moments, text tower; open_clip: warm-up in steps and no clipping in its
 # params.py, the crop in its transform.py. Steps are some 13 billion pairs, as in arXiv 2212.07143, in such batches.
@@ -138,6 +147,7 @@ CLIP = {
     "clip": None,
     "encoder": (768, 12, 12, 16, 1),
     "contrast": ("clip", None),
+    "head": "Linear",
     "sentences": (512, 77),
     "text tower": (512, 12, 8),
     "crop": (224, (0.9, 1.0), (3 / 4, 4 / 3)),
@@ -153,6 +163,7 @@ SIGLIP = {
     "clip": 1.0,
     "encoder": (768, 12, 12, 16, 1),
     "contrast": ("siglip", None),
+    "head": "Identity",
     "sentences": (768, 64),
 }
 # LiT, arXiv 2111.07991: batch, steps, rate, and decay as big_vision takes it.
@@ -162,6 +173,7 @@ LIT = {
     "lr": (0.0, 1e-3, 0.0),
     "weight decay": (1e-4 / 1e-3, 1e-4 / 1e-3),
     "contrast": ("clip", "image"),
+    "head": "Identity",
 }
 
 # stable-worldmodel: scripts/train/config/lewm.yaml, scripts/train/lewm.py. A world model is its predictor's depth,
@@ -283,7 +295,7 @@ def figures(name: str) -> dict[str, Any]:
     if hasattr(objective, "masks") and hasattr(objective, "predictor"):
         size = next(iter(recipe["model"]["objectives"].values()))["init_args"]["predictor"]
         crop, *others = transforms(data["transform"])
-        ramp = objective.context
+        ramp, (share, masks, weight) = objective.context, vars(objective.images).values()
         found |= {
             "predictor": (size["width"], size["depth"], size["heads"]),
             "masks": [tuple(vars(mask).values()) for mask in objective.masks],
@@ -291,7 +303,7 @@ def figures(name: str) -> dict[str, Any]:
             "flip": any(isinstance(other, v2.RandomHorizontalFlip) for other in others),
             "frames": (data.get("frames"), data.get("frame_skip")),
             "levels": encoder.levels,
-            "images": objective.images,
+            "images": (share, masks and [tuple(vars(mask).values()) for mask in masks], weight and weight(1.0)),
             "context": ramp and (ramp.start, ramp.end, *(at * found["steps"] for at in (ramp.begin, ramp.until))),
         }
     elif isinstance(objective, Forecasting):
@@ -302,12 +314,15 @@ def figures(name: str) -> dict[str, Any]:
         found |= {
             "contrast": (objective.loss, objective.lock),
             "sentences": (tower.dim, tower.context_length),
+            "head": type(objective.text.head).__name__,
             "text tower": tuple(getattr(tower, part, None) for part in ("width", "layers", "heads")),
             "crop": (crop.size[0], tuple(crop.scale), tuple(crop.ratio)),
         }
     elif objective.transform is not None:
         views = objective.transform
         found["views"] = (views.size, views.local_size, views.local_views, views.scale, views.local_scale, views.flip)
+    if isinstance(objective, LeJEPA):
+        found["sigreg"] = (objective.weight, objective.projector[-1].out_features, objective.gaussianity.slices)
     if hasattr(objective, "heads"):
         found["temperature"] = tuple(objective.heads.teacher(progress) for progress in (0.0, 0.3, 1.0))
         found |= {"hidden": (objective.masks.share, objective.masks.ratio), "koleo": objective.koleo}

@@ -58,6 +58,10 @@ def test_a_run_leaves_models_snapshots_metrics_and_a_manifest(pretrained: Path) 
     assert {"val/loss", "health/rankme", "health/spread_min", "health/position_r2", "health/position_knn_r2"} <= set(
         logged[5]
     )
+    # The teacher that is exported is measured, too.
+    measured = {name for name in logged[5] if name.startswith(("health/", "probe/"))}
+    own = {name for name in measured if "/teacher_" not in name}
+    assert measured - own == {name.replace("/", "/teacher_") for name in own}
     assert logged[5]["val/loss"] == pytest.approx(logged[5]["val/masked/loss"] + logged[5]["val/text/loss"], rel=1e-5)
     first, last = (load_encoder(str(pretrained / "checkpoints" / f"step-00000{step}")) for step in (0, 6))
     assert not torch.equal(first.embed.weight, last.embed.weight)
@@ -138,7 +142,7 @@ def test_collapse_is_said_aloud(recipes: dict[str, Path], tmp_path: Path, alarm:
 
 def test_a_collapse_stops_the_run_if_that_is_asked_for(recipes: dict[str, Path], tmp_path: Path) -> None:
     options = ("--health.alarm.rankme=100", "--health.alarm.after=0", "--health.alarm.stop=true")
-    with pytest.raises(UserError, match=r"RankMe of held-out latents is .* at step 3; lower the learning rate"):
+    with pytest.raises(UserError, match=r"RankMe of the encoder's held-out latents is .* at step 3; lower"):
         train(recipes["pretrain"], tmp_path / "run", *options)
     assert not (tmp_path / "run" / "manifest.json").exists()
 

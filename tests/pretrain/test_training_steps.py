@@ -29,7 +29,7 @@ from jepa_wm.objectives import (
     Reading,
 )
 from jepa_wm.objectives.terms import HeadTerm
-from jepa_wm.schedules import Linear, WarmupConstantCooldown
+from jepa_wm.schedules import Constant, Linear, WarmupConstantCooldown
 from pretrain.callbacks.health import Alarm, Health
 from pretrain.callbacks.resumable import Resumable
 from pretrain.data import ClipDataModule
@@ -113,6 +113,26 @@ def test_constant_latents_are_called_a_collapse_after_half_of_the_steps(
     assert (records(tmp_path, "health/spread_max")[-1] < 1e-6) == constant
     # A probe of latents that do not vary would be a probe of rounding errors.
     assert bool(records(tmp_path, "health/position_r2")) != constant
+
+
+@pytest.mark.parametrize("who", ["encoder", "teacher"])
+def test_an_encoder_or_a_teacher_that_collapses_alone_is_noticed(
+    fit: Fit, vit: Any, shards: Path, tmp_path: Path, who: str
+) -> None:
+    torch.manual_seed(0)
+    training = Training(vit(), {"masked": partial(Masked, decay=Constant(1.0))}, lr=0.0)
+    masked: Any = training.objectives["masked"]
+    for name, encoder in (("encoder", training.encoder), ("teacher", masked.teacher)):
+        weight = encoder.pool.neck[-1].weight  # type: ignore[union-attr]
+        with torch.no_grad():
+            weight.mul_(0.0).add_(0.0 if name == who else torch.randn_like(weight))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(training, tmp_path, Health(Shards(shards, "val"), alarm=Alarm(rankme=1.0001, spread=0.0)))
+    (said,) = {str(warning.message) for warning in caught if "collapse" in str(warning.message)}
+    assert f"RankMe of the {who}'s held-out latents" in said
+    ranks = [records(tmp_path, f"health/{prefix}rankme")[-1] for prefix in ("", "teacher_")]
+    assert (ranks[0] < 1.001, ranks[1] < 1.001) == (who == "encoder", who == "teacher")
 
 
 @pytest.mark.parametrize("constant", [True, False])

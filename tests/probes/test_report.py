@@ -349,6 +349,15 @@ def test_a_chart_that_is_a_file_of_its_own_can_be_read() -> None:
     assert links and {link[1:] for link in links} <= {each.get("id") for each in root.iter()}
 
 
+def test_where_x_doubles_its_points_are_equally_far_apart_and_y_is_as_it_is() -> None:
+    chart = small_multiples([Panel("a", [Line("b", {4: 1.0, 8: 2.0, 16: 4.0})], scale="doubling")], "what it shows")
+    (line,) = re.findall(r'<path d="M ([^"]*)" [^>]*stroke: #2f6db5', chart)
+    (x0, y0), (x1, y1), (x2, y2) = ([float(number) for number in re.findall(r"[\d.]+", at)] for at in line.split("L"))
+    assert x1 - x0 == pytest.approx(x2 - x1) and x1 > x0
+    assert y1 - y2 == pytest.approx(2 * (y0 - y1))
+    assert {">4<", ">8<", ">16<"} <= set(re.findall(r">\d+<", chart))
+
+
 class TestInputs:
     def test_later_records_win_and_torn_lines_are_skipped(self, tmp_path: Path) -> None:
         path = tmp_path / "metrics.jsonl"
@@ -380,12 +389,40 @@ class TestInputs:
         assert summary["planning"]["image"]["success"] is summary["peak_rss_gib"] is summary["health"]["dim"] is None
         assert summary_table(summary) and page_of(tmp_path)[1].open == []
 
+    def test_a_stage_that_is_not_there_is_named_and_the_others_are_shown(
+        self, runs: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shutil.rmtree(runs / "pretrain")
+        report(str(runs))
+        summary, (text, page) = json.loads((runs / "summary.json").read_text()), page_of(runs)
+        assert summary["absent"] == {"pretrain": "not there"} and "pretrain (not there)" in capsys.readouterr().out
+        assert re.search(r'class="missing">[^<]*these stages tell: pretrain \(not there\)<', text) and page.open == []
+        assert summary["seconds"]["total"] == sum(SECONDS.values()) - SECONDS["pretrain"]
+        assert summary["planning"]["image"]["success"] == 0.935 and summary["probe"]["position_r2"] == 0.983
+
     @pytest.mark.parametrize("stage", STAGES)
-    def test_a_missing_stage_is_refused_and_nothing_written(self, runs: Path, stage: str) -> None:
-        (runs / stage / "manifest.json").unlink()
-        with pytest.raises(UserError, match=rf"{stage} is (empty|unfinished)"):
-            report(str(runs))
-        assert not (runs / "report.html").exists() and not (runs / "report").exists()
+    @pytest.mark.parametrize("alone", [True, False])
+    def test_any_stage_may_be_there_alone_or_not_at_all(self, tmp_path: Path, stage: str, alone: bool) -> None:
+        there = [each for each in STAGES if (each == stage) == alone]
+        for each in there:
+            write_manifest(tmp_path / each, each, seconds=SECONDS[each])
+        (tmp_path / next(each for each in STAGES if each not in there)).mkdir()
+        report(str(tmp_path))
+        summary = summary_of(tmp_path)
+        assert list(summary["absent"]) == [each for each in STAGES if each not in there]
+        assert next(iter(summary["absent"].values())) == "unfinished"
+        assert summary["seconds"]["total"] == pytest.approx(sum(SECONDS[each] for each in there))
+        assert page_of(tmp_path)[1].open == [] and summary["python"]
+
+    def test_the_world_is_that_of_the_data_where_nothing_was_collected(self, tmp_path: Path) -> None:
+        write_manifest(tmp_path / "forecast", "forecast", data={"shards": {"environment": "swm/PushT-v1"}})
+        report(str(tmp_path))
+        assert "swm/PushT-v1: what a model of it has learned" in page_of(tmp_path)[0]
+
+    def test_a_folder_without_any_stage_is_refused_and_nothing_written(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="has no finished run of collect, pretrain"):
+            report(str(tmp_path))
+        assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("line", ['{"goal": "image"', '{"goal": "image"}', "[3]"])
     def test_a_malformed_result_is_named(self, runs: Path, line: str) -> None:

@@ -39,7 +39,7 @@ def by_metric(results):
 
 
 def run(runs, collection, out, **options):
-    folders = {name: str(path) for name, path in runs.items()}
+    folders = {name: path and str(path) for name, path in runs.items()}
     probe(str(collection), **folders, out=str(out), frames=FRAMES, pixel_frames=100, **options)
     return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
 
@@ -205,6 +205,11 @@ def test_without_text_alignment_captions_are_left_out_and_nothing_else(tmp_path,
     )
     assert left == [row for row in told if row["metric"] not in ("mutual_knn", "cka", "recall_at_1")]
     assert len(left) < len(told)
+
+
+def test_without_a_run_of_pretrain_the_forecasting_is_probed_alike(tmp_path, runs, collection):
+    both, alone = run(runs, collection, tmp_path / "a"), run(runs | {"pretrain": None}, collection, tmp_path / "b")
+    assert alone == [row for row in both if row["model"] != "pretrain"] and len(alone) < len(both)
 
 
 def test_too_few_frames_are_refused(runs, collection, tmp_path):

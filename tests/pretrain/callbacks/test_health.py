@@ -128,15 +128,15 @@ def test_too_few_samples_and_latents_that_do_not_vary_are_not_probed() -> None:
 @pytest.mark.parametrize(
     ("alarm", "name"),
     [
-        (Alarm(rankme=3.0), "RankMe of held-out latents is 2.5 (below 3; they have 64 dimensions)"),
-        (Alarm(lidar=6.0), "LiDAR of held-out latents is 5 "),
-        (Alarm(spread=0.2), "median spread of held-out latents is 0.1 "),
+        (Alarm(rankme=3.0), "RankMe of the teacher's held-out latents is 2.5 (below 3; they have 64 dimensions)"),
+        (Alarm(lidar=6.0), "LiDAR of the teacher's held-out latents is 5 "),
+        (Alarm(spread=0.2), "median spread of the teacher's held-out latents is 0.1 "),
     ],
 )
 def test_each_bound_raises_the_alarm_of_its_name(alarm: Alarm, name: str) -> None:
     health = {"rankme": 2.5, "lidar": 5.0, "spread_median": 0.1}
     with pytest.warns(UserWarning) as caught:
-        alarm(health, progress=0.6, step=12, width=64)
+        alarm(health, progress=0.6, step=12, width=64, whose="teacher")
     (said,) = [str(warning.message) for warning in caught]
     assert said.startswith("collapse: ") and name in said and "at step 12" in said and said.count("held-out") == 1
     with pytest.raises(UserError, match="goes on all the same"):
