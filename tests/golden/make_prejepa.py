@@ -8,13 +8,9 @@ PreJEPA.rollout from two frames' pixels under five actions, past the window's en
 and states to float32, which are made float64 here. It needs einops and transformers.
 """
 
-import importlib.util
-import sys
-import types
-
 import torch
 from formula import checks, formula, normalised, pixels, rounded, tensor
-from reference import gradients, how, source, write
+from reference import alone, gradients, how, source, write
 
 WIDTH, TOKENS, FRAMES, HORIZON, BLOCK = 64, 4, 3, 5, 6
 STATES = {"proprio": (3, 2), "gripper": (1, 1)}
@@ -24,14 +20,6 @@ ENCODER = {"hidden_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 
 ENCODER |= {"image_size": 16, "patch_size": 4}
 PREDICTOR = {"num_patches": TOKENS, "num_frames": FRAMES, "depth": 2, "heads": 2, "mlp_dim": 16, "dim_head": 4}
 ACTION = slice(WIDTH + 2, WIDTH + 5)
-
-
-def load(folder, name):
-    """A file of the package without the package, whose import is heavy."""
-    spec = importlib.util.spec_from_file_location(name, folder / "stable_worldmodel" / "wm" / "prejepa" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def without_action(x: torch.Tensor) -> torch.Tensor:
@@ -44,8 +32,8 @@ def main() -> None:
 
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double
-    sys.modules["stable_worldmodel"] = types.ModuleType("stable_worldmodel")
-    parts, whole = load(folder, "module"), load(folder, "prejepa")
+    code = folder / "stable_worldmodel" / "wm" / "prejepa"
+    parts, whole = alone(code / "module.py"), alone(code / "prejepa.py")
     extra = {key: parts.Embedder(in_chans=numbers, emb_dim=width) for key, (numbers, width) in EXTRA.items()}
     dim = WIDTH + sum(width for _, width in EXTRA.values())
     model = whole.PreJEPA(
