@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.peak import peak
 from benchmarks.pretrain_flops import gflop
 from benchmarks.sides import Side
 from benchmarks.tables import BENCHMARKS, bare, machine, markdown, rates, replace_section
@@ -156,17 +157,20 @@ def timed(work: Callable[[], object]) -> float:
 
 
 @torch.inference_mode()
-def memory() -> dict[int, float]:
-    """MiB that the state of 300 candidates after 5 steps holds, by frames of context; 16 tokens a frame."""
+def memory(frames: int) -> dict[str, str]:
+    """A row of the table of contexts: of 300 candidates that roll out for 5 steps from so many frames of 16 tokens."""
     made = TransformerDynamics(192, (4, 4), trunk=Trunk(192, 6, 3), window=32).eval()
-    held = {}
-    for frames in (1, 8, 24):
-        state = made.expand(made.start(torch.randn(1, frames, 16, 192), torch.randn(1, frames - 1, 10)), CANDIDATES)
+    seen = made.start(torch.randn(1, frames, 16, 192), torch.randn(1, frames - 1, 10))
+    states = [made.expand(seen, CANDIDATES)]
+
+    def work() -> None:
         for _ in range(HORIZON):
-            state = made.step(state, torch.randn(CANDIDATES, 10))
-        parts = [part for cache in state.caches if cache for pair in (cache.shared, *cache.own) for part in pair]
-        held[frames] = sum(part.untyped_storage().nbytes() for part in parts) / 2**20
-    return held
+            states.append(made.step(states.pop(), torch.randn(CANDIDATES, 10)))
+
+    most = peak(work)
+    parts = [part for cache in states[0].caches if cache for pair in (cache.shared, *cache.own) for part in pair]
+    kept = sum(part.untyped_storage().nbytes() for part in parts)
+    return {"MiB held by 300 candidates": f"{kept / 2**20:.1f}", "MiB at most on the way": f"{most / 2**20:.1f}"}
 
 
 def main() -> None:
@@ -189,9 +193,7 @@ def main() -> None:
                 figures[f"{what}_{precision}"] = seconds["peer fp32"][what] / seconds[f"ours {precision}"][what]
     anew, cached = patches()
     figures["patch_rollout_cached"] = anew / cached
-    held = memory()
-    rows = {f"{frames} frames seen": {"MiB held by 300 candidates": f"{mib:.1f}"} for frames, mib in held.items()}
-    tables.append(markdown("context", rows))
+    tables.append(markdown("context", {f"{frames} frames seen": memory(frames) for frames in (1, 8, 24)}))
     asked = {name: {"measured": f"{value:.2f}", "asked": f"{ASKED[name]:.2f}"} for name, value in figures.items()}
     tables.insert(0, markdown("figure", asked))
     if arguments.peer:

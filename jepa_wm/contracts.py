@@ -20,8 +20,9 @@ from jepa_wm.errors import UserError
 
 Batch = dict[str, Any]
 """A batch of clips: pixels uint8 (B, T, C, H, W); actions float32 (B, T-1, A), A covering the whole
-frame skip; reward float32 (B, T-1), its sum over the frame skip; state float32 (B, T, P); captions, a
-list of B lists of T sentences. Or of images: pixels uint8 (B, C, H, W), captions a list of B sentences.
+frame skip; reward float32 (B, T-1), its sum over the frame skip; ends float32 (B, T-1), 1 where the frame reached
+is one at which the episode was over by itself, if that is known of all; state float32 (B, T, P); captions,
+a list of B lists of T sentences. Or of images: pixels uint8 (B, C, H, W), captions a list of B sentences.
 What an objective's `transform` made of the pixels is beside them: `views` uint8 (B, V, …, C, H, W),
 `local_views` (B, V, …, C, h, w). `step`, the number of the batch counted from one that the run's seed
 gives, seeds everything random; `progress` is the share of the training that is done."""

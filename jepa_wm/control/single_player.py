@@ -55,18 +55,17 @@ class SinglePlayer:
         factors = info.get("factors", {})
         actions: list[np.ndarray] = []
         rewards: list[float] = []
-        ended = False
-        while not ended and len(actions) < self.steps:
+        terminated = truncated = False
+        while not (terminated or truncated) and len(actions) < self.steps:
             action = act(info)
             observation, reward, terminated, truncated, info = world.step(action)
-            ended = terminated or truncated
             actions.append(np.asarray(spaces.flatten(self.action_space, action), np.float32))
             rewards.append(float(reward))
             frames.append(shown.frame(observation))
             states.append(shown.state(observation))
             captions.append(_caption(info))
-        reward_row = np.array(rewards, np.float32)
-        return Episode(np.stack(frames), np.stack(actions), np.stack(states), reward_row, captions, factors, name)
+        arrays = np.stack(frames), np.stack(actions), np.stack(states), np.array(rewards, np.float32)
+        return Episode(*arrays, captions, factors, name, bool(terminated))
 
     def _policy(self, action_seed: int, expert_seed: int) -> Callable[[dict[str, Any]], Any]:
         """Who plays an episode: infos to actions."""

@@ -16,6 +16,8 @@ from jepa_wm.errors import UserError
 class WorldPlayer(ABC):
     """Random walks, and a noisy expert who goes from one goal to another; many episodes at once.
 
+    They play on at a goal, so that no episode ends by itself.
+
     A child says who walks, who the expert is, when a goal is reached and what there is to say.
 
     Attributes:
@@ -98,5 +100,5 @@ class WorldPlayer(ABC):
         for i, name in enumerate(ids):
             own = {factor: np.asarray(values[i]).tolist() for factor, values in factors.items()}
             frames, action, state, reward = (array[i] for array in arrays)
-            episodes.append(Episode(frames, action, state, reward, self.captions(state, own, rng), own, name))
+            episodes.append(Episode(frames, action, state, reward, self.captions(state, own, rng), own, name, False))
         return episodes

@@ -20,8 +20,9 @@ class Clips(Samples):
 
     A row has `pixels` uint8 (T, C, H, W), `index` int64 (2,), the sample and the first frame, and the facts
     of its `Footage`: of an episode `actions` float32 (T-1, frame_skip * A), `reward` float32 (T-1,), the sum over
-    the frame skip, `state` float32 (T, P) and `captions`, T sentences; of a video `captions` and `labels`. With
-    `pad` it has `valid`, bool (T,), too; with `latents` it has these, float32 (T, N, D), in place of `pixels`.
+    the frame skip, `state` float32 (T, P), `captions`, T sentences, and where it is known `ends` float32 (T-1,); of a
+    video `captions` and `labels`. With `pad` it has `valid`, bool (T,), too; with `latents` it has these, float32
+    (T, N, D), in place of `pixels`.
 
     Args:
         shards: of episodes or videos.

@@ -33,6 +33,7 @@ class Episode(NamedTuple):
         captions: a sentence for each of the T frames.
         factors: factors of variation, by name: a number, or a list of them (a colour).
         id: its name in the split: letters, digits, `-` and `_`.
+        terminated: whether it ended by itself at the last frame, and not for want of time; None where nobody knows.
     """
 
     frames: np.ndarray
@@ -42,6 +43,7 @@ class Episode(NamedTuple):
     captions: list[str]
     factors: dict[str, Any]
     id: str
+    terminated: bool | None = None
 
 
 class Header(NamedTuple):
@@ -52,6 +54,10 @@ class Header(NamedTuple):
     width: int
     captions: list[str]
     factors: dict[str, Any]
+    terminated: bool | None = None
+
+
+NEEDED = [name for name in Header._fields if name not in Header._field_defaults]
 
 
 class Form(NamedTuple):
@@ -93,11 +99,13 @@ def encode(episode: Episode, codec: str = DEFAULT_CODEC, quality: int | None = N
     except ValueError as error:
         raise UserError(f"episode '{episode.id}' cannot be written: {error}") from error
     count, height, width, _ = frames.shape
-    header = Header(count, height, width, episode.captions, episode.factors)
+    header = Header(count, height, width, episode.captions, episode.factors, episode.terminated)._asdict()
+    if episode.terminated is None:
+        del header["terminated"]  # as it is missing in what was written before there was such a thing
     return {
         f"frames.{codec}": encoded,
         **{f"{name}.npy": _npy(getattr(episode, name)) for name in ARRAYS},
-        "json": json.dumps(header._asdict(), allow_nan=False).encode(),
+        "json": json.dumps(header, allow_nan=False).encode(),
     }
 
 
@@ -111,21 +119,22 @@ def decode(members: dict[str, bytes], key: str, form: Form = ANY) -> Episode:
     frames = np.empty((header.frames, header.height, header.width, 3), np.uint8)
     decode_frames(members, header, range(header.frames), frames)
     arrays = read_arrays(members, header.frames, form)
-    return Episode(frames.transpose(0, 3, 1, 2), *arrays, header.captions, header.factors, key)
+    return Episode(frames.transpose(0, 3, 1, 2), *arrays, header.captions, header.factors, key, header.terminated)
 
 
 def read_header(members: dict[str, bytes], form: Form = ANY) -> Header:
     """The metadata of an episode, checked: a ValueError says what is wrong with them."""
     meta = json.loads(_member(members, "json").decode())
-    if not isinstance(meta, dict) or (missing := [name for name in Header._fields if name not in meta]):
-        raise ValueError(f"its json lacks {missing if isinstance(meta, dict) else list(Header._fields)}")
-    header = Header(**{name: meta[name] for name in Header._fields})
+    if not isinstance(meta, dict) or (missing := [name for name in NEEDED if name not in meta]):
+        raise ValueError(f"its json lacks {missing if isinstance(meta, dict) else NEEDED}")
+    header = Header(**{name: meta[name] for name in Header._fields if name in meta})
     if not all(isinstance(number, int) and number > 0 for number in header[:3]):
         raise ValueError(f"its frames are said to be {header[:3]} in number, height and width")
     if any(a not in (None, b) for a, b in zip((form.height, form.width), header[1:3], strict=True)):
         raise ValueError(f"its frames are {header.height} x {header.width}; the others' {form.height} x {form.width}")
     _check_pixels(header.frames * header.height * header.width)
     _check_text(header.captions, header.factors, header.frames)
+    _check_end(header.terminated)
     return header
 
 
@@ -162,6 +171,7 @@ def check(episode: Episode) -> None:
     _check_pixels(frames.size // 3)
     _check_arrays({name: getattr(episode, name) for name in ARRAYS}, len(frames))
     _check_text(episode.captions, episode.factors, len(frames))
+    _check_end(episode.terminated)
 
 
 def _check_arrays(arrays: dict[str, np.ndarray], frames: int, form: Form = ANY) -> None:
@@ -188,6 +198,11 @@ def _check_text(captions: Any, factors: Any, frames: int) -> None:
         raise ValueError(f"captions are not a list of {frames} sentences")
     if not isinstance(factors, dict):
         raise ValueError("factors are not a dictionary")
+
+
+def _check_end(terminated: Any) -> None:
+    if not isinstance(terminated, bool | None):
+        raise ValueError(f"terminated is {terminated!r}; expected true or false, or nothing where it is not known")
 
 
 def _check_pixels(pixels: int) -> None:

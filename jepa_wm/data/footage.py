@@ -33,8 +33,9 @@ class Footage(Protocol):
 class Recorded:
     """An episode: facts are `actions` float32 (T-1, steps * A), `reward` (T-1,), `state` (T, P) and `captions` (T).
 
-    The actions of all steps between two frames are side by side, their rewards summed. Past the episode's end
-    actions and rewards are 0, and the last state and caption are repeated.
+    Where it is known how it ended, `ends` float32 (T-1,) is 1 where it was over by itself at the frame that is reached.
+    The actions of all steps between two frames are side by side, their rewards summed. Past the episode's end actions
+    and rewards are 0, and the last state and caption are repeated.
     """
 
     shows = "pixels"
@@ -55,12 +56,15 @@ class Recorded:
         """See `Footage`."""
         count, at = len(times) - 1, np.minimum(times, self.frames - 1)
         steps = int(times[1] - times[0]) if count else 1
-        return {
+        facts = {
             "actions": _between(self.actions, times).reshape(count, steps * self.actions.shape[1]),
             "reward": _between(self.reward, times).reshape(count, steps).sum(axis=1),
             "state": self.state[at],
             "captions": [self.header.captions[time] for time in at.tolist()],
         }
+        if self.header.terminated is not None:
+            facts["ends"] = ((times[1:] >= self.frames - 1) & self.header.terminated).astype(np.float32)
+        return facts
 
 
 def _between(rows: np.ndarray, times: np.ndarray) -> np.ndarray:

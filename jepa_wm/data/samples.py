@@ -129,12 +129,14 @@ def collate(rows: Sequence[Row], canvas: Canvas) -> Batch:
     """Stack rows: texts into lists, the rest into tensors, but small arrays into arrays; see `as_tensors`.
 
     In a worker tensors are in shared memory from the start, which saves a copy. To hand one over takes a
-    third of a millisecond, though, which small arrays are not worth.
+    third of a millisecond, though, which small arrays are not worth. What some rows lack is left out: not all sources
+    know of an episode how it ended.
 
     Raises:
         UserError: if two rows' arrays of one name differ in size.
     """
-    return {name: _stack(name, [row[name] for row in rows], canvas) for name in rows[0]}
+    shared = [name for name in rows[0] if all(name in row for row in rows)]
+    return {name: _stack(name, [row[name] for row in rows], canvas) for name in shared}
 
 
 def as_tensors(batch: Batch) -> Batch:

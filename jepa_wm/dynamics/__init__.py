@@ -1,6 +1,7 @@
 """Latents and actions to future latents."""
 
 from jepa_wm.dynamics.blocks import Trunk
+from jepa_wm.dynamics.conditioning import Felt
 from jepa_wm.dynamics.dino_wm import DinoWMDynamics
 from jepa_wm.dynamics.ensemble import Ensemble
 from jepa_wm.dynamics.jepa_wm import JepaWMDynamics
@@ -16,6 +17,7 @@ from jepa_wm.dynamics.vjepa2_ac import VJepa2ACDynamics
 __all__ = [
     "DinoWMDynamics",
     "Ensemble",
+    "Felt",
     "JepaWMDynamics",
     "LeWMDynamics",
     "MLPDynamics",

@@ -4,69 +4,20 @@ M new tokens, L cached ones that all S candidates of a context share, l cached o
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jepa_wm.dynamics.cache import Cache, Pair, split
 from jepa_wm.encoders.linear import Linear
 from jepa_wm.encoders.positions import Rotation
 
 FEW = 4
 """Tokens up to which pairs of them are multiplied faster one by one on a CPU than by a kernel of attention."""
 
-
-class Pair(NamedTuple):
-    """Keys and values (B, heads, L, d) of the same tokens, keys already rotated."""
-
-    keys: Tensor
-    values: Tensor
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens L."""
-        return self.keys.shape[2]
-
-    def after(self, tokens: int) -> "Pair":
-        """Those behind the first `tokens`."""
-        return Pair(self.keys[:, :, tokens:], self.values[:, :, tokens:])
-
-
-class Cache(NamedTuple):
-    """What was read of the frames before.
-
-    Attributes:
-        shared: of the L tokens that were seen, (B, heads, L, d): one copy for all candidates.
-        own: of the l tokens that each candidate has imagined since, step by step, (B * S, heads, N, d) each: what is
-            read one by one is never copied to be in one piece.
-    """
-
-    shared: Pair
-    own: tuple[Pair, ...] = ()
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of each candidate's past."""
-        return self.shared.tokens + sum(part.tokens for part in self.own)
-
-    def expand(self, candidates: int) -> "Cache":
-        """The cache of S candidates of each state, adjacent: what was seen stays one copy."""
-        own = (Pair(*(each.repeat_interleave(candidates, dim=0) for each in part)) for part in self.own)
-        return Cache(self.shared, tuple(own))
-
-    def with_new(self, new: Pair) -> "Cache":
-        """It and the tokens of a new frame of each candidate."""
-        return Cache(self.shared, (*self.own, new))
-
-    def last(self, tokens: int) -> "Cache":
-        """What is left of it when only the last `tokens` are kept."""
-        excess, left = max(self.tokens - tokens, 0), []
-        for part in (self.shared, *self.own):
-            left.append(part.after(excess) if excess else part)
-            excess = max(excess - part.tokens, 0)
-        shared, *own = left
-        return Cache(shared, tuple(part for part in own if part.tokens))
+BLOCK = 2**20
+"""Logits that are in memory at once: what is beyond is left for the next candidates, which is no slower on a CPU."""
 
 
 class WindowAttention(nn.Module):
@@ -106,10 +57,25 @@ class WindowAttention(nn.Module):
 def attend(q: Tensor, cache: Cache, visible: Tensor | None) -> Tensor:
     """Attention of q (B * S, heads, M, d) to a cache, of which `visible` (M, L + l) may be seen.
 
-    The candidates' queries for what they share are one matrix, so that it is read once and never copied.
+    Candidates that `BLOCK` does not hold come by turns, so that what grows with them is their own tokens, and not the
+    product of these with what they share; gradient, where there is any, keeps it for the way back.
     """
     if visible is None and alone(q) and cache.tokens <= FEW:
         return _one_by_one(q, cache)
+    states = cache.shared.keys.shape[0]
+    samples = max(BLOCK // (states * q.shape[1] * q.shape[2] * cache.tokens), 1)
+    if torch.compiler.is_exporting() or q.shape[0] <= states * samples:
+        return _attended(q, cache, visible)
+    own = zip(*(part.split(states, samples) for part in cache.own), strict=True)
+    parts = [
+        _attended(queries, Cache(cache.shared, tuple(pairs)), visible).unflatten(0, (states, -1))
+        for queries, pairs in zip(split(q, states, samples), own, strict=True)
+    ]
+    return torch.cat(parts, dim=1).flatten(0, 1)
+
+
+def _attended(q: Tensor, cache: Cache, visible: Tensor | None) -> Tensor:
+    """`attend`, of all candidates at once: their queries for what they share are one matrix, which is never copied."""
     (far_k, far_v), (near_k, near_v) = cache.shared, map(_joined, zip(*cache.own, strict=True))
     samples = q.shape[0] // far_k.shape[0]
     q = q * q.shape[-1] ** -0.5

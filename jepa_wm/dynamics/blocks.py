@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jepa_wm.dynamics.attention import Cache, WindowAttention
+from jepa_wm.dynamics.attention import WindowAttention
+from jepa_wm.dynamics.cache import Cache
 from jepa_wm.encoders.linear import GELULinear, Linear
 from jepa_wm.encoders.positions import Rotation
 from jepa_wm.errors import UserError

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from jepa_wm.contracts import Dynamics
-from jepa_wm.dynamics.attention import Cache
 from jepa_wm.dynamics.blocks import Trunk
+from jepa_wm.dynamics.cache import Cache
 from jepa_wm.encoders.positions import Rotation
 
 Caches = tuple[Cache | None, ...]

@@ -24,6 +24,7 @@ class DinoWMDynamics(WindowDynamics):
         hidden: width of the MLPs.
         window: frames that are read.
         dropout: of attention's weights, in each branch.
+        discrete: actions are one-hot vectors.
 
     Raises:
         UserError: if there is no window.
@@ -45,13 +46,14 @@ class DinoWMDynamics(WindowDynamics):
         hidden: int = 2048,
         window: int = 3,
         dropout: float = 0.1,
+        discrete: bool = False,
     ) -> None:
         super().__init__()
         self.latent_dim, self.tokens, self.action_dim, self.frame_skip = latent_dim, tokens, action_dim, frame_skip
         self.action_width, self.depth, self.heads, self.head_dim = action_width, depth, heads, head_dim
-        self.hidden, self.window, self.dropout = hidden, window, dropout
+        self.hidden, self.window, self.dropout, self.discrete = hidden, window, dropout, discrete
         check_window(self, window)
-        self.actions = ActionEncoder(action_dim, frame_skip, action_width, None)
+        self.actions = ActionEncoder(action_dim, frame_skip, action_width, None, discrete)
         width = latent_dim + action_width
         self.place = nn.Parameter(torch.randn(window, tokens, width))
         self.blocks = nn.ModuleList(PlainBlock(width, heads, head_dim, hidden, dropout) for _ in range(depth))

@@ -26,6 +26,7 @@ class JepaWMDynamics(WindowDynamics):
         window: frames that are read: 3 in the published training, 2 in its planning.
         state_width: channels of the latents, the last ones, that are an embedded state (`StateFrames`): they enter
             the blocks and leave them as they are.
+        discrete: actions are one-hot vectors.
 
     Raises:
         UserError: if there is no window, or the state leaves no room for anything else.
@@ -44,12 +45,13 @@ class JepaWMDynamics(WindowDynamics):
         trunk: Trunk | None = None,
         window: int = 3,
         state_width: int = 0,
+        discrete: bool = False,
     ) -> None:
         super().__init__()
         trunk = trunk or Trunk(384 + state_width, 6, 16, eps=1e-6)
         self.latent_dim, self.grid = latent_dim, (grid[0], grid[1])
         self.action_dim, self.frame_skip = action_dim, frame_skip
-        self.trunk, self.window, self.state_width = trunk, window, state_width
+        self.trunk, self.window, self.state_width, self.discrete = trunk, window, state_width, discrete
         check_window(self, window)
         if not 0 <= state_width < min(latent_dim, trunk.width):
             raise UserError(
@@ -57,7 +59,7 @@ class JepaWMDynamics(WindowDynamics):
                 f"latents and the {trunk.width} of the trunk, which hold the state's and others"
             )
         self.positions = Rope(tiled=True)
-        self.actions = ActionEncoder(action_dim, frame_skip, trunk.width, None)
+        self.actions = ActionEncoder(action_dim, frame_skip, trunk.width, None, discrete)
         self.enter = Linear(latent_dim - state_width, trunk.width - state_width)
         self.blocks = nn.ModuleList(PredictorBlock(trunk, window, trunk.width) for _ in range(trunk.depth))
         self.norm = nn.LayerNorm(trunk.width, trunk.eps)

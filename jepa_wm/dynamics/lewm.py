@@ -28,6 +28,7 @@ class LeWMDynamics(WindowDynamics):
         hidden: width of the MLPs.
         window: frames that are read.
         dropout: in each branch.
+        discrete: actions are one-hot vectors.
 
     Raises:
         UserError: if there is no window.
@@ -46,13 +47,14 @@ class LeWMDynamics(WindowDynamics):
         hidden: int = 2048,
         window: int = 3,
         dropout: float = 0.1,
+        discrete: bool = False,
     ) -> None:
         super().__init__()
         self.latent_dim, self.action_dim, self.frame_skip = latent_dim, action_dim, frame_skip
         self.depth, self.heads, self.head_dim, self.hidden = depth, heads, head_dim, hidden
-        self.window, self.dropout = window, dropout
+        self.window, self.dropout, self.discrete = window, dropout, discrete
         check_window(self, window)
-        self.actions = ActionEncoder(action_dim, frame_skip, latent_dim, 4 * latent_dim)
+        self.actions = ActionEncoder(action_dim, frame_skip, latent_dim, 4 * latent_dim, discrete)
         self.place = nn.Parameter(torch.randn(window, latent_dim))
         self.blocks = nn.ModuleList(LeWMBlock(latent_dim, heads, head_dim, hidden, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(latent_dim)

@@ -7,7 +7,7 @@ from jepa_wm.dynamics.actions import ActionEncoder
 from jepa_wm.dynamics.blocks import PredictorBlock, Trunk
 from jepa_wm.dynamics.cached import CachedDynamics, Caches, through
 from jepa_wm.dynamics.checks import check_tokens, check_window
-from jepa_wm.dynamics.conditioning import Entrance, Kind
+from jepa_wm.dynamics.conditioning import Entrance, Felt, Kind
 from jepa_wm.dynamics.positions import FrameTable, TimeRope, check_time, rotation_of
 from jepa_wm.encoders.linear import Linear
 from jepa_wm.encoders.positions import Positions
@@ -32,6 +32,8 @@ class TransformerDynamics(CachedDynamics):
         positions: where tokens stand in time, and in space too: `TimeRope` if none are given, `Rope`, `SinCos` of three
             axes, or `Learned`, whose grid says how many frames there may be, seen and imagined ones together.
         discrete: actions are one-hot vectors.
+        felt: which channels of the latents are the embedded state (`StateFrames`), and how it enters, where it is not
+            to enter as the other channels do. It is predicted, and fed back, as all of a latent is.
 
     Raises:
         UserError: if an argument is out of range, or `positions` are the same in all frames; by `read`, if a learned
@@ -54,22 +56,22 @@ class TransformerDynamics(CachedDynamics):
         residual: bool = True,
         positions: Positions | None = None,
         discrete: bool = False,
+        felt: Felt | None = None,
     ) -> None:
         super().__init__()
         trunk, positions = trunk or Trunk(), positions or TimeRope()
         self.latent_dim, self.action_dim, self.frame_skip = latent_dim, action_dim, frame_skip
         self.grid = (grid[0], grid[1])
         self.trunk, self.window, self.conditioning, self.residual = trunk, window, conditioning, residual
-        self.positions, self.discrete = positions, discrete
+        self.positions, self.discrete, self.felt = positions, discrete, felt
         check_window(self, window)
         check_time(self, positions, trunk.width, trunk.head_dim)
         width = trunk.width
         self.actions = ActionEncoder(action_dim, frame_skip, width, width, discrete)
-        self.enter = Entrance(latent_dim, width, width, conditioning)
+        self.enter = Entrance(latent_dim, width, conditioning, felt)
         self.place = nn.Parameter(0.02 * torch.randn(self.tokens + self.enter.extra, width))
         self.table = FrameTable(positions, self.grid, self.enter.extra, width)
-        condition = width if conditioning == "adaln" else None
-        self.blocks = nn.ModuleList(PredictorBlock(trunk, window, condition) for _ in range(trunk.depth))
+        self.blocks = nn.ModuleList(PredictorBlock(trunk, window, self.enter.condition) for _ in range(trunk.depth))
         self.norm = nn.LayerNorm(width, trunk.eps)
         self.leave = Linear(width, latent_dim)
         if residual:
@@ -84,10 +86,10 @@ class TransformerDynamics(CachedDynamics):
     def read(self, latents: Tensor, actions: Tensor, frame: int, caches: Caches) -> tuple[Tensor, Caches]:
         """See `CachedDynamics`."""
         check_tokens(self, latents, self.tokens)
-        embedded = self.actions(actions)
+        entered, condition = self.enter(latents, self.actions(actions))
         frames = range(frame, frame + latents.shape[1])
-        x = self.table(self.enter(latents, embedded) + self.place, frames)
+        x = self.table(entered + self.place, frames)
         rotation = rotation_of(self.positions, self.grid, frames, self.enter.extra, self.trunk.head_dim, x.device)
-        x, caches = through(self.blocks, x, embedded, rotation, caches)
+        x, caches = through(self.blocks, x, condition, rotation, caches)
         change = self.leave(self.norm(x[:, :, : self.tokens]))
         return latents + change if self.residual else change, caches

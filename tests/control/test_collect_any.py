@@ -96,7 +96,7 @@ class Odd(Counter):
 
 def check(episode, discrete):
     frames, level = len(episode.frames), episode.factors["level"]
-    assert frames == 6 + level % 8
+    assert frames == 6 + level % 8 and episode.terminated is True
     for t in range(frames):
         assert episode.frames[t, :, 3, 4].tolist() == [level, 10 * t, 0]
     np.testing.assert_array_equal(episode.state[:, -2:], [[level, t] for t in range(frames)])
@@ -134,7 +134,8 @@ def test_steps_are_the_most_there_are_and_the_seed_decides(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         collect(str(tmp_path / name), 3, 4, 8, "tests/Counter-dict-v0", codec="png", seed=seed)
         hashes.append(read_manifest(tmp_path / name)["data_hash"])
-        assert all(len(episode.frames) == 5 for episode in EpisodeShards(tmp_path / name))
+        for episode in EpisodeShards(tmp_path / name):
+            assert len(episode.frames) == 5 and episode.terminated is False
     assert hashes[0] == hashes[1] != hashes[2]
 
 

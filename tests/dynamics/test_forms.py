@@ -148,15 +148,35 @@ def test_gradient_stops_at_a_step_where_it_is_cut(members: int) -> None:
             assert (reached[0, :, 0] != 0).tolist() == [not cut, not cut, True]
 
 
+DISCRETE = {
+    TransformerDynamics: lambda told: TransformerDynamics(4, (1, 1), 3, 2, Trunk(8, 1, 1), discrete=told),
+    RecurrentDynamics: lambda told: RecurrentDynamics(4, 1, 3, 2, discrete=told),
+    MLPDynamics: lambda told: MLPDynamics(4, 1, 3, 2, discrete=told),
+    LeWMDynamics: lambda told: LeWMDynamics(4, 3, 2, 1, 2, 4, 16, discrete=told),
+    DinoWMDynamics: lambda told: DinoWMDynamics(4, 1, 3, 2, 4, 1, 2, 4, 16, discrete=told),
+    JepaWMDynamics: lambda told: JepaWMDynamics(4, (1, 1), 3, 2, Trunk(12, 1, 1), discrete=told),
+}
+
+
+@pytest.mark.parametrize("form", DISCRETE, ids=lambda form: form.__name__)
 @torch.no_grad()
-def test_discrete_actions_are_left_as_they_are() -> None:
-    model = TransformerDynamics(4, (1, 1), 3, 1, trunk=Trunk(8, 1, 1), discrete=True)
-    torch.nn.init.normal_(model.leave.weight)
-    torch.nn.init.normal_(model.blocks[0].modulation.weight)
-    latents, actions = torch.randn(1, 2, 1, 4), torch.eye(3)[None, :2]
-    before: Tensor = model(latents, actions)
-    model.prepare({"action_mean": [0.3, 0.3, 0.4], "action_std": [0.5, 0.5, 0.5]})
-    torch.testing.assert_close(model(latents, actions), before)
+def test_discrete_actions_are_left_as_they_are_and_embedded(form: type[Dynamics]) -> None:
+    torch.manual_seed(0)
+    latents, actions = torch.randn(1, 2, 1, 4), torch.eye(3)[None, [[0, 1], [2, 2]]].flatten(2)
+    spread = {"action_mean": [0.3, 0.3, 0.4], "action_std": [0.5, 0.5, 0.5]}
+    for told in (True, False):
+        model = lively(DISCRETE[form](told))
+        before: Tensor = model(latents, actions)
+        model.prepare(spread)
+        assert torch.equal(model(latents, actions), before) == told
+        assert (model(latents, actions.roll(1, dims=1)) - before).abs().max() > 1e-4
+        # A block's two choices have rows of their own in the first layer, which are added.
+        first = next(layer for layer in model.actions.modules() if isinstance(layer, torch.nn.Linear))
+        chosen = first.weight[:, [0, 4]].sum(dim=1) + first.bias
+        if told:
+            torch.testing.assert_close(first(actions[0, 0]), chosen)
+            reached = chosen if model.actions.embed is first else model.actions.embed[1:](chosen)
+            torch.testing.assert_close(model.actions(actions[0, 0]), reached)
 
 
 def test_statistics_and_shapes_that_do_not_fit_are_refused() -> None:

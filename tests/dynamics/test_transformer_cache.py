@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jepa_wm.dynamics import TimeRope, TransformerDynamics, Trunk, rollout
-from jepa_wm.dynamics.attention import FEW, Cache, Pair, attend, band, behind
+from jepa_wm.dynamics import TimeRope, TransformerDynamics, Trunk, attention, rollout
+from jepa_wm.dynamics.attention import FEW, attend, band, behind
+from jepa_wm.dynamics.cache import Cache, Pair
 from jepa_wm.dynamics.conditioning import KINDS, Kind
 from jepa_wm.dynamics.positions import FrameTable, rotation_of
 from jepa_wm.encoders.positions import CentredRope, Learned, Positions, Rope, SinCos
@@ -244,3 +245,22 @@ def test_a_learned_table_says_where_it_ends() -> None:
     assert rollout(model, seen, context, actions[:, :3]).shape == (1, 3, 2, 8)
     with pytest.raises(UserError, match=r"Learned positions of 4 frames: got 5, seen and imagined.*expected 4 at most"):
         rollout(model, seen, context, actions)
+
+
+@pytest.mark.parametrize("states", [1, 2])
+@pytest.mark.parametrize(("past", "time", "window"), [(3, 2, 5), (5, 2, 3), (7, 1, 8)])
+def test_candidates_by_turns_are_all_of_them_at_once(
+    monkeypatch: pytest.MonkeyPatch, states: int, past: int, time: int, window: int
+) -> None:
+    torch.manual_seed(0)
+    candidates, visible = 7, band(past, time, 1, window, torch.device("cpu"))
+    shared, own = torch.randn(2, states, 3, past - 1, 5), torch.randn(2, 2, states * candidates, 3, time, 5)
+    own[0], q = own[0], torch.randn(states * candidates, 3, time, 5, requires_grad=True)
+    cache = Cache(Pair(*shared), (Pair(*own[0, :, :, :, :1]), Pair(*own[1])))
+    whole = attend(q, cache, visible)
+    (slope,) = torch.autograd.grad(whole.square().sum(), q)
+    for held in (1, 2, 3, candidates):
+        monkeypatch.setattr(attention, "BLOCK", states * held * 3 * time * cache.tokens)
+        found = attend(q, cache, visible)
+        torch.testing.assert_close(found, whole)
+        torch.testing.assert_close(torch.autograd.grad(found.square().sum(), q)[0], slope)

@@ -7,13 +7,9 @@ encoder's size and a larger one, and LeWM.rollout from two frames' pixels. The e
 which is made float64 here. It needs einops, and stable-pretraining for the encoder.
 """
 
-import importlib.util
-import sys
-import types
-
 import torch
 from formula import checks, formula, normalised, pixels, rounded, tensor
-from reference import gradients, how, source, write
+from reference import alone, gradients, how, source, write
 
 DIM, BLOCK, FRAMES, HORIZON = 8, 6, 3, 5
 SIZE = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 24}
@@ -25,14 +21,6 @@ CONFIG = {
     "encoder": {"_target_": "stable_pretraining.backbone.utils.vit_hf"} | ENCODER,
     "predictor": {"_target_": "stable_worldmodel.wm.lewm.module.Predictor"} | PREDICTOR,
 }
-
-
-def load(folder, name):
-    """A file of the package without the package, whose import is heavy."""
-    spec = importlib.util.spec_from_file_location(name, folder / "stable_worldmodel" / "wm" / "lewm" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -61,8 +49,8 @@ def main() -> None:
 
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double
-    sys.modules["stable_worldmodel"] = types.ModuleType("stable_worldmodel")
-    parts, whole = load(folder, "module"), load(folder, "lewm")
+    code = folder / "stable_worldmodel" / "wm" / "lewm"
+    parts, whole = alone(code / "module.py"), alone(code / "lewm.py")
     norm = torch.nn.BatchNorm1d
     model = whole.LeWM(
         vit_hf(**ENCODER).double(),

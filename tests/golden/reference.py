@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import logging
 import subprocess
@@ -44,6 +45,16 @@ def how(folder: Path, repository: str, note: str) -> dict[str, str]:
         "dtype": "float64",
         "note": " ".join(note.split()),
     }
+
+
+def alone(file: Path) -> types.ModuleType:
+    """A file of a package without the package, whose import is heavy; of stable-worldmodel."""
+    sys.modules.setdefault("stable_worldmodel", types.ModuleType("stable_worldmodel"))
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def write(name: str, content: Mapping[str, object]) -> None:

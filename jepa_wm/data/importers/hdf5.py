@@ -15,7 +15,8 @@ class Hdf5(Importer):
     """Episodes of an HDF5 file as stable-worldmodel writes it.
 
     The file has a data set for each column, in which the steps of all episodes follow each other, and
-    `ep_len` and `ep_offset` (E,). Row t of the actions is taken after frame t, so an episode's last is dropped.
+    `ep_len` and `ep_offset` (E,). Row t of the actions is taken after frame t, so an episode's last is dropped; row t
+    of the rewards and of what says that it is over came with frame t, so the first is.
 
     Args:
         path: the file.
@@ -23,6 +24,7 @@ class Hdf5(Importer):
         action: column of the actions.
         state: columns of the state, put side by side; those that the file lacks are left out.
         reward: column of the rewards; zeros where there is none.
+        terminated: column of what says whether the episode is over by itself; where there is none, that is not known.
         caption: column of sentences, if there is one.
 
     Raises:
@@ -41,9 +43,10 @@ class Hdf5(Importer):
         state: list[str] = ["state", "proprio"],  # noqa: B006
         reward: str = "reward",
         caption: str = "caption",
+        terminated: str = "terminated",
     ) -> None:
         self.path, self.pixels, self.action = path, pixels, action
-        self.state, self.reward, self.caption = list(state), reward, caption
+        self.state, self.reward, self.caption, self.terminated = list(state), reward, caption, terminated
         file = _open(path)
         if missing := [name for name in (pixels, action, "ep_len", "ep_offset") if name not in file]:
             raise UserError(f"{path} has no {missing}; it has {sorted(file)}; name the columns by pixels, action, …")
@@ -57,9 +60,8 @@ class Hdf5(Importer):
         file, where = _open(self.path), f"episode {index} of {self.path}"
         rows = slice(self._offsets[index], self._offsets[index] + self._lengths[index])
         try:
-            columns = {
-                name: file[name][rows] for name in [self.pixels, self.action, *self.state, self.reward] if name in file
-            }
+            wanted = (self.pixels, self.action, *self.state, self.reward, self.terminated)
+            columns = {name: file[name][rows] for name in wanted if name in file}
             texts = [_text(value) for value in file[self.caption][rows]] if self.caption in file else ""
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{where} cannot be read: {error}") from error
@@ -70,8 +72,9 @@ class Hdf5(Importer):
             columns[self.pixels],
             columns[self.action],
             np.concatenate(parts, axis=1) if parts else None,
-            columns.get(self.reward),
+            columns[self.reward][1:] if self.reward in columns else None,
             texts,
+            terminated=bool(columns[self.terminated].ravel()[-1]) if self.terminated in columns else None,
         )
 
 

@@ -22,7 +22,8 @@ class LeRobot(Importer):
     """Episodes of a LeRobot folder, of format v2.0, v2.1 or v3.0, as one camera sees them.
 
     Row t of the actions is taken after frame t, so an episode's last is dropped. The task of each step is its
-    caption, and `next.reward` its reward where there is one.
+    caption, and `next.reward` its reward where there is one. How an episode ended is not told: `next.done` is true
+    at its end whatever that was, and of the action that is dropped.
 
     Args:
         folder: the data set's folder, which holds `meta/info.json`.

@@ -47,7 +47,8 @@ class Minari(Importer):
             actions = one_hot(actions - int(data.action_space.start), int(data.action_space.n))
         name = f"{key_of(self.dataset)[-60:]}-{self._episodes[index]:06d}"
         reward = np.asarray(episode.rewards, np.float32)
-        return episode_of(where, name, pictures, actions, state, reward, self.caption)
+        ended = bool(np.asarray(episode.terminations)[-1])
+        return episode_of(where, name, pictures, actions, state, reward, self.caption, terminated=ended)
 
     def _observations(self, observations: Any, where: str) -> tuple[np.ndarray, np.ndarray | None]:
         if not isinstance(observations, dict):

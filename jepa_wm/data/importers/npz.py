@@ -6,7 +6,7 @@ import numpy as np
 
 from jepa_wm.data.episodes import Episode
 from jepa_wm.data.importers.base import Importer
-from jepa_wm.data.importers.steps import episode_of
+from jepa_wm.data.importers.steps import episode_of, over
 from jepa_wm.errors import UserError
 
 
@@ -19,6 +19,8 @@ class NpzFolder(Importer):
         action: name of the actions, (T-1, …) or (T, …), of which the last leads nowhere and is dropped.
         state: names of the state's parts, put side by side; those that a file lacks are left out.
         reward: name of the rewards; zeros where there are none.
+        terminated: name of what says whether the episode was over by itself after each action, as many as rewards, or
+            of one such flag for it all; where it is missing, that is not known.
 
     Raises:
         UserError: if there is no such file.
@@ -33,8 +35,10 @@ class NpzFolder(Importer):
         action: str = "action",
         state: list[str] = ["state", "proprio"],  # noqa: B006
         reward: str = "reward",
+        terminated: str = "terminated",
     ) -> None:
         self.folder, self.pixels, self.action, self.state, self.reward = folder, pixels, action, list(state), reward
+        self.terminated = terminated
         self._paths = sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*.npz"))
         if not self._paths:
             raise UserError(f"{folder} holds no .npz files; expected one for each episode, in it or below")
@@ -45,7 +49,7 @@ class NpzFolder(Importer):
     def __getitem__(self, index: int) -> Episode:
         """See `Importer`."""
         path = Path(self.folder) / self._paths[index]
-        wanted = (self.pixels, self.action, *self.state, self.reward)
+        wanted = (self.pixels, self.action, *self.state, self.reward, self.terminated)
         try:
             with np.load(path, allow_pickle=False) as file:
                 there, columns = sorted(file), {name: file[name] for name in wanted if name in file}
@@ -58,4 +62,6 @@ class NpzFolder(Importer):
         state = np.concatenate(parts, axis=1) if parts else None
         # Numbered, since names may differ in letters that a key may not hold.
         name = f"{index:06d}-{Path(self._paths[index]).stem}"[:80]
-        return episode_of(str(path), name, columns[self.pixels], columns[self.action], state, columns.get(self.reward))
+        frames, reward = columns[self.pixels], columns.get(self.reward)
+        ended = over(columns[self.terminated], len(frames), str(path)) if self.terminated in columns else None
+        return episode_of(str(path), name, frames, columns[self.action], state, reward, terminated=ended)

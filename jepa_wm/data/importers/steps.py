@@ -19,6 +19,7 @@ def episode_of(
     reward: np.ndarray | None = None,
     captions: Sequence[str] | str = "",
     factors: dict[str, Any] | None = None,
+    terminated: bool | None = None,
 ) -> Episode:
     """An episode of T frames from arrays as they are found.
 
@@ -31,6 +32,7 @@ def episode_of(
         reward: (T-1,) or (T,), as actions; None for zeros.
         captions: T sentences, or one for all frames.
         factors: what is the same in all frames.
+        terminated: whether it ended by itself at the last frame; None where that is not told.
 
     Raises:
         UserError: if they do not fit together.
@@ -48,11 +50,31 @@ def episode_of(
             captions=[captions] * count if isinstance(captions, str) else list(captions),
             factors=factors or {},
             id=key_of(name),
+            terminated=terminated,
         )
         check(episode)
     except ValueError as error:
         raise UserError(f"{where}: {error}") from error
     return episode
+
+
+def over(flags: np.ndarray, frames: int, where: str) -> bool:
+    """Whether an episode of T frames was over by itself at the last, from a flag of it all, or one for each action.
+
+    Args:
+        flags: one, (T-1,), or (T,), of which the last is that of an action which leads nowhere.
+        frames: T.
+        where: what is read, for messages.
+
+    Raises:
+        UserError: if there are not so many.
+    """
+    if flags.size == 1:
+        return bool(flags.ravel()[0])
+    try:
+        return bool(_of_steps("flags of its end", flags.ravel(), frames)[-1])
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def key_of(name: str) -> str:

@@ -17,7 +17,8 @@ class ContinueHead(Head):
         width: of the hidden layers.
 
     Source: DreamerV3 (arXiv 2301.04104). Batches need `ends` float32 (B, T-1), 1 where the frame that is reached is the
-    episode's last and not for want of time; episodes in shards do not record it.
+    episode's last and not for want of time. Shards that record it give it: those of `jepa-wm collect`, and of importers
+    whose format tells.
     """
 
     def __init__(self, latent_dim: int = 64, tokens: int = 1, width: int = 256) -> None:

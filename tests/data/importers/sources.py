@@ -95,18 +95,21 @@ def hdf5(folder: Path) -> importers.Importer:
     """A file that stable-worldmodel's own writer wrote: frame t of episode e is grey 20 t + e."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(FIXTURES / "stable-worldmodel.h5", folder / "data.h5")
-    assert h5py.is_hdf5(folder / "data.h5")
+    with h5py.File(folder / "data.h5", "r+") as file:
+        ends = [SIZES[0] - 1, SIZES[0] + SIZES[1] + SIZES[2] - 1]
+        file["terminated"] = np.isin(np.arange(sum(SIZES.values())), ends)
     return importers.Hdf5(str(folder / "data.h5"))
 
 
 def episode_arrays(number: int) -> dict[str, np.ndarray]:
-    """Frame t of episode e is grey 20 t + e; its state (e, t, .5), its action (t, -t)."""
+    """Frame t of episode e is grey 20 t + e; its state (e, t, .5), its action (t, -t); not over by itself if e is 1."""
     steps = np.arange(SIZES[number], dtype=np.float32)
     return {
         "pixels": np.stack([grey(20 * t + number) for t in range(SIZES[number])]),
         "action": np.stack([steps, -steps], axis=1),
         "state": np.stack([np.full_like(steps, number), steps, np.full_like(steps, 0.5)], axis=1),
         "reward": steps,
+        "terminated": number != 1 and np.append(steps[1:] == steps[-1], False),
     }
 
 
@@ -151,8 +154,8 @@ def minari_dataset(folder: Path) -> None:
                 observations={"pixels": list(arrays["pixels"]), "state": list(arrays["state"])},
                 actions=[np.int64(t % 3) for t in range(steps)],
                 rewards=arrays["reward"][:steps].tolist(),
-                terminations=[False] * steps,
-                truncations=[False] * (steps - 1) + [True],
+                terminations=[False] * (steps - 1) + [number != 1],
+                truncations=[False] * (steps - 1) + [number == 1],
             )
         )
     spaces = gymnasium.spaces

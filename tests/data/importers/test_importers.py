@@ -17,24 +17,42 @@ from jepa_wm.errors import UserError
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
 
-def check_episodes(source, sources, scale=1.0):
+def check_episodes(source, sources, reward=slice(None, -1), ends=(True, False, True)):
     """Frame t of episode e is grey 20 t + e; its state (e, t, .5), its action (t, -t); the last action is dropped."""
     assert len(source) == 3
     for number in range(3):
         episode, expected = source[number], sources.episode_arrays(number)
+        steps = np.arange(len(episode.reward))
         np.testing.assert_array_equal(episode.frames.transpose(0, 2, 3, 1), expected["pixels"])
         np.testing.assert_array_equal(episode.actions, expected["action"][:-1])
         np.testing.assert_array_equal(episode.state, expected["state"])
-        np.testing.assert_array_equal(episode.reward, expected["reward"][:-1] * scale)
+        np.testing.assert_array_equal(episode.reward, expected["reward"][reward] if reward else 0.0 * steps)
+        assert episode.terminated is ends[number]
 
 
-@pytest.mark.parametrize("name", ["hdf5", "npz"])
-def test_trajectories(make_source, sources, name):
-    check_episodes(make_source(name), sources)
+def test_trajectories(make_source, sources):
+    check_episodes(make_source("npz"), sources)
+
+
+def test_rewards_of_stable_worldmodel_came_with_their_frame(make_source, sources):
+    check_episodes(make_source("hdf5"), sources, reward=slice(1, None))
 
 
 def test_dino_wm(make_source, sources):
-    check_episodes(make_source("dino_wm"), sources, scale=0.0)
+    check_episodes(make_source("dino_wm"), sources, reward=None, ends=(None, None, None))
+
+
+def test_an_end_is_a_flag_of_each_action_or_one_of_all(tmp_path):
+    arrays = {"pixels": np.zeros((3, 8, 8, 3), np.uint8), "action": np.zeros((3, 2))}
+    flags = {True: ([True], [False, True], [False, True, False], True), False: ([[False]], [True, False])}
+    for wanted, given in flags.items():
+        for number, each in enumerate(given):
+            np.savez(tmp_path / f"{wanted}{number}.npz", **arrays, terminated=each)
+    found = importers.NpzFolder(str(tmp_path))
+    assert [found[i].terminated for i in range(len(found))] == [False] * 2 + [True] * 4
+    np.savez(tmp_path / "False0.npz", **arrays, terminated=[True] * 5)
+    with pytest.raises(UserError, match=r"False0.npz: it has 5 flags of its end for 3 frames; expected 2 or 3"):
+        found[0]
 
 
 def test_dino_wm_with_videos_and_walls(tmp_path, sources):
@@ -112,6 +130,7 @@ def test_minari(make_source, sources):
         np.testing.assert_array_equal(episode.state, expected["state"])
         np.testing.assert_array_equal(episode.reward, expected["reward"][:-1])
         np.testing.assert_array_equal(episode.actions, np.eye(3)[np.arange(len(expected["pixels"]) - 1) % 3])
+        assert episode.terminated == (number != 1)
 
 
 def test_image_folder_keeps_what_readers_know(make_source, tmp_path):
