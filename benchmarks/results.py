@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.tables import README, RESULTS, markdown, replace_section
 from jepa_wm.files import read_json
+from jepa_wm.statistics import wilson
 from probes.report.inputs import read_curves
 
 
@@ -50,6 +51,7 @@ def _rows(summary: dict[str, Any]) -> dict[str, dict[str, str]]:
             "figure": _with_interval(image),
             "beside it": f"random {image['random']:.1%}, no-op {image['noop']:.1%}, expert {image['expert']:.1%}",
         },
+        **_still_met(image),
         f"sentences as goals, {text['episodes']} episodes": {
             "figure": _with_interval(text),
             "beside it": f"random {text['random']:.1%}",
@@ -69,6 +71,14 @@ def _rows(summary: dict[str, Any]) -> dict[str, dict[str, str]]:
         },
         "peak memory, GiB": {"figure": f"{summary['peak_rss_gib']:.1f}", "beside it": ""},
     }
+
+
+def _still_met(image: dict[str, Any]) -> dict[str, dict[str, str]]:
+    last = image["success_last"]
+    if last is None:
+        return {}
+    low, high = wilson(round(last * image["episodes"]), image["episodes"])
+    return {"the same, at the last step": {"figure": f"{last:.1%} [{low:.1%}, {high:.1%}]", "beside it": ""}}
 
 
 def _with_interval(row: dict[str, Any]) -> str:

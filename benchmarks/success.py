@@ -58,6 +58,9 @@ def row_of(policies: dict[str, dict[str, Any]], planned: str, trained: float) ->
     rates = {policy: f"{row['success']:.0%}" for policy, row in policies.items()}
     return {
         "success": told(policies[planned]),
+        "at the last step": ""
+        if policies[planned]["success_last"] is None
+        else f"{policies[planned]['success_last']:.1%}",
         "random": rates["random"],
         "no-op": rates["noop"],
         "proposal alone": rates.get("cloned", ""),

@@ -32,25 +32,34 @@ def adamw(
     betas: tuple[float, float],
     layer_decay: float = 1.0,
     eps: float = 1e-8,
+    encoder_lr_scale: float = 1.0,
 ) -> torch.optim.AdamW:
     """AdamW, fused, over the trainable parameters; vectors, scalars (biases, norms) and `TOKENS` do not decay.
 
     Args:
-        module: what is trained; `module.encoder`, or itself where it has none, is what `layer_decay` is for.
+        module: what is trained; `module.encoder`, or itself where it has none, is what `layer_decay` and
+            `encoder_lr_scale` are for.
         lr: learning rate.
         weight_decay: decay of matrices.
         betas: decay of both moments.
         layer_decay: factor on the rate from block to block downwards: block i of n learns at
             `lr * layer_decay ** (n - i)`, what lies below the blocks at `lr * layer_decay ** (n + 1)`.
         eps: AdamW's.
+        encoder_lr_scale: factor on the rate of all of the encoder, for one that has learned beside what has not.
 
     Raises:
-        UserError: if `layer_decay` is not in (0, 1], or below 1 where the encoder has no `blocks`.
+        UserError: if `layer_decay` or `encoder_lr_scale` is not in (0, 1], or the first below 1 where the encoder has
+            no `blocks`.
 
     Source: layer decay as BEiT (arXiv 2106.08254) and DINOv2 (arXiv 2304.07193).
     """
     if not 0.0 < layer_decay <= 1.0:
         raise UserError(f"layer_decay: got {layer_decay}; expected more than 0 and at most 1, which is no decay")
+    if not 0.0 < encoder_lr_scale <= 1.0:
+        raise UserError(
+            f"encoder_lr_scale: got {encoder_lr_scale}; expected more than 0 and at most 1, which is the rate of the "
+            "rest; an encoder that is not to learn is frozen by its objective"
+        )
     encoder = getattr(module, "encoder", module)
     if layer_decay < 1.0 and not hasattr(encoder, "blocks"):
         raise UserError(f"layer_decay: got {layer_decay}, but {type(encoder).__name__} has no `blocks`; expected 1")
@@ -61,7 +70,8 @@ def adamw(
         if parameter.requires_grad:
             decays = parameter.ndim - (MEMBERS in name) > 1 and not _is_token(name)
             own = prefix is not None and name.startswith(prefix)
-            scale = _scale(encoder, name.removeprefix(prefix or ""), layer_decay) if own else 1.0
+            below = encoder_lr_scale * _scale(encoder, name.removeprefix(prefix or ""), layer_decay)
+            scale = below if own else 1.0
             group = groups.setdefault((decays, scale), {"params": [], "decays": decays, "lr_scale": scale})
             group["params"].append((name, parameter))
     if not groups:

@@ -36,6 +36,7 @@ class Training(L.LightningModule):
         layer_decay: factor on the learning rate from block to block of the encoder, downwards.
         eps: AdamW's.
         compile: whether the blocks of encoder, teachers and predictors are compiled, each for itself.
+        encoder_lr_scale: factor on the learning rate of all of the encoder.
 
     Attributes:
         terms: what the objectives said of the last training batch, by "objective/term".
@@ -57,6 +58,7 @@ class Training(L.LightningModule):
         layer_decay: float = 1.0,
         eps: float = 1e-8,
         compile: bool = False,
+        encoder_lr_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.weights = weights or {}
@@ -64,7 +66,8 @@ class Training(L.LightningModule):
             raise UserError(f"model.weights: got {unknown}; expected names among the objectives {sorted(objectives)}")
         self.lr = lr if callable(lr) else WarmupCosine(lr, warmup)
         self.weight_decay = weight_decay if callable(weight_decay) else Constant(weight_decay)
-        self.betas, self.layer_decay, self.eps = betas, layer_decay, eps
+        self.betas, self.eps = betas, eps
+        self.layer_decay, self.encoder_lr_scale = layer_decay, encoder_lr_scale
         self.encoder = encoder
         self.objectives = nn.ModuleDict({name: factory(encoder) for name, factory in objectives.items()})
         self.terms: dict[str, Tensor] = {}
@@ -118,7 +121,15 @@ class Training(L.LightningModule):
             raise UserError(
                 f"trainer.gradient_clip_algorithm: got {self.trainer.gradient_clip_algorithm.value}; expected norm"
             )
-        return adamw(self, self.lr(0.0), self.weight_decay(0.0), self.betas, self.layer_decay, self.eps)
+        return adamw(
+            self,
+            self.lr(0.0),
+            self.weight_decay(0.0),
+            self.betas,
+            self.layer_decay,
+            self.eps,
+            self.encoder_lr_scale,
+        )
 
     def configure_gradient_clipping(
         self,

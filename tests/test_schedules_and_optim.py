@@ -111,9 +111,16 @@ def test_layers_learn_more_slowly_the_lower_they_are() -> None:
     # An encoder that is trained by itself has the same rates; so has one that is named twice.
     alone = adamw(training["encoder"], 2.0, 0.3, (0.9, 0.95), layer_decay=0.5)
     assert rates(alone) == {k.removeprefix("encoder."): v for k, v in found.items() if k.startswith("encoder.")}
+    # A factor on all of the encoder comes on top, and leaves the rest alone.
+    slow = rates(adamw(training, 2.0, 0.3, (0.9, 0.95), layer_decay=0.5, encoder_lr_scale=0.1))
+    assert slow == {
+        name: (lr * (0.1 if name.startswith("encoder.") else 1.0), decay) for name, (lr, decay) in found.items()
+    }
     for wrong in (0.0, 1.5):
         with pytest.raises(UserError, match="layer_decay"):
             adamw(training, 1.0, 0.1, (0.9, 0.95), layer_decay=wrong)
+        with pytest.raises(UserError, match="encoder_lr_scale"):
+            adamw(training, 1.0, 0.1, (0.9, 0.95), encoder_lr_scale=wrong)
     with pytest.raises(UserError, match="Linear has no `blocks`; expected 1"):
         adamw(nn.Linear(2, 2), 1.0, 0.1, (0.9, 0.95), layer_decay=0.5)
 

@@ -20,7 +20,7 @@ from jepa_wm.manifest import is_done, stage_run
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
-COUNTING = {"check": 1, "stop": True, "parallel": None, "task.least_steps": 0}
+COUNTING = {"check": 1, "parallel": None, "task.least_steps": 0}
 """What says how successes are counted, of the arguments of `plan`, and is as it is where it says nothing."""
 
 
@@ -115,7 +115,10 @@ def _check_own(goal: str, config: dict[str, Any]) -> None:
             "one after the other, and go on where the goal is met"
         )
     # Every config has them for its goal sets.
-    print("plan: with a goal of one's own --films says how many are played, not episodes, text_episodes, task.ahead")
+    print(
+        "plan: with a goal of one's own --films says how many are played, not episodes, text_episodes, task.ahead; "
+        "they play on where it is met, whatever stop says"
+    )
 
 
 def _place(model: str, data: str, environment: str | None, factors: dict[str, Any] | None) -> Place:

@@ -5,6 +5,7 @@ from typing import Any
 
 from probes.report.html import Markup, bar, element, image, missing, note, section, table
 from probes.report.inputs import Row, Runs
+from probes.report.summary import still_met
 from probes.report.text import count, duration, gib, interval, number, percent
 
 CONTROLS = {
@@ -75,7 +76,7 @@ def _planned(title: str, row: Row) -> Markup:
     controls = [
         f"{policy} {percent(row[policy])}" for policy in ("random", "expert", "replay") if row[policy] is not None
     ]
-    return _tile(title, percent(row["success"]), interval(row["ci95"], percent), *controls)
+    return _tile(title, percent(row["success"]), interval(row["ci95"], percent), *still_met(row), *controls)
 
 
 def _tile(title: str, value: str, *beside: str) -> Markup:

@@ -121,7 +121,13 @@ def told(absent: Mapping[str, str]) -> str:
 
 def _controls(row: Row) -> str:
     shown = [f"{name} {percent(row[name])}" for name in CONTROLS if row[name] is not None]
-    return ", ".join([*shown, f"{row['episodes'] or MISSING} episodes"])
+    return ", ".join([*still_met(row), *shown, f"{row['episodes'] or MISSING} episodes"])
+
+
+def still_met(row: Row) -> list[str]:
+    """How many goals were met at the last step, too, where that is known and another number."""
+    last = row["success_last"]
+    return [f"at the last step {percent(last)}"] if last is not None and last != row["success"] else []
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
