@@ -56,11 +56,10 @@ def planner_of(demo: Path) -> tuple[str, Search]:
 def row_of(policies: dict[str, dict[str, Any]], planned: str, trained: float) -> dict[str, Any]:
     """A table's row: what was planned, beside floors and ceiling."""
     rates = {policy: f"{row['success']:.0%}" for policy, row in policies.items()}
+    last = policies[planned]["success_last"]
     return {
         "success": told(policies[planned]),
-        "at the last step": ""
-        if policies[planned]["success_last"] is None
-        else f"{policies[planned]['success_last']:.1%}",
+        "at the last step": "" if last is None else f"{last:.1%}",
         "random": rates["random"],
         "no-op": rates["noop"],
         "proposal alone": rates.get("cloned", ""),
