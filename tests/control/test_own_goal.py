@@ -263,7 +263,6 @@ class TestRefusing:
                 {"check": 5, "parallel": 2},
                 "got check 5, parallel 2 with a goal .*; expected check 1, parallel N",
             ),
-            ({"stop": False}, "got stop False with a goal of one's own; expected stop True"),
             ({"task": Task(least_steps=3)}, "got task.least_steps 3 with a goal of one's own; expected .* 0"),
             ({"task": Task(factors=FACTORS), "environment": "CartPole-v1"}, "task.factors .* in CartPole-v1"),
             ({"films": 0}, "films 0"),
