@@ -49,18 +49,19 @@ def _measure(demo: Path, out: Path, freeze: bool, episodes: int) -> dict[str, An
     image, text = ([row for row in results if row["goal"] == kind] for kind in ("image", "text"))
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     last = {key: value for record in metrics for key, value in record.items()}
+    # The last row of a kind is that of the search.
     return {
-        "image goals": _rate(image, "cem"),
-        "sentences": _rate(text, "cem"),
-        "random, image goals": _rate(image, "random"),
+        "image goals": _rate(image[-1]),
+        "at the last step": f"{image[-1]['success_last']:.1%}",
+        "sentences": _rate(text[-1]),
+        "random, image goals": _rate(next(row for row in image if row["policy"] == "random")),
         "rollout error over standing still": f"{last['val/forecast/rollout_relative']:.3f}",
         "position R²": f"{last['health/position_r2']:.3f}",
         "seconds": f"{read_manifest(run, 'forecast')['seconds']:.0f}",
     }
 
 
-def _rate(rows: list[dict[str, Any]], policy: str) -> str:
-    row = next(row for row in rows if row["policy"] == policy)
+def _rate(row: dict[str, Any]) -> str:
     low, high = row["ci95"]
     return f"{row['success']:.1%} [{low:.1%}, {high:.1%}] of {row['episodes']}"
 
