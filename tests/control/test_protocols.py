@@ -324,3 +324,6 @@ def test_a_protocol_holds_every_argument_and_its_numbers_fit(path: Path) -> None
     assert config["task"].keys() == inspect.signature(Task).parameters.keys()
     world = next((name for name in ("push_t", "reacher", "cube") if path.stem.endswith(name)), "two_rooms")
     assert config["model"] == f"runs/{world}/forecast" and config["data"] == f"runs/{world}/collect"
+    # What is of one environment alone is refused elsewhere.
+    only = {"reacher": "swm/ReacherDMControl-v0", "cube": "swm/OGBCube-v0"}
+    assert config["environment"] == only.get(world)
