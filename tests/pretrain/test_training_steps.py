@@ -159,6 +159,23 @@ def test_rates_follow_their_schedules(fit: Fit, vit: Any, dropped: Any, tmp_path
     assert records(tmp_path, "optimizer/lr") == pytest.approx([lr for lr, *_ in expected])
 
 
+def test_the_encoder_has_its_share_of_the_rate_and_the_rest_all_of_it(fit: Fit, vit: Any, tmp_path: Path) -> None:
+    seen: dict[str, float] = {}
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+            for group in trainer.optimizers[0].param_groups:
+                seen.update(dict.fromkeys(group["param_names"], group["lr"]))
+
+    training = Training(vit(), {"masked": Masked}, lr=Constant(0.1), layer_decay=0.5, encoder_lr_scale=0.2)
+    fit(training, tmp_path, Watch())
+    own = {name: lr for name, lr in seen.items() if name.startswith("encoder.")}
+    last = len(training.encoder.blocks) - 1
+    assert own["encoder.norm.weight"] == pytest.approx(0.02)
+    assert own[f"encoder.blocks.{last}.mlp.fc1.weight"] == pytest.approx(0.01)
+    assert {lr for name, lr in seen.items() if name not in own} == {0.1}
+
+
 class Gradients(L.Callback):
     """Keep the first optimiser step's gradient, before it is clipped."""
 
