@@ -70,8 +70,8 @@ def adamw(
         if parameter.requires_grad:
             decays = parameter.ndim - (MEMBERS in name) > 1 and not _is_token(name)
             own = prefix is not None and name.startswith(prefix)
-            below = encoder_lr_scale * _scale(encoder, name.removeprefix(prefix or ""), layer_decay)
-            scale = below if own else 1.0
+            part = name.removeprefix(prefix or "")
+            scale = encoder_lr_scale * _scale(encoder, part, layer_decay) if own else 1.0
             group = groups.setdefault((decays, scale), {"params": [], "decays": decays, "lr_scale": scale})
             group["params"].append((name, parameter))
     if not groups:

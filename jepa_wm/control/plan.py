@@ -44,7 +44,7 @@ def plan(
 ) -> None:
     """Plan towards image goals and sentences in held-out episodes, and count the successes.
 
-    An image goal is met when the environment calls it a success after any step, and the episode ends. It is
+    An image goal is met when the environment calls it a success after any step; with `stop` the episode ends. It is
     drawn as the environment draws goals, in the two rooms a place in the other one, or was recorded so many
     steps after the start in an episode of the split "test". A sentence is met when the disc is in the region
     it names after the last step. Starts that satisfy their goal are left out and counted; so are goals that

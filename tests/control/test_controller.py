@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from jepa_wm.contracts import Budget, Cost, Generators, Plan
+from jepa_wm.contracts import Cost, Generators, Plan
 from jepa_wm.control import Controller
 from jepa_wm.control.expected import Expected
 from jepa_wm.control.match import Match
@@ -30,6 +30,7 @@ from jepa_wm.observations import Observation
 from jepa_wm.planning import CEM, CategoricalCEM
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
+from tests.planners import Answering
 
 SIZE = 16
 BLACK = np.zeros((3, SIZE, SIZE), np.uint8)
@@ -54,28 +55,19 @@ def box(**options: bool | int) -> WorldModel:
     return small([-1.0, -1.0], [1.0, 1.0], **options)  # type: ignore[arg-type]
 
 
-class Told:
+class Told(Answering):
     """A planner that answers what it is told, and keeps where it was to start from and what standing still costs."""
 
     def __init__(self, answer: list[float]) -> None:
-        self.answer, self.means, self.costs = torch.tensor(answer), list[Tensor](), list[Tensor]()
+        self.told, self.means, self.costs = torch.tensor(answer), list[Tensor](), list[Tensor]()
         self.seeds = list[int | list[int]]()
 
-    def plan(
-        self,
-        cost: Cost,
-        mean: Tensor,
-        std: Tensor,
-        low: Tensor,
-        high: Tensor,
-        generator: Generators,
-        budget: Budget | None = None,
-    ) -> Plan:
+    def answer(self, cost: Cost, mean: Tensor, generator: Generators) -> Plan:
         self.means.append(mean.clone())
         shared = isinstance(generator, torch.Generator)
         self.seeds.append(generator.initial_seed() if shared else [each.initial_seed() for each in generator])
         self.costs.append(cost(torch.zeros_like(mean)[:, None])[:, 0])
-        return Plan(self.answer.expand_as(mean).clone(), self.costs[-1], {})
+        return Plan(self.told.expand_as(mean).clone(), self.costs[-1], {})
 
 
 class TestSight:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor, nn
 
-from jepa_wm.contracts import Budget, Cost, FutureCost, Generators, Plan
+from jepa_wm.contracts import Cost, FutureCost, Generators, Plan
 from jepa_wm.control import Controller
 from jepa_wm.control.count import played, write_films
 from jepa_wm.control.evaluate import Outcome, make_world, play
@@ -27,6 +27,7 @@ from jepa_wm.goals.goal import Model
 from jepa_wm.planning import CEM
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
+from tests.planners import Answering
 
 
 @pytest.fixture
@@ -37,22 +38,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-class Slow:
+class Slow(Answering):
     """A planner that takes a second on the clock, which it tells of its search, and stays where it is."""
 
     def __init__(self, clock: list[float]) -> None:
         self.clock = clock
 
-    def plan(
-        self,
-        cost: Cost,
-        mean: Tensor,
-        std: Tensor,
-        low: Tensor,
-        high: Tensor,
-        generator: torch.Generator,
-        budget: Budget | None = None,
-    ) -> Plan:
+    def answer(self, cost: Cost, mean: Tensor, generator: Generators) -> Plan:
         self.clock[0] += 1
         trace = {"cost": torch.tensor([[self.clock[0], torch.inf, torch.nan]])}
         return Plan(torch.zeros_like(mean), torch.zeros(len(mean)), trace)
@@ -74,22 +66,13 @@ def test_a_plan_takes_what_all_plans_took_over_all_of_their_number_and_the_first
         assert trace_row(planned.first) == {"cost": [[began + 1, None, None]]}
 
 
-class Rightwards:
+class Rightwards(Answering):
     """A planner that goes to the right, and keeps what standing still costs in each environment."""
 
     def __init__(self) -> None:
         self.costs = list[list[float]]()
 
-    def plan(
-        self,
-        cost: Cost,
-        mean: Tensor,
-        std: Tensor,
-        low: Tensor,
-        high: Tensor,
-        generator: Generators,
-        budget: Budget | None = None,
-    ) -> Plan:
+    def answer(self, cost: Cost, mean: Tensor, generator: Generators) -> Plan:
         self.costs.append(cost(torch.zeros_like(mean)[:, None])[:, 0].tolist())
         return Plan(torch.tensor([1.0, 0.0]).expand(mean.shape), torch.zeros(len(mean)), {})
 

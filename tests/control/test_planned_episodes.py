@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from jepa_wm.checkpoint import save_modules
-from jepa_wm.contracts import Budget, Cost, Dynamics, Plan
+from jepa_wm.contracts import Cost, Dynamics, Generators, Plan
 from jepa_wm.control import Controller
 from jepa_wm.control.collect import collect
 from jepa_wm.control.evaluate import make_world, play
@@ -36,27 +36,19 @@ from jepa_wm.manifest import write_manifest
 from jepa_wm.planning import CEM
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
+from tests.planners import Answering
 
 ROOM = (0.24771647155284882, 0.26211118698120117), (0.16353601217269897, 0.7890172600746155)
 REGION = (0.1501680165529251, 0.11149629950523376), [1, 11, 2, 10, 14, 9, 11, 10, 5, 16], 2
 
 
-class Scripted:
+class Scripted(Answering):
     """A planner that answers its call's number in every action, and remembers what it was asked."""
 
     def __init__(self) -> None:
         self.means: list[Tensor] = []
 
-    def plan(
-        self,
-        cost: Cost,
-        mean: Tensor,
-        std: Tensor,
-        low: Tensor,
-        high: Tensor,
-        generator: torch.Generator,
-        budget: Budget | None = None,
-    ) -> Plan:
+    def answer(self, cost: Cost, mean: Tensor, generator: Generators) -> Plan:
         self.means.append(mean.clone())
         steps = torch.arange(mean.shape[1])[None, :, None] / 10
         actions = (len(self.means) / 100 + steps).expand_as(mean).clone()

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from jepa_wm.contracts import Budget, Cost, Plan
+from jepa_wm.contracts import Cost, Generators, Plan
 from jepa_wm.control import Controller
 from jepa_wm.control.evaluate import make_world, play
 from jepa_wm.control.films import SCALE, write_film
@@ -22,6 +22,7 @@ from jepa_wm.envs.vector import TwoRoomsVectorEnv
 from jepa_wm.observations import Observation
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
+from tests.planners import Answering
 
 FACTORS = {"door_position": "sample", "agent_size": "sample"}
 
@@ -83,22 +84,13 @@ def test_starts_that_are_left_out_are_counted_one_by_one() -> None:
     assert goals.regions.tolist() == regions
 
 
-class Listener:
+class Listener(Answering):
     """A planner that keeps the costs of standing still, and stands still."""
 
     def __init__(self) -> None:
         self.costs = torch.empty(0)
 
-    def plan(
-        self,
-        cost: Cost,
-        mean: Tensor,
-        std: Tensor,
-        low: Tensor,
-        high: Tensor,
-        generator: torch.Generator,
-        budget: Budget | None = None,
-    ) -> Plan:
+    def answer(self, cost: Cost, mean: Tensor, generator: Generators) -> Plan:
         self.costs = cost(torch.zeros_like(mean)[:, None])[:, 0]
         return Plan(torch.zeros_like(mean), self.costs, {})
 

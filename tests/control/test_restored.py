@@ -12,7 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from jepa_wm.checkpoint import save_modules
-from jepa_wm.contracts import Budget, Cost, Generators, Plan
+from jepa_wm.contracts import Cost, Generators, Plan
 from jepa_wm.control.collect import collect
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.evaluate import make_world, play
@@ -31,6 +31,7 @@ from jepa_wm.manifest import write_manifest
 from jepa_wm.planning import CEM
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
+from tests.planners import Answering
 
 CART, AHEAD, STEPS = "tests/Cart-v0", 5, 8
 TASK = Task(ahead=AHEAD)
@@ -187,19 +188,10 @@ def test_the_verb_plans_from_recorded_states_and_looks_only_when_it_plans(data: 
     assert (tmp_path / "b" / "films" / "image-00.webp").is_file()
 
 
-class Onwards:
+class Onwards(Answering):
     """A planner that goes on along the line, and across it by what standing still costs, which no two share."""
 
-    def plan(
-        self,
-        cost: Cost,
-        mean: Tensor,
-        std: Tensor,
-        low: Tensor,
-        high: Tensor,
-        generator: Generators,
-        budget: Budget | None = None,
-    ) -> Plan:
+    def answer(self, cost: Cost, mean: Tensor, generator: Generators) -> Plan:
         own = cost(torch.zeros_like(mean)[:, None])[:, :1]
         actions = torch.stack([torch.ones_like(own), torch.sin(1e4 * own)], dim=-1)
         return Plan(actions.expand(mean.shape).to(mean), own[:, 0], {})

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from jepa_wm.contracts import Budget, Cost, Plan
+from jepa_wm.contracts import Budget, Cost, Generators, Plan
 from jepa_wm.errors import UserError
 from jepa_wm.planning import CEM, AugmentedLagrangian
 from jepa_wm.planning.costs import FORBIDDEN, rejected
+from tests.planners import Answering
 
 LOW, HIGH = torch.tensor([-2.0]), torch.tensor([2.0])
 FINE = CEM(samples=64, elites=8, iterations=20, min_std=1e-4)
@@ -54,22 +55,13 @@ def test_the_answer_is_the_best_that_breaks_nothing() -> None:
     torch.testing.assert_close(plan.cost, plan.actions[:, 0, 0].square())
 
 
-class Pacing:
+class Pacing(Answering):
     """A search that judges where it starts, and answers what lies a fifth beyond."""
 
     def __init__(self) -> None:
         self.starts: list[float] = []
 
-    def plan(
-        self,
-        cost: Cost,
-        mean: Tensor,
-        std: Tensor,
-        low: Tensor,
-        high: Tensor,
-        generator: torch.Generator,
-        budget: Budget | None = None,
-    ) -> Plan:
+    def answer(self, cost: Cost, mean: Tensor, generator: Generators) -> Plan:
         self.starts.append(mean.item())
         return Plan(mean + 0.2, cost(mean[:, None])[:, 0], {})
 
