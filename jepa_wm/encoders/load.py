@@ -77,7 +77,7 @@ def load_encoder(
             kept = "preprocessing" if tubelet is None else "patches"
             raise UserError(f"'{source}' is a {type(encoder).__name__}, which keeps its {kept}; expected a ViT")
         encoder.expect(preprocessing or encoder.preprocessing)
-        encoder = with_tubelet(encoder, tubelet or encoder.tubelet)
+        encoder = encoder if tubelet is None else with_tubelet(encoder, tubelet)
     logger.info("loaded %s", encoder.source)
     return encoder
 

@@ -78,6 +78,8 @@ def test_a_video_encoder_begins_with_a_run_on_images(tmp_path: Path) -> None:
     """As a config of pretraining names it; what was trained is saved as any other."""
     save_modules(tmp_path / "images" / "model", {"encoder": made(1).float()})
     clips = load_encoder(str(tmp_path / "images"), tubelet=2)
+    with pytest.raises(UserError, match="got 0 for weights of tokens that span 1"):
+        load_encoder(str(tmp_path / "images"), tubelet=0)
     assert isinstance(clips, ViT) and clips.tubelet == 2 and "encoder" in clips.source and not clips.training
     picture = pictures(1)
     torch.testing.assert_close(
