@@ -12,7 +12,7 @@ from jepa_wm.interop.worlds import package, protocol_of
 from jepa_wm.statistics import rate_interval
 
 AHEAD, BUDGET = 25, 50
-"""Environment steps from a start to its goal, and those that a policy may take, where nothing else is said."""
+"""Environment steps from a start to its goal, and those that a policy may take."""
 
 
 class RecordedEpisodes:
@@ -42,14 +42,13 @@ class RecordedEpisodes:
 
 @dataclass(frozen=True)
 class WorldGoals:
-    """Starts in recorded episodes, and what was there `ahead` steps later.
+    """Starts in recorded episodes, and what was there `AHEAD` steps later.
 
     Args:
         recorded: the episodes.
         episode: their numbers, (E,).
         time: when the starts were in them, (E,).
         excluded: starts that were drawn, satisfied their goal already, and were left out.
-        ahead: steps from a start to its goal.
 
     Source: scripts/plan/eval_wm.py of stable-worldmodel (commit addbab4), which draws starts in the same way, from the
         data that the model was trained on, and keeps those that are solved.
@@ -59,10 +58,9 @@ class WorldGoals:
     episode: np.ndarray
     time: np.ndarray
     excluded: int
-    ahead: int = AHEAD
 
     @classmethod
-    def draw(cls, recorded: RecordedEpisodes, episodes: int, seed: int = 0, ahead: int = AHEAD) -> "WorldGoals":
+    def draw(cls, recorded: RecordedEpisodes, episodes: int, seed: int = 0) -> "WorldGoals":
         """Starts among all steps of all episodes that go on for long enough.
 
         Raises:
@@ -70,29 +68,29 @@ class WorldGoals:
         """
         shards = recorded.shards
         states = [shards.recorded(number).state.astype(np.float64) for number in range(len(shards))]
-        starts = [(number, time) for number, state in enumerate(states) for time in range(len(state) - ahead)]
+        starts = [(number, time) for number, state in enumerate(states) for time in range(len(state) - AHEAD)]
         if not starts:
-            raise UserError(f"{shards}: no episode has more than {ahead} steps; collect longer ones")
+            raise UserError(f"{shards}: no episode has more than {AHEAD} steps; collect longer ones")
         order = np.random.default_rng(seed).permutation(len(starts))
         protocol = protocol_of(recorded.environment)
         taken = [starts[place] for place in order.tolist()]
         first, then = (
-            protocol.split(np.array([states[number][time + later] for number, time in taken])) for later in (0, ahead)
+            protocol.split(np.array([states[number][time + ahead] for number, time in taken])) for ahead in (0, AHEAD)
         )
         kept = np.flatnonzero(~protocol.rule(first, then))[:episodes]
         if len(kept) < episodes:
             raise UserError(
-                f"{shards}: {len(kept)} starts do not satisfy their goals {ahead} steps later already; expected "
+                f"{shards}: {len(kept)} starts do not satisfy their goals {AHEAD} steps later already; expected "
                 f"{episodes}; lower episodes, or collect more"
             )
         number, time = np.array([taken[place] for place in kept.tolist()]).T
-        return cls(recorded, number, time, int(kept[-1] + 1 - episodes), ahead)
+        return cls(recorded, number, time, int(kept[-1] + 1 - episodes))
 
     @property
     def actions(self) -> np.ndarray:
-        """Those that were recorded between start and goal, (E, ahead, A)."""
+        """Those that were recorded between start and goal, (E, AHEAD, A)."""
         found = [self.recorded.shards.recorded(int(number)).actions for number in self.episode]
-        return np.stack([each[time : time + self.ahead] for each, time in zip(found, self.time, strict=True)])
+        return np.stack([each[time : time + AHEAD] for each, time in zip(found, self.time, strict=True)])
 
 
 class Scripted:
@@ -151,7 +149,7 @@ def evaluate(policy: Any, goals: WorldGoals, budget: int = BUDGET) -> dict[str, 
             dataset=goals.recorded,
             episodes_idx=goals.episode.tolist(),
             start_steps=goals.time.tolist(),
-            goal_offset=goals.ahead,
+            goal_offset=AHEAD,
             eval_budget=budget,
             callables=protocol.callables(),
         )
