@@ -1,17 +1,19 @@
-"""How often each planner succeeds for what it spends: `python -m benchmarks.budgets --model runs/demo/forecast`.
+"""How often each planner succeeds for what it spends: `python -m benchmarks.budgets`, after `make demo`.
 
 In the two rooms, on the same goal images for all: every planner of `jepa_wm.planning` for continuous actions without
-constraints, with every budget of candidates judged a plan, in receding horizon as `jepa-wm plan` does it. A planner's
-samples a round are a share of the budget, the rest of it is as it comes. Plans start from the last plan shifted; as a
-control, CEM starts anew every time. Planners that start from a model's proposal are measured if the model has one. The
-seconds are of one plan of one environment, medians of three. Writes docs/budgets.svg and a section of docs/results.md;
-a cell that is there is not played again.
+constraints, with every budget of candidates judged a plan, otherwise by the demo's search. A planner's samples a round
+are a share of the budget, the rest of it is as it comes. Plans start from the last plan shifted; as a control, CEM
+starts anew every time. The model is the demo's with the proposal of `benchmarks.amortised`, which some planners start
+from. Episodes play on after their goals, so that the last step counts, too. The seconds are of one plan of one
+environment, medians of three, measured when all is played. Writes docs/budgets.svg and a section of docs/results.md; a
+cell that is there is not played again.
 """
 
 import argparse
 import inspect
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.amortised import train
+from benchmarks.success import planner_of
 from benchmarks.tables import RESULTS, ROOT, machine, markdown, replace_section
 from jepa_wm import planning
 from jepa_wm.allocator import keep_freed_memory
@@ -26,20 +30,20 @@ from jepa_wm.contracts import Budget, Planner
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.evaluate import make_world, play
 from jepa_wm.control.goals import HELD_OUT, GoalSet
-from jepa_wm.control.results import policy_row
 from jepa_wm.control.two_rooms_goals import RoomGoals
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
 from jepa_wm.manifest import read_manifest
 from jepa_wm.observations import Observation
 from jepa_wm.search import Search
+from jepa_wm.statistics import rate_interval
 from jepa_wm.world_model import WorldModel
 from probes.report.charts import PALETTE, Line, Panel, small_multiples, standalone
 
 BUDGETS = (4, 8, 16, 32, 64, 128, 320, 640)
-STEPS, HORIZON, ROUNDS = 100, 8, 5
+STEPS, ROUNDS = 100, 5
 COLD = "CEM, from nothing"
-CANDIDATES, TIMES = "success in %, over candidates", "success in %, over milliseconds"
+COUNTED = {"any": "at any step", "last": "at the last step"}
 STYLES = ("-", "--")
 LEFT_OUT = ("CategoricalCEM", "AugmentedLagrangian")
 """What is for discrete actions, and what is the search that it is built around where nothing is forbidden."""
@@ -69,13 +73,18 @@ def sized(name: str, evaluations: int) -> Planner:
     return planner
 
 
-def played(model: WorldModel, goals: GoalSet, size: int, name: str, evaluations: int) -> dict[str, Any]:
-    """The cell of a planner and a budget."""
-    search = Search(sized(name, evaluations), HORIZON, budget=Budget(evaluations))
+def limited(search: Search, name: str, evaluations: int) -> Search:
+    """The demo's search by another planner, with a budget."""
+    return replace(search, planner=sized(name, evaluations), budget=Budget(evaluations))
+
+
+def played(model: WorldModel, goals: GoalSet, size: int, search: Search, name: str) -> dict[str, Any]:
+    """The cell of a planner and a budget: success at any step and at the last, each with its interval."""
     world = make_world(goals, size)
     controller = (ColdController if name == COLD else Controller)(model, goals.wanted(world), search)
-    outcome = play(world, goals, controller.act, STEPS, goals.ends, f"{name}, {evaluations}")
-    return {**policy_row(name, goals, outcome, goals.ends), "seconds": seconds(model, goals, size, search)}
+    outcome = play(world, goals, controller.act, STEPS, False, name)
+    solved = {"any": outcome.ever, "last": outcome.last}
+    return {kind: [float(each.mean()), *rate_interval(each, goals.sources)] for kind, each in solved.items()}
 
 
 def seconds(model: WorldModel, goals: GoalSet, size: int, search: Search) -> float:
@@ -92,7 +101,7 @@ def seconds(model: WorldModel, goals: GoalSet, size: int, search: Search) -> flo
     return statistics.median(taken[1:])
 
 
-def cells(out: Path, model: WorldModel, goals: GoalSet, size: int, budgets: list[int]) -> Cells:
+def cells(out: Path, model: WorldModel, goals: GoalSet, size: int, search: Search, budgets: list[int]) -> Cells:
     """Every planner's cells by budget; those that were played before are read."""
     found: Cells = {}
     for name in names():
@@ -101,7 +110,7 @@ def cells(out: Path, model: WorldModel, goals: GoalSet, size: int, budgets: list
             if not file.is_file():
                 file.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    write_json(file, played(model, goals, size, name, evaluations))
+                    write_json(file, played(model, goals, size, limited(search, name, evaluations), name))
                 except UserError as error:
                     print(f"{name} is left out: {error}", flush=True)
                     break
@@ -110,71 +119,81 @@ def cells(out: Path, model: WorldModel, goals: GoalSet, size: int, budgets: list
     return found
 
 
-def rows_of(found: Cells) -> dict[str, dict[str, str]]:
-    """A table's rows: of each planner and budget the success, its interval and the time of a plan."""
-    rows = {}
-    for name, each in found.items():
-        rows[name] = {
-            f"{evaluations}": "{success:.0%} [{0:.0%}, {1:.0%}], {ms:.0f} ms".format(
-                *cell["ci95"], success=cell["success"], ms=1e3 * cell["seconds"]
-            )
-            for evaluations, cell in each.items()
-        }
-    return rows
+def rows_of(found: Cells, kind: str) -> dict[str, dict[str, str]]:
+    """A table's rows: of each planner and budget the success and its interval."""
+    return {
+        name: {f"{count}": "{:.0%} [{:.0%}, {:.0%}]".format(*cell[kind]) for count, cell in each.items()}
+        for name, each in found.items()
+    }
 
 
-def fewest(found: Cells) -> str:
+def times_of(found: Cells) -> dict[str, dict[str, str]]:
+    """A table's rows: of each planner and budget the milliseconds of a plan."""
+    return {
+        name: {f"{count}": f"{1e3 * cell['seconds']:.0f}" for count, cell in each.items()}
+        for name, each in found.items()
+    }
+
+
+def fewest(found: Cells, kind: str) -> str:
     """The least that each planner spends in a cell whose interval overlaps that of the best."""
-    best = max((cell for each in found.values() for cell in each.values()), key=lambda cell: cell["success"])
+    best = max((cell[kind] for each in found.values() for cell in each.values()), key=lambda rate: rate[0])
     enough = {
         name: cells
         for name, each in found.items()
-        if (cells := {count: cell for count, cell in each.items() if cell["ci95"][1] >= best["ci95"][0]})
+        if (cells := {count: cell for count, cell in each.items() if cell[kind][2] >= best[1]})
     }
     candidates = {name: min(cells) for name, cells in enough.items()}
     times = {name: round(1e3 * min(cell["seconds"] for cell in cells.values())) for name, cells in enough.items()}
     told = ", ".join(f"{name} {least}" for name, least in sorted(candidates.items(), key=lambda item: item[1]))
     soon = ", ".join(f"{name} {least} ms" for name, least in sorted(times.items(), key=lambda item: item[1]))
     return (
-        f"Fewest candidates a plan whose interval overlaps that of the best success, {best['success']:.0%}: {told}. "
-        f"Least time of such a plan: {soon}."
+        f"Fewest candidates a plan whose interval overlaps that of the best success {COUNTED[kind]}, {best[0]:.0%}: "
+        f"{told}. Least time of such a plan: {soon}."
     )
 
 
 def chart(found: Cells) -> str:
     """An SVG of the success of every planner in per cent, over candidates and over milliseconds of a plan."""
     panels = []
-    for title in (CANDIDATES, TIMES):
-        lines = []
-        for number, (name, each) in enumerate(found.items()):
-            spent = {count: round(1e3 * cell["seconds"]) if title == TIMES else count for count, cell in each.items()}
-            points = {spent[count]: 100 * cell["success"] for count, cell in each.items()}
-            style = STYLES[number // len(PALETTE) % len(STYLES)]
-            lines.append(Line(name, dict(sorted(points.items())), PALETTE[number % len(PALETTE)], style))
-        panels.append(Panel(title, lines, scale="doubling"))
+    for kind, counted in COUNTED.items():
+        for over in ("candidates", "milliseconds"):
+            lines = []
+            for number, (name, each) in enumerate(found.items()):
+                points = {
+                    count if over == "candidates" else round(1e3 * cell["seconds"]): 100 * cell[kind][0]
+                    for count, cell in each.items()
+                }
+                style = STYLES[number // len(PALETTE) % len(STYLES)]
+                lines.append(Line(name, dict(sorted(points.items())), PALETTE[number % len(PALETTE)], style))
+            panels.append(Panel(f"success in % {counted}, over {over}", lines, scale="doubling"))
     return standalone(small_multiples(panels, "success of planners over what a plan spends", "a plan", 2, (4.4, 3.0)))
 
 
 def main() -> None:
-    """Play, write."""
+    """Play, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="runs/demo/forecast")
-    parser.add_argument("--data", default="runs/demo/collect")
+    parser.add_argument("--demo", type=Path, default=Path("runs/demo"))
     parser.add_argument("--out", type=Path, default=Path("runs/budgets"))
     parser.add_argument("--goals", type=int, default=100)
     parser.add_argument("--budgets", type=int, nargs="+", default=list(BUDGETS))
-    parser.add_argument("--play_only", action="store_true", help="leave the documents as they are")
+    parser.add_argument("--play_only", action="store_true", help="measure no times, leave the documents as they are")
     arguments = parser.parse_args()
     keep_freed_memory()
-    model = WorldModel.from_pretrained(arguments.model)
-    goals = RoomGoals.draw(arguments.data, arguments.goals, HELD_OUT)
-    size = read_manifest(arguments.data, "collect")["config"]["size"]
-    found = cells(arguments.out, model, goals, size, arguments.budgets)
+    model, search = WorldModel.from_pretrained(train(arguments.demo)), planner_of(arguments.demo)[1]
+    data = arguments.demo / "collect"
+    goals, size = RoomGoals.draw(str(data), arguments.goals, HELD_OUT), read_manifest(data, "collect")["config"]["size"]
+    found = cells(arguments.out, model, goals, size, search, arguments.budgets)
     if arguments.play_only:
         return
+    for name, each in found.items():
+        for evaluations, cell in each.items():
+            cell["seconds"] = seconds(model, goals, size, limited(search, name, evaluations))
     with atomic_path(ROOT / "docs" / "budgets.svg") as aside:
         aside.write_text(chart(found))
-    text = [markdown("planner", rows_of(found)), fewest(found), f"{arguments.goals} goals. {machine()}"]
+    tables = [f"Success {told}:\n\n{markdown('planner', rows_of(found, kind))}" for kind, told in COUNTED.items()]
+    times = f"Milliseconds of a plan:\n\n{markdown('planner', times_of(found))}"
+    text = [*tables, times, *(fewest(found, kind) for kind in COUNTED), f"{arguments.goals} goals. {machine()}"]
     replace_section(RESULTS, "budgets", "\n\n".join(text))
 
 
