@@ -28,6 +28,7 @@ def _row(summary: dict[str, Any]) -> dict[str, str]:
     image, text, probe = summary["planning"]["image"], summary["planning"]["text"], summary["probe"]
     return {
         "image goals (random)": f"{image['success']:.1%} ({image['random']:.1%})",
+        "at the last step": f"{image['success_last']:.1%}",
         "sentences (random)": f"{text['success']:.1%} ({text['random']:.1%})",
         "position R² (random-init, pixels)": (
             f"{probe['position_r2']:.3f} ({probe['random_init_r2']:.3f}, {probe['pixels_r2']:.3f})"

@@ -3,6 +3,7 @@
     jepa-wm demo                                              # the two rooms
     jepa-wm demo --preset doors --out runs/doors              # with a door anywhere
     jepa-wm demo --preset push_t --out runs/push_t            # Push-T
+    python -m benchmarks.amortised                            # for the two rooms' proposal, which is cloned behaviour
 
 Reads what `plan` of these demos counted, and plays the image goals of each again with the models that training left
 behind on its way: success over minutes of training, beside the random floor. Writes a section of docs/results.md, and
@@ -12,17 +13,20 @@ last line is JSON.
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import RESULTS, ROOT, machine, markdown, replace_section
 from jepa_wm.checkpoint import build
+from jepa_wm.contracts import Planner
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.goal_kinds import read_goals
 from jepa_wm.control.match import Match
 from jepa_wm.control.results import RESULTS as ROWS
 from jepa_wm.files import read_json, write_json
 from jepa_wm.manifest import is_complete, read_manifest
+from jepa_wm.planning import Amortised
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
@@ -39,10 +43,15 @@ def minutes(demo: Path) -> tuple[float, float]:
 
 
 def rows_of(demo: Path) -> dict[str, dict[str, Any]]:
-    """The success of each kind of goal, as its demo counted it."""
+    """The success of each kind of goal, as its demo counted it.
+
+    Where `benchmarks.amortised` left a model with a proposal, this plays the demo's image goals, too.
+    """
     found: dict[str, dict[str, Any]] = {}
     for line in map(json.loads, (demo / "plan" / ROWS).read_text().splitlines()):
         found.setdefault(line["goal"], {})[line["policy"]] = line
+    if is_complete(demo / "amortise"):
+        found["image"]["cloned"] = cached(demo, "cloned", demo / "amortise", Amortised())
     name = planner_of(demo)[0]
     return {goal: row_of(each, name, sum(minutes(demo))) for goal, each in found.items()}
 
@@ -81,18 +90,26 @@ def curve(demo: Path) -> dict[str, str]:
     last, (before, length) = int(folders[-1].name[5:]), minutes(demo)
     found = {}
     for folder in folders:
-        cache = demo / "success" / f"{folder.name}.json"
-        if not cache.is_file():
-            cache.parent.mkdir(exist_ok=True)
-            write_json(cache, played(demo, WorldModel.from_pretrained(folder)))
-        found[f"{before + length * int(folder.name[5:]) / last:.1f} min"] = told(read_json(cache))
+        row = cached(demo, folder.name, folder, planner_of(demo)[1].planner)
+        found[f"{before + length * int(folder.name[5:]) / last:.1f} min"] = told(row)
     return found
 
 
-def played(demo: Path, model: WorldModel) -> dict[str, Any]:
-    """The row of a model towards the demo's image goals, by the demo's search."""
+def cached(demo: Path, name: str, folder: Path, planner: Planner) -> dict[str, Any]:
+    """The row of a model, played unless it was before."""
+    cache = demo / "success" / f"{name}.json"
+    if not cache.is_file():
+        cache.parent.mkdir(exist_ok=True)
+        write_json(cache, played(demo, WorldModel.from_pretrained(folder), planner))
+    row: dict[str, Any] = read_json(cache)
+    return row
+
+
+def played(demo: Path, model: WorldModel, planner: Planner) -> dict[str, Any]:
+    """The row of a model towards the demo's image goals, by the demo's search with this planner."""
     config = read_manifest(demo / "plan", "plan")["config"]
     (name, search), settings = planner_of(demo), read_manifest(demo / "collect", "collect")["config"]
+    search = replace(search, planner=planner)
     goals = read_goals(str(demo / "plan"), settings["environment"], "image")
     match = Match(goals, settings["size"], config["steps"], config["check"], config["stop"], config["parallel"])
     planned = match.planned(name, lambda goal, world: Controller(model, goal, search), 0)
