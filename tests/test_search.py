@@ -82,7 +82,7 @@ def test_what_makes_no_planner(planner: type, wrong: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize("name", ["seconds", "evaluations"])
-@pytest.mark.parametrize("spent", [0, -1, float("nan"), "much"])
+@pytest.mark.parametrize("spent", [0, -1, float("nan"), inf, "much"])
 def test_what_makes_no_budget(name: str, spent: Any) -> None:
     with pytest.raises(UserError, match=f"budget: got {name} .*; expected a .*number above 0"):
         Budget(**{name: spent})

@@ -7,15 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jepa_wm.contracts import FORBIDDEN
 from jepa_wm.errors import UserError
 from jepa_wm.precision import at_least_float32
 
 METRICS = ("l2", "l1", "cosine")
 
 
+FORBIDDEN = 1e12
+"""What leads a search away from what breaks a constraint: more than costs are, with a square that float32 still has."""
+
+
 def rejected(costs: Tensor, violations: Tensor) -> Tensor:
-    """The costs (E, S) of what breaks no constraint; more than any of these where one is broken, or nobody knows."""
+    """What a search goes by: costs (E, S); `FORBIDDEN` and more, the more is broken, where violations are above 0."""
     # A violation that is no number must not pass for none, nor a cost that is none for a breach.
     return torch.where((violations <= 0) | costs.isnan(), costs, FORBIDDEN * (1 + violations))
 

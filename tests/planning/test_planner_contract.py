@@ -15,6 +15,7 @@ from jepa_wm.checkpoint import build, spec
 from jepa_wm.contracts import Budget, Plan, Planner
 from jepa_wm.errors import UserError
 from jepa_wm.planning import Amortised, CategoricalCEM, RandomShooting
+from jepa_wm.planning.costs import rejected
 
 FILES = [path.stem for path in Path(inspect.getfile(planning)).parent.glob("*.py") if path.stem != "__init__"]
 PLANNERS = [
@@ -208,6 +209,48 @@ def test_a_cost_that_is_no_number_never_wins_and_is_counted(case: Case, quadrati
     assert (plan.actions[:, 0, 0] <= 0.5).all() and plan.cost.isfinite().all()
     assert torch.equal(plan.trace["nan"][-1], torch.stack(broken).sum(dim=0)) and (plan.trace["nan"][-1] > 0).all()
     assert plan.trace["spread"].isfinite().all() and plan.trace["elites"].isfinite().all()
+
+
+class Forbidding:
+    """Ten million times the distance to a target, and what is forbidden: to begin with much, and, in the last, all."""
+
+    def __init__(self, target: Tensor, limit: float) -> None:
+        self.target, self.limit, self.tried = target, limit, list[Tensor]()
+
+    def __call__(self, candidates: Tensor) -> Tensor:
+        return rejected(*self.parts(candidates))
+
+    def parts(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        self.tried.append(candidates.detach())
+        return self.judged(candidates)
+
+    def judged(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        costs = 1e7 * (candidates - self.target[:, None]).square().sum(dim=(2, 3)) + 1e7
+        last = torch.arange(len(candidates))[:, None] == len(candidates) - 1
+        return costs, (candidates[:, :, 0, 0] - self.limit).clamp(min=0) + last
+
+
+def test_what_breaks_a_constraint_never_wins_whatever_costs_are(case: Case, solve: Solve) -> None:
+    target = case.target.clone()
+    target[:, 0, 0] = 1.0
+    cost = Forbidding(target, 0.3)
+    plan = solve(case.planner, cost, case.start, low=case.low)
+    tried = torch.cat(cost.tried, dim=1)
+    costs, violations = cost.judged(tried)
+    least = violations.amin(dim=1)
+    best = costs.masked_fill(violations > least[:, None], torch.inf).argmin(dim=1)
+    assert torch.equal(plan.actions, tried[torch.arange(5), best])
+    assert plan.violation is not None and torch.equal(plan.violation, least)
+    torch.testing.assert_close(plan.cost, costs[torch.arange(5), best])
+    assert plan.broken.tolist() == [False, False, False, False, True]
+    assert (plan.trace["violation"].diff(dim=0) <= 0).all()
+    assert torch.equal(plan.trace["violation"][-1], least) and torch.equal(plan.trace["cost"][-1], plan.cost)
+
+
+def test_without_constraints_nothing_is_broken_whatever_it_costs(case: Case, quadratic: Callable, solve: Solve) -> None:
+    cost = quadratic(case.target)
+    plan = solve(case.planner, lambda candidates: 1e30 + cost(candidates), case.start, low=case.low)
+    assert plan.violation is None and not plan.broken.any() and plan.broken.shape == (5,)
 
 
 def test_a_start_whose_cost_is_no_number_does_not_stop_the_search(searching: Planner, solve: Solve) -> None:
