@@ -9,12 +9,14 @@ from torch import Tensor
 from jepa_wm.contracts import Budget, ConstrainedCost, Cost, Plan
 from jepa_wm.errors import UserError
 from jepa_wm.planning.costs import rejected
+from jepa_wm.precision import at_least_float32
 
 
 class Incumbent:
     """The best candidate of each environment so far, and the account of the search.
 
-    What breaks constraints less is better, whatever it costs; of what breaks them alike, what costs less.
+    What breaks constraints less is better, whatever it costs; of what breaks them alike, what costs less. All of it is
+    in float32 at least, whatever the search starts from.
 
     Attributes:
         actions: the best so far, (E, K, A); where the search starts, within the bounds, until something is judged.
@@ -31,7 +33,9 @@ class Incumbent:
     """
 
     def __init__(self, cost: Cost, mean: Tensor, low: Tensor, high: Tensor, budget: Budget | None = None) -> None:
-        self.cost, self.low, self.high = cost, low, high
+        # A model in bfloat16 has its bounds in it, too, and two good candidates differ by less than its steps.
+        mean, self.low, self.high = (at_least_float32(given) for given in (mean, low, high))
+        self.cost = cost
         self.budget = Budget() if budget is None else budget
         self.actions = self.clamp(mean)
         self.costs = self.violations = torch.full_like(mean[:, 0, 0], torch.inf)

@@ -302,6 +302,19 @@ def test_a_model_is_left_without_gradients(case: Case, solve: Solve, autocast: b
     assert (plan.cost <= plan.trace["cost"][0]).all() and plan.trace["cost"][0].isfinite().all()
 
 
+def test_from_a_start_in_half_precision_the_search_is_in_float32(case: Case, quadratic: Callable) -> None:
+    """As of a model in bfloat16, whose bounds are in it, too."""
+    low, high = torch.full((4,), case.low), torch.ones(4)
+    given = [part.bfloat16() for part in (case.start, torch.ones_like(case.start), low, high)]
+    tried = list[Tensor](), list[Tensor]()
+    plans = [
+        case.planner.plan(quadratic(case.target, seen), *start, torch.Generator().manual_seed(0))
+        for seen, start in zip(tried, (given, [part.float() for part in given]), strict=True)
+    ]
+    assert torch.equal(torch.cat(tried[0], dim=1), torch.cat(tried[1], dim=1))
+    assert torch.equal(plans[0].actions, plans[1].actions) and torch.equal(plans[0].cost, plans[1].cost)
+
+
 def test_a_configuration_makes_the_same_planner(case: Case) -> None:
     again = build(spec(case.planner))
     assert type(again) is type(case.planner) and spec(again) == spec(case.planner)
