@@ -22,6 +22,10 @@ from jepa_wm.search import Search
         ({"planner": "cem"}, "expected one of jepa_wm.planning"),
         ({"horizon": 2.5}, "expected whole numbers"),
         ({"replan": 9}, "expected 1 <= replan <= horizon"),
+        ({"hold": "no"}, "hold 'no'; expected true or false"),
+        ({"budget": 0}, r"budget 0; expected a jepa_wm\.contracts\.Budget"),
+        ({"budget": 100}, r"budget 100; expected a jepa_wm\.contracts\.Budget"),
+        ({"distance": "l1"}, r"distance 'l1'; expected a jepa_wm\.planning\.costs\.Distance"),
     ],
 )
 def test_what_makes_no_search(wrong: dict[str, Any], message: str) -> None:

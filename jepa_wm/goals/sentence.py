@@ -41,6 +41,7 @@ class Sentence(Goal):
     _settled: tuple[Model, dict[str, Tensor]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if blank := [sentence for sentence in (*self._own, *self.against) if not sentence.strip()]:
             raise UserError(f"Sentence: got {blank[0]!r}; expected words, such as 'the top of the left room'")
         alone = [own for own in self._own if self.against and all(other == own for other in self.against)]

@@ -1,6 +1,8 @@
 """What imagined futures cost: distances to a goal, over time."""
 
 from dataclasses import dataclass
+from math import inf
+from numbers import Real
 from typing import Literal
 
 import torch
@@ -44,10 +46,11 @@ class Distance:
     head: str | None = None
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS or not 0 <= self.final <= 1 or self.discount <= 0:
+        numbers = isinstance(self.final, Real) and isinstance(self.discount, Real)
+        if self.metric not in METRICS or not numbers or not (0 <= self.final <= 1 and 0 < self.discount < inf):
             raise UserError(
-                f"distance: got metric '{self.metric}', final {self.final}, discount {self.discount}; expected one of "
-                f"{', '.join(METRICS)}, 0 to 1, and more than 0"
+                f"distance: got metric {self.metric!r}, final {self.final!r}, discount {self.discount!r}; expected one "
+                f"of {', '.join(METRICS)}, 0 to 1, and a finite number above 0"
             )
 
     def between(self, latents: Tensor, goal: Tensor) -> Tensor:

@@ -166,6 +166,12 @@ def test_a_sum_heeds_the_weight(model: WorldModel, goal: Goal) -> None:
     assert goal.of(torch.tensor([True, False, True])).weight == 2.5
 
 
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), "2", None])
+def test_a_weight_that_is_no_number_is_refused(goal: Goal, weight: object) -> None:
+    with pytest.raises(UserError, match=f"{type(goal).__name__}: got weight .*; expected a finite number"):
+        replace(goal, weight=weight)  # type: ignore[type-var, call-arg]
+
+
 @pytest.mark.parametrize("name", EACH)
 def test_goals_of_other_environments_are_refused(model: WorldModel, name: str) -> None:
     with pytest.raises(UserError, match=r"got .*2 .*; expected 1 .*or 3, one an environment"):
