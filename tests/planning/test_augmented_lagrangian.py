@@ -153,7 +153,7 @@ def test_a_cost_that_is_no_number_is_no_breach() -> None:
     assert found[:2].isnan().all() and found[2].item() == pytest.approx(FORBIDDEN * 1.5)
 
 
-@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"penalty": 0.0}, {"growth": 0.5}])
+@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"penalty": 0.0}, {"penalty": float("nan")}, {"growth": 0.5}])
 def test_what_makes_no_search_is_refused(wrong: dict) -> None:
     with pytest.raises(UserError, match="AugmentedLagrangian: got rounds"):
         AugmentedLagrangian(**wrong)

@@ -1,9 +1,11 @@
 """What every planner promises, on problems whose answer is known."""
 
 import inspect
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -14,7 +16,7 @@ from jepa_wm import planning
 from jepa_wm.checkpoint import build, spec
 from jepa_wm.contracts import Budget, Plan, Planner
 from jepa_wm.errors import UserError
-from jepa_wm.planning import Amortised, CategoricalCEM, RandomShooting
+from jepa_wm.planning import Amortised, CategoricalCEM, Hybrid, RandomShooting
 from jepa_wm.planning.costs import rejected
 
 FILES = [path.stem for path in Path(inspect.getfile(planning)).parent.glob("*.py") if path.stem != "__init__"]
@@ -24,12 +26,27 @@ PLANNERS = [
     for cls in vars(import_module(f"jepa_wm.planning.{stem}")).values()
     if inspect.isclass(cls) and hasattr(cls, "plan") and cls.__module__.endswith(stem) and not inspect.isabstract(cls)
 ]
+EXPORTED = {cls.__name__ for cls in PLANNERS}
+
+
+def documented() -> type:
+    """The planner that the docs show how to write, as if it were in a file of the folder."""
+    code = (Path(__file__).parents[2] / "docs" / "planning.md").read_text().split("```python\n")[-1].split("```")[0]
+    module = ModuleType("jepa_wm.planning.hill_climbing")
+    sys.modules[module.__name__] = module
+    exec(code, vars(module))
+    return module.HillClimbing
+
+
+PLANNERS.append(documented())
 DISCRETE = [CategoricalCEM]
 CONTINUOUS = [cls for cls in PLANNERS if cls not in DISCRETE]
 SEARCHING = [cls for cls in CONTINUOUS if cls is not RandomShooting and not hasattr(cls, "proposes")]
 """Those that find something from anywhere, without a proposal."""
 SPENDING = [cls for cls in PLANNERS if cls is not Amortised]
 """Those that judge more than where they start."""
+COUNTLESS = [Amortised, Hybrid]
+"""Those that are made without a number of anything."""
 Solve = Callable[..., Plan]
 
 
@@ -64,7 +81,7 @@ def searching(request: pytest.FixtureRequest) -> Planner:
 
 
 def test_every_planner_is_found_and_exported() -> None:
-    assert {cls.__name__ for cls in PLANNERS} <= set(planning.__all__) and len(PLANNERS) > 8
+    assert set(planning.__all__) >= EXPORTED and len(EXPORTED) > 8
 
 
 def test_it_finds_an_optimum_within_the_bounds(searching: Planner, quadratic: Callable, solve: Solve) -> None:
@@ -320,9 +337,11 @@ def test_a_configuration_makes_the_same_planner(case: Case) -> None:
     assert type(again) is type(case.planner) and spec(again) == spec(case.planner)
 
 
-@pytest.mark.parametrize("cls", PLANNERS, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [cls for cls in PLANNERS if cls not in COUNTLESS], ids=lambda cls: cls.__name__)
 def test_impossible_counts_are_refused(cls: type) -> None:
-    for name, argument in inspect.signature(cls).parameters.items():
-        if isinstance(argument.default, int):
-            with pytest.raises(UserError, match=rf"{cls.__name__}: got .*{name} 0.*; expected"):
-                cls(**{name: 0})
+    arguments = inspect.signature(cls).parameters
+    counts = [name for name, argument in arguments.items() if isinstance(argument.default, int)]
+    assert counts
+    for name in counts:
+        with pytest.raises(UserError, match=rf"{cls.__name__}: got .*{name} 0.*; expected"):
+            cls(**{name: 0})
