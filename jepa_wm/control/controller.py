@@ -188,7 +188,7 @@ class Controller:
         self.plan = self.model.plan(now.pixels, wanted, self.search, mean=mean, seed=seeds.tolist(), state=now.state)
         self._plans[due] = self.plan.actions.to(self._plans)
         self.plans += 1
-        self.broken += int(self.plan.broken.sum()) if self.search.constraints else 0
+        self.broken += int(self.plan.broken.sum())
 
 
 def _weights(model: WorldModel) -> Weights:

@@ -85,9 +85,10 @@ class Goal(ABC):
         return self
 
     def settled(self, model: Model) -> "Goal":
-        """The same goal, with what a model makes of its pictures and words kept: to be found once, and used often.
+        """The same goal, as what a model makes of its pictures and words: to be found once, and used often.
 
-        It is for this model alone, with the weights that it has now. What does not fit it is refused when it is used.
+        It is for this model alone, with the weights that it has now. A goal that asks for what the model lacks may stay
+        as it is, and is refused when it is used.
         """
         return self
 

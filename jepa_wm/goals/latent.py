@@ -41,13 +41,13 @@ class Latents(Goal):
 
     def place(self, model: Model, environments: int) -> Tensor:
         latents = self._placed(model)
-        check_count(len(latents), environments, "goal latents")
+        check_count(len(latents), environments, "goals")
         return latents
 
     def of(self, environments: Tensor) -> "Latents":
         if len(self.latents) == 1:
             return self
-        check_count(len(self.latents), len(environments), "goal latents")
+        check_count(len(self.latents), len(environments), "goals")
         return replace(self, latents=self.latents[environments.to(self.latents.device)])
 
     def seen_from(self, latents: Tensor) -> "Latents":
