@@ -9,6 +9,7 @@ model owns their normalisation. Progress is a float in [0, 1].
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -218,16 +219,12 @@ FutureCost = Callable[[Future], Tensor]
 """A future -> (E, S): a cost, lower is better; or how far it breaks a constraint, 0 where it does not."""
 
 
-FORBIDDEN = 1e6
-"""What breaking a constraint costs, beyond anything else; more where it is broken by more."""
-
-
 @runtime_checkable
 class ConstrainedCost(Protocol):
     """A `Cost` that can tell apart what candidates cost and what they break."""
 
     def __call__(self, candidates: Tensor) -> Tensor:
-        """Candidates (E, S, K, A) -> costs (E, S); what breaks a constraint costs more than all that breaks none."""
+        """Candidates (E, S, K, A) -> costs (E, S), for who asks for one number; what breaks a constraint costs more."""
         ...
 
     def parts(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,16 +242,16 @@ class Budget:
             the first in any case.
 
     Raises:
-        UserError: if one is 0 or less, or no number; `evaluations` also if it is no whole one.
+        UserError: if one is 0 or less, infinite, or no number; `evaluations` also if it is no whole one.
     """
 
     evaluations: int | None = None
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for name, kind, wanted in (("evaluations", Integral, "a whole number"), ("seconds", Real, "a number")):
+        for name, kind, wanted in (("evaluations", Integral, "a whole number"), ("seconds", Real, "a finite number")):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, kind) and float(value) > 0):
+            if value is not None and not (isinstance(value, kind) and 0 < float(value) < inf):
                 raise UserError(f"budget: got {name} {value!r}; expected {wanted} above 0, or none for no limit")
 
 
@@ -263,20 +260,23 @@ class Plan(NamedTuple):
 
     Attributes:
         actions: (E, K, A), within the bounds.
-        cost: of these (E,).
-        trace: the search, a row for each of I rounds: `cost` (I, E), the best so far; `seconds` and `evaluations` (I,),
-            spent by then; `nan` (I, E), costs that were no number, by then. Planners that search tell `spread` (I, E),
-            how far candidates are apart, and `elites` (I, E), the mean cost of those that the search goes on from.
+        cost: of these (E,), whatever they break.
+        trace: the search, a row for each of I rounds: `cost` (I, E), of the best so far, and where there are
+            constraints its `violation` (I, E); `seconds` and `evaluations` (I,), spent by then; `nan` (I, E), costs
+            that were no number, by then. Planners that search tell `spread` (I, E), how far candidates are apart, and
+            `elites` (I, E), the mean cost of those that the search goes on from.
+        violation: by how much they break constraints (E,), 0 where they do not; None where there are none.
     """
 
     actions: Tensor
     cost: Tensor
     trace: dict[str, Tensor]
+    violation: Tensor | None = None
 
     @property
     def broken(self) -> Tensor:
         """Whether these break a constraint (E,), as they do where nothing that was tried keeps it."""
-        return self.cost >= FORBIDDEN
+        return torch.zeros_like(self.cost, dtype=torch.bool) if self.violation is None else self.violation > 0
 
 
 Generators = torch.Generator | Sequence[torch.Generator]
@@ -300,8 +300,9 @@ class Planner(Protocol):
         """Search from mean (E, K, A) and std (E, K, A) within low and high (A,).
 
         All that is judged is within the bounds, the best candidate is never lost, a cost that is no number never wins,
-        and the plan of one environment is the same alone or in a batch. With a budget the search goes on until it is
-        spent, whatever the number of rounds that the planner was made for.
+        and the plan of one environment is the same alone or in a batch. Of a `ConstrainedCost` the best is what breaks
+        least, and of these what costs least. With a budget the search goes on until it is spent, whatever the number of
+        rounds that the planner was made for.
 
         Raises:
             UserError: if every cost of an environment is no number.

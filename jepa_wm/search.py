@@ -26,8 +26,8 @@ class Search:
         budget: what each plan may spend, in place of the planner's number of rounds.
 
     Raises:
-        UserError: if `replan` is not within 1 … `horizon`, they are no whole numbers, the planner is none, a term
-            is no goal or a constraint none, or constraints leave no room to be in.
+        UserError: if `replan` is not within 1 … `horizon`, they are no whole numbers, something is not what it has to
+            be, or constraints leave no room to be in.
     """
 
     planner: Planner = field(default_factory=CEM)
@@ -45,6 +45,13 @@ class Search:
             if not isinstance(given, Sequence) or not all(isinstance(each, kind) for each in given):
                 raise UserError(f"search: got {name} {given}; expected a list of jepa_wm.goals.{kind.__name__}")
         check_room(self.constraints)
+        for name, fits, wanted in (
+            ("hold", isinstance(self.hold, bool), "true or false"),
+            ("distance", isinstance(self.distance, Distance), "a jepa_wm.planning.costs.Distance"),
+            ("budget", isinstance(self.budget, Budget | None), "a jepa_wm.contracts.Budget, or none for no limit"),
+        ):
+            if not fits:
+                raise UserError(f"search: got {name} {getattr(self, name)!r}; expected {wanted}")
         if isinstance(self.planner, type) or not hasattr(self.planner, "plan"):
             raise UserError(f"search: got planner {self.planner}; expected one of jepa_wm.planning, as CEM()")
         if not isinstance(self.horizon, int) or not isinstance(self.replan, int):

@@ -251,7 +251,7 @@ class WorldModel(nn.Module):
         wanted = goal.seen_from(latents).place(self, len(latents))
         with mixed(self.device.type):
             found = propose(self.proposal, self.dynamics, latents, wanted, search.horizon, search.hold)
-        return found._replace(actions=found.actions.to(self.bounds.low))
+        return found._replace(actions=found.actions.to(at_least_float32(self.bounds.low)))
 
     def widening(self, search: Search) -> int:
         """How many of the environment's actions are in one planned action.

@@ -1,16 +1,22 @@
 """A world model of which parts compute in half precision answers in float32."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from jepa_wm.contracts import Encoder
+from jepa_wm.contracts import Encoder, Planner
+from jepa_wm.control.controller import Controller
 from jepa_wm.dynamics import TransformerDynamics, Trunk, rollout
 from jepa_wm.dynamics.heads import StateHead
+from jepa_wm.dynamics.proposal import Proposal
 from jepa_wm.encoders import GridPool, PooledFrames, ViT
 from jepa_wm.encoders.frames import Frames
 from jepa_wm.goals import Image, Latents
 from jepa_wm.observations import Observation
+from jepa_wm.planning import CEM, Amortised
+from jepa_wm.precision import has_bf16
+from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
 
@@ -68,3 +74,15 @@ def test_where_a_goal_is_a_model_in_half_precision_reads_in_float32() -> None:
     for goal in goals:
         found = goal.where(model, "where")
         torch.testing.assert_close(found, whole, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.skipif(not has_bf16("cpu"), reason="autocast multiplies in bfloat16 only where the hardware does")
+@pytest.mark.parametrize("planner", [CEM(8, 2, 2), Amortised()], ids=["searched", "proposed"])
+def test_a_model_in_half_precision_is_planned_with_and_controlled_in_float32(planner: Planner) -> None:
+    model, (seen, _) = made(PooledFrames()), given()
+    model.proposal = Proposal(6, width=8)
+    model.bfloat16()
+    plan = model.plan(seen, seen[0], Search(planner, horizon=3))
+    assert plan.actions.dtype == plan.cost.dtype == torch.float32
+    controller = Controller(model, seen[0], Search(planner, horizon=3))
+    np.testing.assert_array_equal(controller.act(seen.numpy()), plan.actions[:, 0].numpy())

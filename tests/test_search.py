@@ -22,6 +22,10 @@ from jepa_wm.search import Search
         ({"planner": "cem"}, "expected one of jepa_wm.planning"),
         ({"horizon": 2.5}, "expected whole numbers"),
         ({"replan": 9}, "expected 1 <= replan <= horizon"),
+        ({"hold": "no"}, "hold 'no'; expected true or false"),
+        ({"budget": 0}, r"budget 0; expected a jepa_wm\.contracts\.Budget"),
+        ({"budget": 100}, r"budget 100; expected a jepa_wm\.contracts\.Budget"),
+        ({"distance": "l1"}, r"distance 'l1'; expected a jepa_wm\.planning\.costs\.Distance"),
     ],
 )
 def test_what_makes_no_search(wrong: dict[str, Any], message: str) -> None:
@@ -82,7 +86,7 @@ def test_what_makes_no_planner(planner: type, wrong: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize("name", ["seconds", "evaluations"])
-@pytest.mark.parametrize("spent", [0, -1, float("nan"), "much"])
+@pytest.mark.parametrize("spent", [0, -1, float("nan"), inf, "much"])
 def test_what_makes_no_budget(name: str, spent: Any) -> None:
     with pytest.raises(UserError, match=f"budget: got {name} .*; expected a .*number above 0"):
         Budget(**{name: spent})

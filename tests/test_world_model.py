@@ -122,9 +122,9 @@ def test_one_goal_serves_all_environments_and_a_wrong_number_is_refused(world: W
     seen = images((0.2, 0.9), (1.0, 1.0), (2.0, 0.1))
     shared = world.plan(seen, images((0.5, 0.5))[0], Search(horizon=2))
     torch.testing.assert_close(shared.actions, world.plan(seen, images(*[(0.5, 0.5)] * 3), Search(horizon=2)).actions)
-    with pytest.raises(UserError, match="got 2 goal images; expected 1 or 3"):
+    with pytest.raises(UserError, match="got 2 goals; expected 1 or 3"):
         world.plan(seen, images((0.5, 0.5), (0.1, 0.1)))
-    with pytest.raises(UserError, match=r"got 2 goal images; expected 1$"):
+    with pytest.raises(UserError, match=r"got 2 goals; expected 1$"):
         world.plan(seen[:1], images((0.5, 0.5), (0.1, 0.1)))
     with pytest.raises(UserError, match="no text alignment"):
         world.plan(seen, "the left room")
@@ -659,5 +659,5 @@ def test_what_cannot_be_proposed_is_refused(world: WorldModel) -> None:
         world.plan(seen, seen, Search(Hybrid()))
     with pytest.raises(UserError, match="this model has no part `proposal`"):
         world.plan(seen, StepsToGo(Observation(seen)))
-    with pytest.raises(UserError, match="a Sentence is none"):
+    with pytest.raises(UserError, match="a SentenceVectors is none"):
         proposing().plan(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "the left room", Search(Amortised()))

@@ -13,6 +13,7 @@ from jepa_wm.control.spaces import Actions, Environment
 from jepa_wm.errors import UserError
 from jepa_wm.goals import Goal, GoalLike
 from jepa_wm.observations import Observation
+from jepa_wm.precision import at_least_float32
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
@@ -76,7 +77,8 @@ class Controller:
         self.plans = self.broken = 0
         self.plan: Plan | None = None
         bounds, dynamics = model.bounds, model.dynamics
-        self._middle = (bounds.low + bounds.high).div(2).cpu().repeat(model.widening(self.search))
+        middle = at_least_float32((bounds.low + bounds.high).div(2)).cpu()
+        self._middle = middle.repeat(model.widening(self.search))
         self.cycle = dynamics.frame_skip * self.search.replan
         self._start(0)
 
@@ -186,7 +188,7 @@ class Controller:
         self.plan = self.model.plan(now.pixels, wanted, self.search, mean=mean, seed=seeds.tolist(), state=now.state)
         self._plans[due] = self.plan.actions.to(self._plans)
         self.plans += 1
-        self.broken += int(self.plan.broken.sum()) if self.search.constraints else 0
+        self.broken += int(self.plan.broken.sum())
 
 
 def _weights(model: WorldModel) -> Weights:

@@ -39,6 +39,7 @@ class Route(Goal):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.ahead > 0:
             raise UserError(f"route: got ahead {self.ahead}; expected more than 0 blocks")
 
@@ -75,7 +76,9 @@ class Route(Goal):
     def seen_from(self, latents: Tensor) -> Goal:
         self._require(len(latents))
         places, left = self.ways.ahead(latents, self.ahead)
-        return _Either((left > self.ahead) & left.isfinite(), Latents(places), self.goal, self.weight)
+        return _Either(
+            (left > self.ahead) & left.isfinite(), Latents(places), self.goal.seen_from(latents), self.weight
+        )
 
     def _require(self, environments: int) -> None:
         if len(self.ways.ends) != environments:

@@ -13,13 +13,14 @@ from jepa_wm.goals.reward import Reward
 from jepa_wm.goals.sentence import Sentence
 from jepa_wm.goals.smoothness import Smoothness
 from jepa_wm.goals.state import State
-from jepa_wm.goals.steps_to_go import StepsToGo
+from jepa_wm.goals.steps_to_go import BlocksTo, StepsToGo
 from jepa_wm.goals.sum import Sum
 from jepa_wm.goals.uncertainty import Uncertainty
 from jepa_wm.observations import Observation, tensor_of
 
 __all__ = [
     "Avoid",
+    "BlocksTo",
     "Constraint",
     "Goal",
     "GoalLike",

@@ -1,6 +1,8 @@
 """What a planner is asked for: what each goal promises."""
 
 from abc import ABC, abstractmethod
+from math import isfinite
+from numbers import Real
 from typing import Protocol, Self
 
 from torch import Tensor, nn
@@ -35,9 +37,16 @@ class Goal(ABC):
 
     Attributes:
         weight: factor of its cost wherever goals are added up: in a `Sum`, and in `Search`.
+
+    Raises:
+        UserError: when one is made, if its weight is no finite number.
     """
 
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.weight, Real) or not isfinite(self.weight):
+            raise UserError(f"{type(self).__name__}: got weight {self.weight!r}; expected a finite number")
 
     @abstractmethod
     def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
@@ -68,13 +77,18 @@ class Goal(ABC):
         return self
 
     def seen_from(self, latents: Tensor) -> "Goal":
-        """What to plan for from latents (E, N, D): the goal itself, unless something on the way to it comes first."""
+        """What to plan for from latents (E, N, D): the goal itself, unless something on the way to it comes first.
+
+        Raises:
+            UserError: if the goal is latents of another number of tokens, or another width.
+        """
         return self
 
     def settled(self, model: Model) -> "Goal":
-        """The same goal, with what a model makes of its pictures and words kept: to be found once, and used often.
+        """The same goal, as what a model makes of its pictures and words: to be found once, and used often.
 
-        It is for this model alone, with the weights that it has now. What does not fit it is refused when it is used.
+        It is for this model alone, with the weights that it has now. A goal that asks for what the model lacks may stay
+        as it is, and is refused when it is used.
         """
         return self
 

@@ -1,6 +1,6 @@
 """A picture of what is to be."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from torch import Tensor
@@ -8,8 +8,8 @@ from torch import Tensor
 from jepa_wm.contracts import FutureCost
 from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Goal, Model
-from jepa_wm.goals.readout import away, reader_of
-from jepa_wm.observations import Observation, check_count
+from jepa_wm.goals.latent import Latents
+from jepa_wm.observations import Observation
 from jepa_wm.planning.costs import Distance
 
 
@@ -26,26 +26,18 @@ class Image(Goal):
     seen: Observation
     distance: Distance | None = None
     weight: float = 1.0
-    _settled: tuple[Model, Tensor] | None = field(default=None, init=False, repr=False, compare=False)
 
     def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
-        latents, by = self.place(model, environments), self.distance or distance
-        return away(model, latents, by)
+        return self.settled(model).cost(model, environments, distance)
 
     def place(self, model: Model, environments: int) -> Tensor:
-        latents = self._latents(model)
-        check_count(len(latents), environments, "goal images")
-        return latents
+        return self.settled(model).place(model, environments)
 
     def of(self, environments: Tensor) -> Self:
-        made = replace(self, seen=self.seen.of(environments))
-        if self._settled is None:
-            return made
-        model, latents = self._settled
-        return made._keep(model, latents if len(latents) == 1 else latents[environments.to(latents.device)])
+        return replace(self, seen=self.seen.of(environments))
 
-    def settled(self, model: Model) -> Self:
-        return replace(self)._keep(model, self._latents(model))
+    def settled(self, model: Model) -> Latents:
+        return Latents(self._latents(model), self.distance, self.weight)
 
     def check(self, seen: Observation) -> None:
         wanted, there = (tuple(each.pixels.shape[-3:]) for each in (self.seen, seen))
@@ -56,16 +48,9 @@ class Image(Goal):
             )
 
     def where(self, model: Model, head: str) -> Tensor | None:
-        reader = reader_of(model, head)
-        return None if reader is None else reader(self._latents(model))
-
-    def _keep(self, model: Model, latents: Tensor) -> Self:
-        object.__setattr__(self, "_settled", (model, latents))
-        return self
+        return self.settled(model).where(model, head)
 
     def _latents(self, model: Model) -> Tensor:
-        if self._settled is not None and self._settled[0] is model:
-            return self._settled[1]
         if model.frames.state_dim and self.seen.state is None:
             raise UserError(
                 f"plan: the goal is an image alone, but this model reads the state, {model.frames.state_dim} "

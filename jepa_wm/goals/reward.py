@@ -1,12 +1,14 @@
 """What is to be gained."""
 
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from jepa_wm.contracts import Future, FutureCost
 from jepa_wm.dynamics.heads import RewardHead, ValueHead
+from jepa_wm.errors import UserError
 from jepa_wm.goals.goal import Goal, Model
 from jepa_wm.goals.readout import head_of
 from jepa_wm.planning.costs import Distance
@@ -22,6 +24,9 @@ class Reward(Goal):
         discount: from one imagined frame to the next; None for the value head's own, or .99 without one.
         weight: see `Goal`.
 
+    Raises:
+        UserError: if the discount is no number of 0 to 1.
+
     Source: as TD-MPC2 (arXiv 2310.16828) scores a plan, with the value of a state in place of that of an action.
     """
 
@@ -29,6 +34,13 @@ class Reward(Goal):
     value: str | None = None
     discount: float | None = None
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.discount is not None and not (isinstance(self.discount, Real) and 0 <= self.discount <= 1):
+            raise UserError(
+                f"Reward: got discount {self.discount!r}; expected 0 to 1, or none for the value head's own"
+            )
 
     def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:
         reward = head_of(model, self.head, RewardHead, "Reward")

@@ -36,6 +36,7 @@ class State(Goal):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self._rows().ndim != 2 or not self._rows().numel() or not torch.isfinite(self._rows()).all():
             raise UserError(
                 f"State: got a target {tuple(torch.as_tensor(self.target).shape)}; expected finite numbers (P,), or "

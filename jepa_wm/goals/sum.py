@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ class Sum(Goal):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.goals:
             raise UserError("Sum: got no goals; expected one or more")
         if others := [type(goal).__name__ for goal in self.goals if not isinstance(goal, Goal)]:
@@ -59,5 +61,6 @@ class Sum(Goal):
             goal.check(seen)
 
     def where(self, model: Model, head: str) -> Tensor | None:
-        # The first that says: two places are no place, and what is added to a goal seldom names another.
-        return next((met for goal in self.goals if (met := goal.where(model, head)) is not None), None)
+        # Of each number the first that says: two places are no place, and what is added to a goal seldom names another.
+        said = [met for goal in self.goals if (met := goal.where(model, head)) is not None]
+        return reduce(lambda found, met: torch.where(found.isnan(), met, found), said) if said else None

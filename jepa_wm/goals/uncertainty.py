@@ -20,13 +20,14 @@ class Uncertainty(Goal):
         weight: see `Goal`.
 
     Raises:
-        UserError: if `discount` is 0 or less.
+        UserError: if `discount` is no finite number above 0.
     """
 
     discount: float = 1.0
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._mean()
 
     def cost(self, model: Model, environments: int, distance: Distance) -> FutureCost:

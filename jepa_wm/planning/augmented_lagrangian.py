@@ -9,7 +9,6 @@ from torch import Tensor
 from jepa_wm.contracts import Budget, ConstrainedCost, Cost, Generators, Plan, Planner
 from jepa_wm.errors import UserError
 from jepa_wm.planning.cem import CEM
-from jepa_wm.planning.costs import rejected
 from jepa_wm.planning.incumbent import Incumbent
 
 
@@ -20,6 +19,9 @@ class AugmentedLagrangian:
     penalty · violation, and the penalty by a factor. Unlike rejection it tells a search which way leads out, and lets
     it pass through what is forbidden on its way. The answer is the best candidate ever judged that breaks nothing, or
     the one that breaks least. A cost that knows no constraints is searched once, by the inner planner.
+
+    The trace is that of all searches, one after the other, with the `multiplier` (I, E) of each; `cost` and `violation`
+    are those of the best of all searches, `elites` what theirs cost with the multiplier and the penalty.
 
     Args:
         planner: the inner search; `CEM()` if none is given.
@@ -40,7 +42,7 @@ class AugmentedLagrangian:
     def __init__(
         self, planner: Planner | None = None, rounds: int = 4, penalty: float = 1.0, growth: float = 10.0
     ) -> None:
-        if rounds < 1 or penalty <= 0 or growth < 1:
+        if not (rounds >= 1 and penalty > 0 and growth >= 1):
             raise UserError(
                 f"AugmentedLagrangian: got rounds {rounds}, penalty {penalty}, growth {growth}; expected rounds >= 1, "
                 "penalty > 0 and growth >= 1"
@@ -71,35 +73,42 @@ class AugmentedLagrangian:
             penalty = self.penalty * self.growth**number
             inner = _Lagrangian(cost, best, multiplier, penalty)
             found = self.planner.plan(inner, mean, std, low, high, generator, share)
+            best.rows += inner.rows(found.trace)
             mean, ends = found.actions, found.trace.get("seconds", torch.zeros(1))
             slowest = max(slowest, float(ends.diff(prepend=ends.new_zeros(1)).max()))
             multiplier = multiplier + penalty * inner.violation
-            best.note(violation=inner.violation, multiplier=multiplier)
         return best.answer()
 
 
 class _Lagrangian:
-    """One round's cost; what is judged goes to the incumbent of all rounds, by its cost under rejection.
+    """One search's cost; what is judged goes to the incumbent of all searches, too.
 
     Attributes:
-        violation: of the best candidate so far, (E,).
+        violation: of the candidate for which this cost was least so far, (E,).
     """
 
     def __init__(self, cost: ConstrainedCost, best: Incumbent, multiplier: Tensor, penalty: float) -> None:
-        self.cost, self.best, self.multiplier, self.penalty = cost, best, multiplier[:, None], penalty
+        self.cost, self.best, self.multiplier, self.penalty = cost, best, multiplier, penalty
         self.violation = torch.zeros_like(multiplier)
         self._least = torch.full_like(multiplier, torch.inf)
+        self._before, self._accounts = best.evaluations, dict[int, dict[str, Tensor]]()
 
     def __call__(self, candidates: Tensor) -> Tensor:
         costs, violations = self.cost.parts(candidates)
-        self.best.take(candidates, rejected(costs, violations))
-        total = costs + self.multiplier * violations + self.penalty / 2 * violations.square()
+        self.best.take(candidates, costs, violations)
+        self._accounts[self.best.evaluations - self._before] = self.best.account()
+        total = costs + self.multiplier[:, None] * violations + self.penalty / 2 * violations.square()
         least, first = total.detach().nan_to_num(nan=torch.inf).min(dim=1)
         better = least < self._least
         found = violations.detach().gather(1, first[:, None])[:, 0]
         self.violation = torch.where(better, found.to(self.violation), self.violation)
         self._least = torch.where(better, least.to(self._least), self._least)
         return total
+
+    def rows(self, trace: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+        """The rows of the inner search, in each the account of all searches when it had judged as many candidates."""
+        told = (dict(zip(trace, row, strict=True)) for row in zip(*trace.values(), strict=True))
+        return [row | self._accounts[int(row["evaluations"])] | {"multiplier": self.multiplier} for row in told]
 
 
 def _share(best: Incumbent, began: float, rounds: int, slowest: float) -> Budget | None:

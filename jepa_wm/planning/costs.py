@@ -1,21 +1,26 @@
 """What imagined futures cost: distances to a goal, over time."""
 
 from dataclasses import dataclass
+from math import inf
+from numbers import Real
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jepa_wm.contracts import FORBIDDEN
 from jepa_wm.errors import UserError
 from jepa_wm.precision import at_least_float32
 
 METRICS = ("l2", "l1", "cosine")
 
 
+FORBIDDEN = 1e12
+"""What leads a search away from what breaks a constraint: more than costs are, with a square that float32 still has."""
+
+
 def rejected(costs: Tensor, violations: Tensor) -> Tensor:
-    """The costs (E, S) of what breaks no constraint; more than any of these where one is broken, or nobody knows."""
+    """What a search goes by: costs (E, S); `FORBIDDEN` and more, the more is broken, where violations are above 0."""
     # A violation that is no number must not pass for none, nor a cost that is none for a breach.
     return torch.where((violations <= 0) | costs.isnan(), costs, FORBIDDEN * (1 + violations))
 
@@ -41,10 +46,11 @@ class Distance:
     head: str | None = None
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS or not 0 <= self.final <= 1 or self.discount <= 0:
+        numbers = isinstance(self.final, Real) and isinstance(self.discount, Real)
+        if self.metric not in METRICS or not numbers or not (0 <= self.final <= 1 and 0 < self.discount < inf):
             raise UserError(
-                f"distance: got metric '{self.metric}', final {self.final}, discount {self.discount}; expected one of "
-                f"{', '.join(METRICS)}, 0 to 1, and more than 0"
+                f"distance: got metric {self.metric!r}, final {self.final!r}, discount {self.discount!r}; expected one "
+                f"of {', '.join(METRICS)}, 0 to 1, and a finite number above 0"
             )
 
     def between(self, latents: Tensor, goal: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from torch import Tensor
 from jepa_wm.contracts import Budget, Cost, Generators, Plan, Planner
 from jepa_wm.errors import UserError
 from jepa_wm.planning.cem import CEM
+from jepa_wm.precision import at_least_float32
 
 
 class Hybrid:
@@ -27,7 +28,7 @@ class Hybrid:
     proposes = True
 
     def __init__(self, planner: Planner | None = None, spread: float = 0.3) -> None:
-        if spread <= 0:
+        if not spread > 0:
             raise UserError(f"Hybrid.spread: got {spread}; expected more than 0")
         self.planner, self.spread = planner or CEM(samples=32, elites=4, iterations=2), spread
 
@@ -42,4 +43,5 @@ class Hybrid:
         budget: Budget | None = None,
     ) -> Plan:
         """See `Planner`."""
-        return self.planner.plan(cost, mean, self.spread * std, low, high, generator, budget)
+        std = self.spread * at_least_float32(std)
+        return self.planner.plan(cost, mean, std, low, high, generator, budget)

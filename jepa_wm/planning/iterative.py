@@ -7,6 +7,7 @@ from torch import Tensor
 from jepa_wm.contracts import Budget, Cost, Generators, Plan
 from jepa_wm.errors import UserError
 from jepa_wm.planning.incumbent import Incumbent
+from jepa_wm.precision import at_least_float32
 
 
 class Iterative(ABC):
@@ -32,7 +33,7 @@ class Iterative(ABC):
     ) -> Plan:
         """See `Planner`."""
         best = Incumbent(cost, mean, low, high, budget)
-        self.search(best, std, generator)
+        self.search(best, at_least_float32(std), generator)
         return best.answer()
 
     def _require(self, holds: bool, expected: str) -> None:

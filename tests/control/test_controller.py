@@ -135,7 +135,7 @@ class TestSight:
             Controller(model, goal, Search(Told([0.0]), 2)).act(BLACK)
 
     @pytest.mark.parametrize(
-        "goal", [np.stack([BLACK] * 3), ["left", "right", "up"], [], Latents(torch.zeros(3, 1, 6))], ids=str
+        "goal", [np.stack([BLACK] * 3), ["left", "right", "up"], Latents(torch.zeros(3, 1, 6))], ids=str
     )
     def test_goals_for_other_environments_are_refused(self, goal: object) -> None:
         controller = Controller(box(), goal, Search(Told([0.0]), 2))  # type: ignore[arg-type]

@@ -202,10 +202,10 @@ class TestRoute:
     def test_what_does_not_fit_is_refused(self, corridor: Landmarks, model: WorldModel) -> None:
         with pytest.raises(UserError, match="got ahead 0; expected more than 0"):
             Route(Latents(torch.zeros(1, 1, 2)), corridor.ways_to(torch.tensor([0])), 0)
-        with pytest.raises(UserError, match="goal latents"):
+        with pytest.raises(UserError, match="got 3 goals; expected 1 or 2"):
             Latents(torch.zeros(3, 1, 2)).cost(model, 2, LAST)
         picture = Image(Observation(torch.zeros(3, 3, 16, 16, dtype=torch.uint8)))
-        with pytest.raises(UserError, match="got 3 goal images; expected 1 or 2"):
+        with pytest.raises(UserError, match="got 3 goals; expected 1 or 2"):
             Route.to(picture, model, corridor, 2)
         route = Route(Latents(torch.zeros(1, 1, 2)), corridor.ways_to(torch.tensor([0, 3])))
         for count in (1, 3):

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from jepa_wm.contracts import Future
+from jepa_wm.contracts import Future, Planner
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.errors import UserError
-from jepa_wm.goals import Image, Latents, Reward, Smoothness, State, Uncertainty
+from jepa_wm.goals import Avoid, Image, Latents, Reward, Smoothness, State, Sum, Uncertainty
 from jepa_wm.observations import Observation
-from jepa_wm.planning import CEM
+from jepa_wm.planning import CEM, Amortised
 from jepa_wm.planning.costs import Distance
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
@@ -138,6 +138,32 @@ def test_a_single_predictor_is_never_in_doubt(model: WorldModel) -> None:
 def test_what_is_no_table_of_numbers_is_no_state(target: object) -> None:
     with pytest.raises(UserError, match="State: "):
         State(target)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("discount", [-3.0, 1.5, float("nan"), "0.9"])
+def test_rewards_are_discounted_by_a_share(discount: object) -> None:
+    with pytest.raises(UserError, match=r"Reward: got discount .*; expected 0 to 1"):
+        Reward(discount=discount)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [[[[0.0] * 6]], torch.zeros(6), torch.zeros(1, 6), torch.zeros(1, 1, 1, 6)])
+def test_what_is_no_tensor_of_latents_is_refused(wrong: object) -> None:
+    with pytest.raises(UserError, match=r"Latents: got .*; expected a tensor \(E, N, D\)"):
+        Latents(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 5), (1, 2, 6)])
+@pytest.mark.parametrize("planner", [CEM(4, 2, 1), Amortised()], ids=["searched", "proposed"])
+def test_latents_of_another_shape_than_the_models_are_no_goal(
+    model: WorldModel, shape: tuple[int, ...], planner: Planner
+) -> None:
+    seen, search = (
+        torch.zeros(1, 3, 16, 16, dtype=torch.uint8),
+        Search(planner, 2, constraints=[Avoid([0.9], [1.2], [0])]),
+    )
+    for goal in (Latents(torch.zeros(shape)), Sum([Latents(torch.zeros(shape)), Smoothness()])):
+        with pytest.raises(UserError, match=r"goal latents \(1, ., .\); expected \(E, 1, 6\)"):
+            model.plan(seen, goal, search)
 
 
 def test_a_picture_among_the_terms_is_of_the_size_that_is_seen(model: WorldModel) -> None:

@@ -101,6 +101,15 @@ def test_goals_that_are_latents_are_where_a_head_reads_them(plain: WorldModel) -
     assert goal.where(plain, "other") is None
 
 
+def test_what_one_goal_leaves_open_another_says_in_any_order(plain: WorldModel) -> None:
+    goals = [State([[3.0], [9.0]], columns=[1]), Smoothness(), Latents(way([1.0, 3.0], [1.5, 3.0]).latents[0, 0])]
+    for together in (goals, goals[::-1]):
+        met = Sum(together).where(plain, "state")
+        assert met is not None and met[:, 0].tolist() == pytest.approx([1.5, 1.5])
+        with pytest.raises(UserError, match=r"Avoid: . of . goals .* such as number 0 at \[1.5, 3.0\]"):
+            Avoid([1.0, 0.0], [2.0, 6.0]).violation(plain, Sum(together))
+
+
 def test_which_goals_are_forbidden_is_told(plain: WorldModel) -> None:
     region, goal = Avoid([1.0, 0.0], [2.0, 6.0], margin=0.2), State([[0.5, 3.0], [1.5, 3.0], [0.9, 3.0]])
     assert region.forbids(plain, goal).tolist() == [False, True, False]  # type: ignore[union-attr]

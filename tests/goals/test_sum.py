@@ -78,6 +78,8 @@ def test_what_is_no_goal_is_refused() -> None:
         Sum(["the top", torch.zeros(3, 8, 8)])  # type: ignore[list-item]
     with pytest.raises(UserError, match="got no goals"):
         Sum([])
+    with pytest.raises(UserError, match="Sentence: got no sentences"):
+        as_goal([])
 
 
 @torch.no_grad()

@@ -15,17 +15,17 @@ FINE = CEM(samples=64, elites=8, iterations=20, min_std=1e-4)
 
 
 class AtLeast:
-    """The least x² with x at least so much in each environment."""
+    """The least x² with x at least so much in each environment; each x that was tried is kept."""
 
     def __init__(self, least: Tensor) -> None:
-        self.least, self.judged = least, 0
+        self.least, self.tried = least, list[Tensor]()
 
     def __call__(self, candidates: Tensor) -> Tensor:
         return rejected(*self.parts(candidates))
 
     def parts(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        self.judged += candidates.shape[1]
         x = candidates[:, :, 0, 0]
+        self.tried.append(x)
         return x.square(), (self.least[:, None] - x).clamp(min=0)
 
 
@@ -37,14 +37,30 @@ def start(environments: int) -> tuple[Tensor, Tensor, Tensor, Tensor, torch.Gene
 def test_multipliers_follow_their_recursion_to_the_known_one() -> None:
     plan = AugmentedLagrangian(FINE, rounds=4, penalty=1.0, growth=10.0).plan(AtLeast(torch.tensor([0.5])), *start(1))
     # x² + m·v + p/2·v² with v = 1/2 - x is least at x = (p/2 + m) / (2 + p); the exact multiplier is 2 · 1/2.
-    multiplier, expected = 0.0, []
-    for penalty in (1.0, 10.0, 100.0, 1000.0):
-        violation = 0.5 - (penalty / 2 + multiplier) / (2 + penalty)
-        multiplier += penalty * violation
-        expected.append([violation, multiplier])
-    found = torch.stack([plan.trace["violation"], plan.trace["multiplier"]], dim=-1)[:, 0]
-    torch.testing.assert_close(found, torch.tensor(expected), atol=0.01, rtol=0)
-    assert expected[-1][1] == pytest.approx(1.0, abs=1e-3)
+    expected = [0.0]
+    for penalty in (1.0, 10.0, 100.0):
+        violation = 0.5 - (penalty / 2 + expected[-1]) / (2 + penalty)
+        expected.append(expected[-1] + penalty * violation)
+    found = plan.trace["multiplier"][:, 0]
+    torch.testing.assert_close(found, torch.tensor(expected).repeat_interleave(20), atol=0.02, rtol=0)
+    assert expected[-1] == pytest.approx(1.0, abs=3e-3)
+
+
+def test_the_trace_is_of_all_searches_and_its_cost_of_the_best_in_any() -> None:
+    cost = AtLeast(torch.tensor([0.5, -1.0, 3.0]))
+    plan = AugmentedLagrangian(CEM(samples=20, elites=5, iterations=3), rounds=2).plan(cost, *start(3))
+    trace, tried = plan.trace, [torch.cat(cost.tried[: 4 * i + j], dim=1) for i in (0, 1) for j in (1, 2, 4)]
+    # The mean that is fitted last is judged by itself.
+    assert trace["evaluations"].tolist() == [20, 40, 60, 80, 100, 120] == [x.shape[1] for x in tried]
+    assert {len(rows) for rows in trace.values()} == {6} and (trace["seconds"].diff() >= 0).all()
+    assert (trace["spread"] > 0).all() and trace["elites"].isfinite().all()
+    for row, x in enumerate(tried):
+        violation = (cost.least[:, None] - x).clamp(min=0)
+        least = violation.amin(dim=1)
+        best = x.square().masked_fill(violation > least[:, None], torch.inf).amin(dim=1)
+        torch.testing.assert_close(trace["violation"][row], least)
+        torch.testing.assert_close(trace["cost"][row], best)
+    assert torch.equal(trace["cost"][-1], plan.cost) and torch.equal(trace["violation"][-1], plan.violation)
 
 
 def test_the_answer_is_the_best_that_breaks_nothing() -> None:
@@ -76,7 +92,8 @@ def test_each_search_starts_from_the_answer_of_the_one_before() -> None:
 def test_where_nothing_keeps_the_constraint_the_least_breach_is_the_answer() -> None:
     plan = AugmentedLagrangian(FINE).plan(AtLeast(torch.tensor([3.0])), *start(1))
     assert plan.actions.item() == pytest.approx(2.0, abs=1e-3)
-    assert plan.cost.item() == pytest.approx(FORBIDDEN * 2, rel=1e-3)
+    assert plan.violation is not None and plan.violation.item() == pytest.approx(1.0, abs=1e-3)
+    assert plan.cost.item() == pytest.approx(4.0, abs=0.01) and plan.broken.all()
 
 
 def test_an_environment_is_planned_the_same_alone_and_in_a_batch() -> None:
@@ -99,8 +116,8 @@ def test_a_cost_without_constraints_is_searched_once() -> None:
 def test_a_budget_is_shared_out_and_spent(evaluations: int) -> None:
     cost = AtLeast(torch.tensor([0.5]))
     plan = AugmentedLagrangian(CEM(samples=20, elites=5)).plan(cost, *start(1), Budget(evaluations=evaluations))
-    assert cost.judged == evaluations == plan.trace["evaluations"][-1]
-    assert len(plan.trace["cost"]) == min(evaluations, 4)
+    assert sum(tried.shape[1] for tried in cost.tried) == evaluations == plan.trace["evaluations"][-1]
+    assert len(plan.trace["multiplier"].unique()) == min(evaluations, 4)
 
 
 @pytest.mark.parametrize(("seconds", "rounds"), [(1e-6, 1), (1.5, 1), (2.5, 2), (3.5, 3), (8.5, 8)])
@@ -136,7 +153,7 @@ def test_a_cost_that_is_no_number_is_no_breach() -> None:
     assert found[:2].isnan().all() and found[2].item() == pytest.approx(FORBIDDEN * 1.5)
 
 
-@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"penalty": 0.0}, {"growth": 0.5}])
+@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"penalty": 0.0}, {"penalty": float("nan")}, {"growth": 0.5}])
 def test_what_makes_no_search_is_refused(wrong: dict) -> None:
     with pytest.raises(UserError, match="AugmentedLagrangian: got rounds"):
         AugmentedLagrangian(**wrong)

@@ -30,7 +30,19 @@ def test_metrics_are_means_over_a_frames_numbers(metric: str, expected: list[flo
     assert Distance(metric).between(latents, goals).flatten().tolist() == pytest.approx(expected)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", [{"metric": "l3"}, {"final": 1.1}, {"discount": 0.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"metric": "l3"},
+        {"final": 1.1},
+        {"final": float("nan")},
+        {"final": "1"},
+        {"discount": 0.0},
+        {"discount": float("nan")},
+        {"discount": float("inf")},
+        {"discount": "1"},
+    ],
+)
 def test_what_makes_no_distance_is_refused(wrong: dict) -> None:
     with pytest.raises(UserError, match="distance: got"):
         Distance(**wrong)

@@ -42,5 +42,9 @@ def test_the_first_candidates_are_as_far_as_the_spread_says() -> None:
     generator = torch.Generator().manual_seed(0)
     Hybrid(CEM(4000, 10, 1), 0.1).plan(cost, start, torch.full_like(start, 0.5), LOW, HIGH, generator)
     assert seen[0].std().item() == pytest.approx(0.05, rel=0.02)
-    with pytest.raises(UserError, match="spread: got 0"):
-        Hybrid(spread=0)
+
+
+@pytest.mark.parametrize("spread", [0, -0.1, float("nan")])
+def test_a_spread_that_is_none_is_refused(spread: float) -> None:
+    with pytest.raises(UserError, match=f"spread: got {spread}"):
+        Hybrid(spread=spread)

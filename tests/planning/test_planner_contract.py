@@ -1,9 +1,11 @@
 """What every planner promises, on problems whose answer is known."""
 
 import inspect
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -14,7 +16,8 @@ from jepa_wm import planning
 from jepa_wm.checkpoint import build, spec
 from jepa_wm.contracts import Budget, Plan, Planner
 from jepa_wm.errors import UserError
-from jepa_wm.planning import Amortised, CategoricalCEM, RandomShooting
+from jepa_wm.planning import Amortised, CategoricalCEM, Hybrid, RandomShooting
+from jepa_wm.planning.costs import rejected
 
 FILES = [path.stem for path in Path(inspect.getfile(planning)).parent.glob("*.py") if path.stem != "__init__"]
 PLANNERS = [
@@ -23,12 +26,27 @@ PLANNERS = [
     for cls in vars(import_module(f"jepa_wm.planning.{stem}")).values()
     if inspect.isclass(cls) and hasattr(cls, "plan") and cls.__module__.endswith(stem) and not inspect.isabstract(cls)
 ]
+EXPORTED = {cls.__name__ for cls in PLANNERS}
+
+
+def documented() -> type:
+    """The planner that the docs show how to write, as if it were in a file of the folder."""
+    code = (Path(__file__).parents[2] / "docs" / "planning.md").read_text().split("```python\n")[-1].split("```")[0]
+    module = ModuleType("jepa_wm.planning.hill_climbing")
+    sys.modules[module.__name__] = module
+    exec(code, vars(module))
+    return module.HillClimbing
+
+
+PLANNERS.append(documented())
 DISCRETE = [CategoricalCEM]
 CONTINUOUS = [cls for cls in PLANNERS if cls not in DISCRETE]
 SEARCHING = [cls for cls in CONTINUOUS if cls is not RandomShooting and not hasattr(cls, "proposes")]
 """Those that find something from anywhere, without a proposal."""
 SPENDING = [cls for cls in PLANNERS if cls is not Amortised]
 """Those that judge more than where they start."""
+COUNTLESS = [Amortised, Hybrid]
+"""Those that are made without a number of anything."""
 Solve = Callable[..., Plan]
 
 
@@ -63,7 +81,7 @@ def searching(request: pytest.FixtureRequest) -> Planner:
 
 
 def test_every_planner_is_found_and_exported() -> None:
-    assert {cls.__name__ for cls in PLANNERS} <= set(planning.__all__) and len(PLANNERS) > 8
+    assert set(planning.__all__) >= EXPORTED and len(EXPORTED) > 8
 
 
 def test_it_finds_an_optimum_within_the_bounds(searching: Planner, quadratic: Callable, solve: Solve) -> None:
@@ -210,6 +228,48 @@ def test_a_cost_that_is_no_number_never_wins_and_is_counted(case: Case, quadrati
     assert plan.trace["spread"].isfinite().all() and plan.trace["elites"].isfinite().all()
 
 
+class Forbidding:
+    """Ten million times the distance to a target, and what is forbidden: to begin with much, and, in the last, all."""
+
+    def __init__(self, target: Tensor, limit: float) -> None:
+        self.target, self.limit, self.tried = target, limit, list[Tensor]()
+
+    def __call__(self, candidates: Tensor) -> Tensor:
+        return rejected(*self.parts(candidates))
+
+    def parts(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        self.tried.append(candidates.detach())
+        return self.judged(candidates)
+
+    def judged(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        costs = 1e7 * (candidates - self.target[:, None]).square().sum(dim=(2, 3)) + 1e7
+        last = torch.arange(len(candidates))[:, None] == len(candidates) - 1
+        return costs, (candidates[:, :, 0, 0] - self.limit).clamp(min=0) + last
+
+
+def test_what_breaks_a_constraint_never_wins_whatever_costs_are(case: Case, solve: Solve) -> None:
+    target = case.target.clone()
+    target[:, 0, 0] = 1.0
+    cost = Forbidding(target, 0.3)
+    plan = solve(case.planner, cost, case.start, low=case.low)
+    tried = torch.cat(cost.tried, dim=1)
+    costs, violations = cost.judged(tried)
+    least = violations.amin(dim=1)
+    best = costs.masked_fill(violations > least[:, None], torch.inf).argmin(dim=1)
+    assert torch.equal(plan.actions, tried[torch.arange(5), best])
+    assert plan.violation is not None and torch.equal(plan.violation, least)
+    torch.testing.assert_close(plan.cost, costs[torch.arange(5), best])
+    assert plan.broken.tolist() == [False, False, False, False, True]
+    assert (plan.trace["violation"].diff(dim=0) <= 0).all()
+    assert torch.equal(plan.trace["violation"][-1], least) and torch.equal(plan.trace["cost"][-1], plan.cost)
+
+
+def test_without_constraints_nothing_is_broken_whatever_it_costs(case: Case, quadratic: Callable, solve: Solve) -> None:
+    cost = quadratic(case.target)
+    plan = solve(case.planner, lambda candidates: 1e30 + cost(candidates), case.start, low=case.low)
+    assert plan.violation is None and not plan.broken.any() and plan.broken.shape == (5,)
+
+
 def test_a_start_whose_cost_is_no_number_does_not_stop_the_search(searching: Planner, solve: Solve) -> None:
     def partly(candidates: Tensor) -> Tensor:
         costs = (candidates + 0.6).square().sum(dim=(2, 3))
@@ -259,14 +319,29 @@ def test_a_model_is_left_without_gradients(case: Case, solve: Solve, autocast: b
     assert (plan.cost <= plan.trace["cost"][0]).all() and plan.trace["cost"][0].isfinite().all()
 
 
+def test_from_a_start_in_half_precision_the_search_is_in_float32(case: Case, quadratic: Callable) -> None:
+    """As of a model in bfloat16, whose bounds are in it, too."""
+    low, high = torch.full((4,), case.low), torch.ones(4)
+    given = [part.bfloat16() for part in (case.start, torch.ones_like(case.start), low, high)]
+    tried = list[Tensor](), list[Tensor]()
+    plans = [
+        case.planner.plan(quadratic(case.target, seen), *start, torch.Generator().manual_seed(0))
+        for seen, start in zip(tried, (given, [part.float() for part in given]), strict=True)
+    ]
+    assert torch.equal(torch.cat(tried[0], dim=1), torch.cat(tried[1], dim=1))
+    assert torch.equal(plans[0].actions, plans[1].actions) and torch.equal(plans[0].cost, plans[1].cost)
+
+
 def test_a_configuration_makes_the_same_planner(case: Case) -> None:
     again = build(spec(case.planner))
     assert type(again) is type(case.planner) and spec(again) == spec(case.planner)
 
 
-@pytest.mark.parametrize("cls", PLANNERS, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [cls for cls in PLANNERS if cls not in COUNTLESS], ids=lambda cls: cls.__name__)
 def test_impossible_counts_are_refused(cls: type) -> None:
-    for name, argument in inspect.signature(cls).parameters.items():
-        if isinstance(argument.default, int):
-            with pytest.raises(UserError, match=rf"{cls.__name__}: got .*{name} 0.*; expected"):
-                cls(**{name: 0})
+    arguments = inspect.signature(cls).parameters
+    counts = [name for name, argument in arguments.items() if isinstance(argument.default, int)]
+    assert counts
+    for name in counts:
+        with pytest.raises(UserError, match=rf"{cls.__name__}: got .*{name} 0.*; expected"):
+            cls(**{name: 0})
