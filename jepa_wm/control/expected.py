@@ -103,5 +103,5 @@ class Expected:
 
 def _pixels(drawn: Tensor, size: tuple[int, ...]) -> np.ndarray:
     """What a head draws (..., 3, h, w), between 0 and 1, as pixels uint8 (..., 3, H, W)."""
-    pictures = F.interpolate(drawn.flatten(0, -4), tuple(size), mode="bilinear", antialias=True)
+    pictures = F.interpolate(drawn.flatten(0, -4).float(), tuple(size), mode="bilinear", antialias=True)
     return pictures.mul(255).round().byte().unflatten(0, drawn.shape[:-3]).cpu().numpy()

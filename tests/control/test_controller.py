@@ -27,7 +27,7 @@ from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.errors import UserError
 from jepa_wm.goals import Latents, StepsToGo
 from jepa_wm.observations import Observation
-from jepa_wm.planning import CEM, CategoricalCEM
+from jepa_wm.planning import CEM, Amortised, CategoricalCEM, Hybrid
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 from tests.planners import Answering
@@ -68,6 +68,12 @@ class Told(Answering):
         self.seeds.append(generator.initial_seed() if shared else [each.initial_seed() for each in generator])
         self.costs.append(cost(torch.zeros_like(mean)[:, None])[:, 0])
         return Plan(self.told.expand_as(mean).clone(), self.costs[-1], {})
+
+
+class Choosing(Told):
+    """One that answers with choices."""
+
+    one_hot = True
 
 
 class TestSight:
@@ -247,7 +253,7 @@ class TestEnvironments:
         world.reset(seed=0)
         goal = world.render()
         for answer, chosen in (([0.2, 0.7], 1), ([0.7, 0.2], 0)):
-            controller = Controller(model, goal, Search(Told(answer), 2), env=world, size=SIZE)
+            controller = Controller(model, goal, Search(Choosing(answer), 2), env=world, size=SIZE)
             action = controller.act(world.render())
             assert world.action_space.contains(action if vectorised else action.item())
             assert (action == chosen).all()
@@ -425,5 +431,37 @@ def test_one_choice_a_step_is_not_searched_for_where_there_are_several(space: sp
     model, search = small([0.0] * 4, [1.0] * 4), Search(CategoricalCEM(8, 2, 1))
     with pytest.raises(UserError, match="CategoricalCEM, which makes one choice a step"):
         Controller(model, BLACK, search, env=World())
+    for planner in (Told([0.3]), Hybrid()):
+        with pytest.raises(UserError, match=rf"{type(planner).__name__}, which .* Multi.*; expected .*\.Amortised"):
+            Controller(model, BLACK, Search(planner, 2), env=World())
+    # What is proposed without a search is not chosen for what it was judged to cost.
+    Controller(model, BLACK, Search(Amortised()), env=World())
     World.action_space = spaces.Discrete(4)
     Controller(model, BLACK, search, env=World())
+
+
+def test_numbers_are_not_searched_for_where_one_choice_is_made() -> None:
+    class World(gymnasium.Env):
+        action_space = spaces.Discrete(4)
+
+    model = small([0.0] * 4, [1.0] * 4)
+    for planner in (CEM(8, 2, 1), Hybrid(CEM(8, 2, 1))):
+        with pytest.raises(UserError, match=r"judges what lies between.*Discrete\(4\).*planning\.CategoricalCEM"):
+            Controller(model, BLACK, Search(planner, 2), env=World())
+    Controller(model, BLACK, Search(Hybrid(CategoricalCEM(8, 2, 1))), env=World())
+    assert isinstance(Controller(model, BLACK, env=World()).search.planner, CategoricalCEM)
+    World.action_space = spaces.Box(-1, 1, (4,))
+    assert isinstance(Controller(model, BLACK, env=World()).search.planner, CEM)
+
+
+def test_a_model_in_bfloat16_acts_as_in_float32() -> None:
+    """Its bounds are rounded; what is done lies within the environment's."""
+    model, world = small([-0.3, -1.0], [0.3, 1.0]), gymnasium.make(TWO_ROOMS, size=SIZE)
+    world.action_space = spaces.Box(np.float32([-0.3, -1]), np.float32([0.3, 1]))  # type: ignore[arg-type]
+    acted = []
+    for each in (model, model.bfloat16()):
+        controller = Controller(each, BLACK, Search(Told([0.29, 0.5]), 2), env=world)
+        acted.append(controller.act(BLACK + 90))
+        assert acted[-1].dtype == np.float32 and acted[-1] in world.action_space
+    np.testing.assert_allclose(acted[0], acted[1], atol=2e-3)
+    assert Controller(model, BLACK, Search(CEM(8, 2, 1), 2), env=world).act(BLACK + 90) in world.action_space

@@ -21,13 +21,14 @@ from jepa_wm.control.plan import plan
 from jepa_wm.control.pursue import Place, Played, _told
 from jepa_wm.control.shown import Shown
 from jepa_wm.dynamics import TransformerDynamics, Trunk
+from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.encoders import ClipText, GridPool, PooledFrames, StateFrames, TextAlignment, ViT
 from jepa_wm.envs import PUSH_T, REGIONS, TWO_ROOMS
 from jepa_wm.envs.factors import COLORS
 from jepa_wm.errors import UserError
 from jepa_wm.goals import Sentence
 from jepa_wm.manifest import read_manifest, write_manifest
-from jepa_wm.planning import CEM
+from jepa_wm.planning import CEM, CategoricalCEM
 from jepa_wm.search import Search
 
 CORNER = "the top left corner of the right room"
@@ -87,7 +88,7 @@ def picture(tmp_path: Path) -> str:
 
 
 def pursued(folders: tuple[str, str], out: Path, goal: str, **others: Any) -> list[dict]:
-    plan(*folders, str(out), SEARCH, **{"steps": 6, "films": 2, "goal": goal} | others)
+    plan(*folders, str(out), **{"search": SEARCH, "steps": 6, "films": 2, "goal": goal} | others)
     return [json.loads(line) for line in (out / "episodes.jsonl").read_text().splitlines()]
 
 
@@ -241,6 +242,20 @@ class TestPlaying:
                 film.seek(number)
                 shown.append(film.convert("RGB").getpixel((8, 8)))
         assert shown == [(50 * i,) * 3 for i in range(5)]
+
+    def test_choices_are_searched_among_choices(self, folders: tuple[str, str], tmp_path: Path) -> None:
+        encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
+        bounds = ActionBounds(2, 5)
+        bounds.low.zero_()
+        parts = {"encoder": encoder, "dynamics": TransformerDynamics(6, trunk=Trunk(12, 1, 2)), "bounds": bounds}
+        save_modules(tmp_path / "run" / "model", parts | {"text": TextAlignment(6, ClipText(8, 16, 1, 2))})
+        write_manifest(tmp_path / "run", "forecast", data={})
+        model, others = (str(tmp_path / "run"), folders[1]), {"environment": "CartPole-v1", "films": 1, "steps": 2}
+        with pytest.raises(UserError, match=r"got CEM, .* actions Discrete\(2\).*planning\.CategoricalCEM"):
+            pursued(model, tmp_path / "a", "up", **others)
+        assert not (tmp_path / "a").exists()
+        others["search"] = Search(CategoricalCEM(8, 2, 1), horizon=2)
+        assert pursued(model, tmp_path / "a", "up", **others)[0]["steps"] == 2
 
     def test_shards_that_are_not_there_are_those_that_the_model_learned_from(
         self, folders: tuple[str, str], tmp_path: Path
