@@ -272,7 +272,7 @@ class TestVerb:
             plan(*folders, str(tmp_path / "a"), Search(CEM(8, 2, 1), horizon=2), text_episodes=3, films=2)
         # Another model may have come to lie at the same path.
         write_manifest(folders[0], "forecast", seconds=7.0)
-        with pytest.raises(UserError, match="was there before as model=.*made anew since"):
+        with pytest.raises(UserError, match=r"was there before as model=.*made anew since"):
             self.run(folders, tmp_path / "a")
 
     def test_a_saved_model_plays_as_the_run_that_it_is_of(self, folders: tuple[str, str], tmp_path: Path) -> None:
