@@ -14,7 +14,9 @@ from torch import Tensor
 from jepa_wm.contracts import Cost, Generators, Plan
 from jepa_wm.control import Controller
 from jepa_wm.control.expected import Expected
+from jepa_wm.control.landmarks import Landmarks
 from jepa_wm.control.match import Match
+from jepa_wm.control.route import Route
 from jepa_wm.control.spaces import Actions
 from jepa_wm.control.two_rooms_goals import RoomGoals
 from jepa_wm.dynamics import TransformerDynamics, Trunk
@@ -25,7 +27,8 @@ from jepa_wm.encoders.frames import PooledFrames
 from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.errors import UserError
-from jepa_wm.goals import Latents, StepsToGo
+from jepa_wm.goals import Image as Seen
+from jepa_wm.goals import Latents, StepsToGo, Sum
 from jepa_wm.observations import Observation
 from jepa_wm.planning import CEM, Amortised, CategoricalCEM, Hybrid
 from jepa_wm.search import Search
@@ -105,6 +108,17 @@ class TestSight:
         controller.goal = StepsToGo(Observation(torch.from_numpy(smooth)), weight=2.0)
         assert isinstance(controller.goal, StepsToGo) and controller.goal.weight == 2.0
         assert torch.equal(controller.goal.seen.pixels, seen.pixels)
+
+    def test_pictures_in_what_a_goal_is_made_of_are_fitted(self) -> None:
+        large = Seen(Observation(torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8)))
+        ways = Landmarks(torch.randn(6, 1, 6), torch.zeros(6), 1).ways_to(torch.tensor([0]))
+        controller, other = Controller(box(), large, size=SIZE), Latents(torch.zeros(1, 1, 6))
+        alone = controller.goal.seen.pixels  # type: ignore[attr-defined]
+        controller.goal = Sum([Route(Sum([large, other]), ways, weight=3.0), large], weight=2.0)
+        route, image = controller.goal.goals  # type: ignore[attr-defined]
+        assert (controller.goal.weight, route.weight, route.goal.goals[1]) == (2.0, 3.0, other)
+        for goal in (image, route.goal.goals[0]):
+            assert torch.equal(goal.seen.pixels, alone) and alone.shape == (1, 3, SIZE, SIZE)
 
     def test_states_that_the_model_does_not_read_may_be_anything(self) -> None:
         picture = np.zeros((SIZE, SIZE, 3), np.uint8)
