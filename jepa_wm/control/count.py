@@ -82,7 +82,8 @@ def played(
     for name, make in makers.items():
         planned = match.planned(name, make, films)
         row, episodes = match.rows(name, planned.outcome)
-        row |= {"seconds_per_plan": planned.seconds_per_plan, "broken_plans": planned.broken}
+        row |= {name: getattr(planned, name) for name in ("seconds_per_plan", "seconds_each", "evaluations")}
+        row["broken_plans"] = planned.broken
         played.append((row, episodes, planned))
     return played
 

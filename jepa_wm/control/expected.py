@@ -31,6 +31,8 @@ class Expected:
 
     Attributes:
         first: what the first search found; None before it.
+        plans: so far, an environment's each.
+        evaluations: candidates judged for them.
         steps: those of each episode, in the order in which they began.
 
     Args:
@@ -42,6 +44,7 @@ class Expected:
         heads = controller.model.heads.items()
         self.head = next((name for name, head in heads if isinstance(head, PixelHead)), None)
         self.first: Plan | None = None
+        self.plans, self.evaluations = 0, 0.0
         self.steps: list[list[Step]] = []
         self._now: dict[int, list[Step]] = {}
 
@@ -49,6 +52,9 @@ class Expected:
         """What the controller does; see `Controller.act`."""
         actions, controller = self.controller.act(pixels, active, state), self.controller
         self.first = self.first or controller.plan
+        if (planned := int(controller.planned.sum())) and controller.plan is not None:
+            self.plans += planned
+            self.evaluations += planned * sum(controller.plan.trace.get("evaluations", torch.zeros(1))[-1:].tolist())
         if not self._now:
             self._begin(range(len(active)))
         if self.head is not None:

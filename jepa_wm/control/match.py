@@ -26,14 +26,18 @@ MakeController = Callable[[Goal, StateVectorEnv], Controller]
 
 
 class Planned(NamedTuple):
-    """What happened, the seconds that a plan took, what was imagined in each film, uint8 (T, C, H, W), how many plans
-    broke a constraint, and the first plan.
+    """What happened, what plans took, what was imagined in each film, uint8 (T, C, H, W), how many plans broke a
+    constraint, and the first plan.
 
-    There is nothing imagined of those who do not plan, and of models without a `PixelHead`.
+    There is nothing imagined of those who do not plan, and of models without a `PixelHead`. `seconds_per_plan` is of all
+    environments that are planned at once, `seconds_each` the share of one of them; `evaluations` are the candidates of
+    a plan, None where planners do not tell.
     """
 
     outcome: Outcome
     seconds_per_plan: float = 0.0
+    seconds_each: float = 0.0
+    evaluations: float | None = None
     imagined: Sequence[np.ndarray] = ()
     broken: int = 0
     first: Plan | None = None
@@ -112,8 +116,16 @@ class Match:
 
         outcome = self._play(world, expected.act, name, films, controller.is_due, Turns(controller.cycle, begin))
         drawn = expected.pictures(outcome.frames, outcome.states)
-        seconds = float(outcome.seconds.sum()) / max(controller.plans, 1)
-        return Planned(outcome, seconds, () if drawn is None else list(drawn), controller.broken, expected.first)
+        seconds, plans = float(outcome.seconds.sum()), max(expected.plans, 1)
+        return Planned(
+            outcome,
+            seconds / max(controller.plans, 1),
+            seconds / plans,
+            expected.evaluations / plans or None,
+            () if drawn is None else list(drawn),
+            controller.broken,
+            expected.first,
+        )
 
     def rows(self, name: str, outcome: Outcome) -> tuple[Row, list[Row]]:
         """The row of a policy, and those of its episodes."""

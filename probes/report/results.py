@@ -90,12 +90,13 @@ def planning(runs: Runs) -> Markup:
         return section("Planning", missing("plan/results.jsonl"))
     rows = [_planning_row(row) for row in sorted(runs.planning, key=_planning_order)]
     rates = ("reached", "95 % interval", "at any step", "at the last step")
-    header = ("goal", "policy", "", *rates, "episodes", "sources", "left out", "s / plan")
+    header = ("goal", "policy", "", *rates, "episodes", "sources", "left out", "candidates", "ms / plan")
     text = [
         "Held-out starts and goals; intervals are Wilson's, wider where episodes share a source, a recorded episode.",
         "Where an episode ends with its goal there is no figure for the last step.",
         *(said for goal, said in GOALS.items() if runs.planned(goal)),
-        "Starts that are solved already are left out. One plan is for all episodes at once.",
+        "Starts that are solved already are left out. Candidates and milliseconds are those of a plan of one environment:",
+        "its share of the time of all that are planned at once, so that a larger batch takes less.",
     ]
     return section("Planning", table(header, rows, left=3), note(" ".join(text)))
 
@@ -112,7 +113,8 @@ def _planning_row(row: Row) -> Sequence[object]:
         count(row.get("episodes")),
         count(row.get("sources")),
         count(row.get("excluded")),
-        number(row.get("seconds_per_plan")),
+        count(None if row.get("evaluations") is None else round(row["evaluations"])),
+        number(None if row.get("seconds_each") is None else 1000 * row["seconds_each"]),
     )
 
 

@@ -47,7 +47,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
 def _planning(runs: Runs, goal: str) -> Row:
     planned = runs.planned(goal)
     rates = ("success", "success_any", "success_last", "ci95")
-    names = (*rates, "episodes", "sources", "excluded", "seconds_per_plan")
+    names = (*rates, "episodes", "sources", "excluded", "evaluations", "seconds_per_plan", "seconds_each")
     return {
         **{name: _get(planned, name) for name in names},
         **{policy: _get(runs.policy(goal, policy), "success") for policy in CONTROLS},

@@ -161,7 +161,8 @@ class TestVerbs:
         for name in ("episodes.jsonl", "results.jsonl"):
             rows, others = (rows_of(folder, name) for folder in (together, apart))
             for row in rows + others:
-                row.pop("seconds", None), row.pop("seconds_per_plan", None)
+                for name in ("seconds", "seconds_per_plan", "seconds_each"):
+                    row.pop(name, None)
             assert rows == others
         films = [sorted(path.name for path in (folder / "films").iterdir()) for folder in (together, apart)]
         assert films == [["image-00.webp", "image-01.webp", "index.json"]] * 2
@@ -206,7 +207,11 @@ class TestVerbs:
         # Four sources gained one episode each: all signs alike, two ways of sixteen.
         assert b["p"] == sign_flip_test(np.ones(4), np.arange(4)) == 2 / 16 and b["p_holm"] == 2 / 8 and c["p"] == 1
         said = capsys.readouterr().out
-        assert "of 7 from 5 recorded; +57.1%" in said and "Holm 0.25" in said
+        assert "; +57.1%" in said and "Holm 0.25" in said
+        # Two rounds of eight candidates; behaviour cloning has one, and who does not plan none.
+        assert [row.get("evaluations") for row in table] == [None, None, None, 1, 16, 16, 16]
+        assert all(row["seconds_each"] > 0 for row in table[3:])
+        assert said.count("of 7 from 5 recorded; 16 candidates and ") == 3
 
     def test_what_cannot_be_compared_is_refused(self, folders: tuple[str, str], tmp_path: Path) -> None:
         names = [str(self.play(folders, tmp_path / "a")), str(self.play(folders, tmp_path / "b", seed=1))]
