@@ -29,9 +29,9 @@ class Planned(NamedTuple):
     """What happened, what plans took, what was imagined in each film, uint8 (T, C, H, W), how many plans broke a
     constraint, and the first plan.
 
-    There is nothing imagined of those who do not plan, and of models without a `PixelHead`. `seconds_per_plan` is of all
-    environments that are planned at once, `seconds_each` the share of one of them; `evaluations` are the candidates of
-    a plan, None where planners do not tell.
+    There is nothing imagined of those who do not plan, and of models without a `PixelHead`. `seconds_per_plan` is of
+    all environments that are planned at once, `seconds_each` the share of one of them; `evaluations` are the candidates
+    of a plan, None where planners do not tell.
     """
 
     outcome: Outcome

@@ -331,6 +331,7 @@ def test_the_command_line_takes_a_sentence(
     )
     assert run("--goal", "red: the left room", "--search.planner.init_args={samples: 8, elites: 2}") == 0
     assert "episode-00.webp: 2 steps" in capsys.readouterr().out
+    assert "red: the left room" in (tmp_path / "a" / "report.html").read_text()
     assert run("--goals", "the left room", f"--data={folders[1]}", f"--out={tmp_path / 'b'}") == 2
     assert "a sentence or a picture is given by --goal" in capsys.readouterr().err
 
