@@ -103,5 +103,6 @@ def write_films(folder: Path, match: Match, planned: Planned) -> list[Row]:
         imagined = planned.imagined[number][:length] if planned.imagined else None
         write_film(folder / name, frames[:length], None if pictures is None else pictures[number], imagined)
         sentence = sentences[number] if sentences else None
-        index.append({"file": name, "goal": goals.kind, "sentence": sentence, "success": solved})
+        told = {"goal": goals.kind, "sentence": sentence, "success": solved, "imagined": planned.by}
+        index.append({"file": name, **told})
     return index

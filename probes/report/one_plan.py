@@ -65,4 +65,7 @@ def _cells(row: Row) -> list[object]:
 def _film(folder: Path, row: Row) -> Markup:
     path = folder / "films" / str(row["film"]).rpartition("/")[2]
     name = f"episode {row['episode']}"
-    return element("figure", image(path, name), element("figcaption", name)) if path.is_file() else missing(path.name)
+    by = f" ({planning.NEAREST})" if row.get("imagined") == "nearest" else ""
+    if not path.is_file():
+        return missing(path.name)
+    return element("figure", image(path, name), element("figcaption", f"{name}{by}"))

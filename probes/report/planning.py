@@ -21,10 +21,13 @@ GOALS = {
 }
 """When a kind of goal counts as reached."""
 PANELS = (
-    "From left to right: what happened; what the plan in use had imagined for the end of its block of actions, where "
-    "the model draws pictures; and the goal, where it is one."
+    "From left to right: what happened; what the plan in use had imagined for the end of its block of actions, drawn "
+    "by the model's head, or else, where it says so, the recorded frame whose latents are nearest, in which what they "
+    "do not hold is arbitrary; and the goal, where it is a picture."
 )
 """What a film shows."""
+NEAREST = "imagined: nearest recorded frame"
+"""What is said of a film whose model draws no pictures."""
 
 
 def planning(plans: Plans) -> Markup:
@@ -81,4 +84,5 @@ def films(plans: Plans) -> Markup:
 def _film(path: Any, row: Row) -> Markup:
     goal = f"“{row['sentence']}”" if row.get("sentence") else f"{row['goal']} goal"
     mark = element("em", "reached", class_="yes") if row["success"] else element("em", "missed", class_="no")
-    return element("figure", image(path, goal), element("figcaption", mark, goal))
+    by = f" ({NEAREST})" if row.get("imagined") == "nearest" else ""
+    return element("figure", image(path, goal), element("figcaption", mark, f"{goal}{by}"))

@@ -1,5 +1,6 @@
 """A controller as a policy of any gymnasium environment: what it sees, what it does, and where episodes end."""
 
+from pathlib import Path
 from unittest.mock import patch
 
 import gymnasium
@@ -13,12 +14,15 @@ from torch import Tensor
 
 from jepa_wm.contracts import Cost, Generators, Plan
 from jepa_wm.control import Controller
+from jepa_wm.control.album import Album
+from jepa_wm.control.collect import collect
 from jepa_wm.control.expected import Expected
 from jepa_wm.control.landmarks import Landmarks
 from jepa_wm.control.match import Match
 from jepa_wm.control.route import Route
 from jepa_wm.control.spaces import Actions
 from jepa_wm.control.two_rooms_goals import RoomGoals
+from jepa_wm.data import EpisodeShards
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.heads import PixelHead
@@ -421,6 +425,28 @@ def test_what_is_expected_is_what_the_last_plan_imagined_for_the_end_of_the_bloc
     plain = Expected(Controller(box(), BLACK, Search(CEM(8, 2, 1), 3)))
     plain.act(frames[:, 0], np.ones(3, dtype=bool))
     assert plain.pictures(frames[:2], states) is None
+
+
+def test_without_a_head_recorded_frames_that_are_nearest_are_shown(tmp_path: Path) -> None:
+    collect(str(tmp_path), episodes=6, steps=8, size=SIZE, factors={"agent_color": "sample"}, held_out=0.4)
+    shards, model = EpisodeShards(str(tmp_path), "train"), box(skip=3)
+    frames = torch.from_numpy(np.concatenate([shards[number].frames[::3] for number in range(len(shards))]))
+    album = Album(model, str(tmp_path))
+    with torch.no_grad():
+        latents = model.latents_of(Observation(frames))
+        asked = latents + 1e-4 * torch.randn_like(latents)
+    assert len(frames) >= 9 and torch.equal(album(asked).mul(255).round().byte(), frames)
+    # As a batch of futures (E, K, N, D).
+    assert torch.equal(album(asked[:6].unflatten(0, (2, 3))).flatten(0, 1).mul(255).round().byte(), frames[:6])
+    expected = Expected(Controller(model, BLACK, Search(CEM(8, 2, 1), 2)), album)
+    for step in range(4):
+        expected.act(frames[None, step].numpy(), np.ones(1, dtype=bool))
+    seen = frames[None, :5].numpy()
+    shown = expected.pictures(seen, np.zeros((1, 5, 2), np.float32))
+    assert shown is not None and expected.by == "nearest" and (shown[:, 0] == seen[:, 0]).all()
+    known = {frame.numpy().tobytes() for frame in frames}
+    assert {shown[0, step].tobytes() for step in range(5)} <= known
+    assert Expected(Controller(box(head=True), BLACK), album).by == "head" and Album.of(model, None) is None
 
 
 def test_films_hold_what_was_imagined_in_every_batch() -> None:

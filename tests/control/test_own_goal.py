@@ -156,7 +156,8 @@ class TestPlaying:
         assert [row["seed"] for row in rows] == [goal_seed(0), goal_seed(0) + 1]
         assert {row["steps"] for row in rows} == {6} and all(row["cost_first"] != row["cost_last"] for row in rows)
         with Picture.open(tmp_path / "a" / rows[1]["film"]) as film:
-            assert film.size == (16 * 3, 16 * 3) and film.n_frames > 1  # type: ignore[attr-defined]
+            assert film.size == ((16 + 3 + 16) * 3, 16 * 3) and film.n_frames > 1  # type: ignore[attr-defined]
+        assert {row["imagined"] for row in rows} == {"nearest"}
         manifest = read_manifest(tmp_path / "a", "plan --goal")
         assert manifest["config"]["goal"] == CORNER and manifest["config"]["factors"] == FACTORS
         assert f"not in {CORNER} at the end" in capsys.readouterr().out
@@ -200,7 +201,7 @@ class TestPlaying:
         rows = pursued(folders, tmp_path / "a", picture)
         assert {(row["there_first"], row["there_last"]) for row in rows} == {(None, None)}
         with Picture.open(tmp_path / "a" / rows[0]["film"]) as film:
-            assert film.size == ((16 + 3 + 16) * 3, 16 * 3)
+            assert film.size == ((16 + 3 + 16 + 3 + 16) * 3, 16 * 3)
 
     def test_another_picture_at_the_same_path_is_another_goal(
         self, folders: tuple[str, str], picture: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -235,7 +236,8 @@ class TestPlaying:
 
     def test_any_environment_with_such_actions_until_it_ends(self, folders: tuple[str, str], tmp_path: Path) -> None:
         (row,) = pursued(folders, tmp_path / "a", "bright", films=1, environment="tests/Lamp-v0")
-        assert row["steps"] == 4 and row["there_last"] is None
+        # The shards are of another world, and their frames show nothing of this one.
+        assert row["steps"] == 4 and row["there_last"] is row["imagined"] is None
         with Picture.open(tmp_path / "a" / row["film"]) as film:
             shown = []
             for number in range(film.n_frames):  # type: ignore[attr-defined]

@@ -265,7 +265,8 @@ class TestVerb:
             assert traces[kind]["evaluations"] == [8] and traces[kind]["nan"] == [[0] * count]
             assert np.shape(traces[kind]["cost"]) == np.shape(traces[kind]["spread"]) == (1, count)
         with Image.open(tmp_path / "a" / "films" / "image-00.webp") as film:
-            assert film.size == ((16 + 3 + 16) * 3, 16 * 3)
+            assert film.size == ((16 + 3 + 16 + 3 + 16) * 3, 16 * 3)
+        assert {film["imagined"] for film in index} == {"nearest"}
         self.run(folders, tmp_path / "a")
         assert "complete already" in capsys.readouterr().out
         with pytest.raises(UserError, match=r"made with other settings: .*steps=12; got episodes=200, .*steps=100"):
