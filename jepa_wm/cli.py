@@ -49,6 +49,9 @@ VERBS = {
 }
 """What each verb runs, `module:function`, and what it is for."""
 
+SHOWN = ("plan",)
+"""Verbs whose folder gets a page of its own, by `report`."""
+
 TRAINERS = ("pretrain", "forecast", "check")
 """Verbs whose function reads the argument list itself; the others' signatures are their options."""
 
@@ -119,6 +122,8 @@ def run_verb(verb: str, argv: list[str]) -> None:
     argv = _listed(argv, function)
     config = parser.instantiate(parser.parse_args(argv))
     function(**{name: config[name] for name in inspect.signature(function).parameters})
+    if verb in SHOWN:
+        _function("report")(config["out"])
 
 
 def _function(verb: str) -> Callable[..., Any]:

@@ -30,12 +30,15 @@ def write_manifest(folder: str | Path, stage: str, **fields: Any) -> None:
 
 @contextmanager
 def stage_run(folder: str | Path, stage: str, config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Time a run of `stage` and write the manifest if it succeeds; what the yielded dict gets goes in too."""
-    start = time.monotonic()
+    """Time a run of `stage` and write the manifest if it succeeds; what the yielded dict gets goes in too.
+
+    `sources` says which runs and models the settings named as the stage began.
+    """
+    start, sources = time.monotonic(), _sources(config)
     fields: dict[str, Any] = {}
     yield fields
     measured = {"seconds": round(time.monotonic() - start, 2), "peak_rss_gib": round(peak_rss_gib(), 3)}
-    write_manifest(folder, stage, config=config, **measured, **fields)
+    write_manifest(folder, stage, config=config, sources=sources, **measured, **fields)
 
 
 def read_manifest(folder: str | Path, *stages: str) -> dict[str, Any]:
@@ -75,14 +78,17 @@ def is_complete(folder: str | Path) -> bool:
 
 
 def is_done(folder: str | Path, stage: str, config: dict[str, Any]) -> bool:
-    """Whether `stage` has finished in `folder` with these settings, which is then said.
+    """Whether `stage` has finished in `folder` with these settings, and from what they name now, which is then said.
 
     Raises:
-        UserError: if another stage has, or this one with other settings.
+        UserError: if another stage has, or this one with other settings, or from a run or a model that another one has
+            taken the place of since.
     """
     if not is_complete(folder):
         return False
-    check_same(read_manifest(folder, stage)["config"], config, folder)
+    manifest = read_manifest(folder, stage)
+    check_same(manifest["config"], config, folder)
+    _check_sources(manifest.get("sources", {}), config, folder)
     print(f"{folder} is complete already")
     return True
 
@@ -107,7 +113,49 @@ def _found(value: Any) -> Any:
     """A setting, in which the names of what is there on disk are its whole paths."""
     if isinstance(value, list):
         return [_found(one) for one in value]
-    return str(Path(value).resolve()) if isinstance(value, str) and value and Path(value).exists() else value
+    return str(Path(value).resolve()) if _is_there(value) else value
+
+
+def _is_there(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(value) and Path(value).exists()
+    except OSError:  # A sentence, longer than names can be.
+        return False
+
+
+def _check_sources(there: dict[str, list[str | None]], config: dict[str, Any], folder: str | Path) -> None:
+    """Refuse what `folder` was not made from; of what is not there any more nothing is known."""
+    now = _sources(config)
+    for name in sorted(there.keys() & now.keys()):
+        if any(was and found and was != found for was, found in zip(there[name], now[name], strict=False)):
+            raise UserError(
+                f"{folder} was made from what was there before as {name}={config[name]!r}, which has been made anew "
+                "since; name another folder or delete it"
+            )
+
+
+def _sources(config: dict[str, Any]) -> dict[str, list[str | None]]:
+    """Of each setting that names finished runs or saved models, what tells these from others of the same name."""
+    named = {name: value if isinstance(value, list) else [value] for name, value in config.items() if name != "out"}
+    found = {name: [_identity(value) for value in values] for name, values in named.items()}
+    return {name: identities for name, identities in found.items() if any(identities)}
+
+
+def _identity(value: Any) -> str | None:
+    """SHA-256 of a run's data, else of its manifest; of a saved model's parts; None of anything else."""
+    if not _is_there(value):
+        return None
+    folder, digest = Path(value), hashlib.sha256()
+    if is_complete(folder):
+        made = read_json(folder / NAME)
+        # Shards that are indexed again are the same; what is trained again is not.
+        digest.update(json.dumps(made.get("data_hash") or made).encode())
+        return digest.hexdigest()
+    parts = sorted(path for name in ("config.json", "model.safetensors") for path in folder.glob(f"*/{name}"))
+    for path in parts:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest() if parts else None
 
 
 @cache

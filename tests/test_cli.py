@@ -77,17 +77,17 @@ def test_the_config_of_a_verb_fits_its_signature(verb: str) -> None:
 def test_the_verb_reads_its_own_config_unless_another_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[dict[str, object]] = []
 
-    def plan(out: str, seed: int = 5) -> None:
+    def collect(out: str, seed: int = 5) -> None:
         """Do nothing."""
         seen.append({"out": out, "seed": seed})
 
-    own = tmp_path / "two_rooms" / "plan.yaml"
+    own = tmp_path / "two_rooms" / "collect.yaml"
     own.parent.mkdir()
     own.write_text("seed: 7\n")
     monkeypatch.setattr(cli, "config_root", lambda: tmp_path)
-    monkeypatch.setattr(cli, "_function", lambda verb: plan)
-    assert main(["plan", "--out=a"]) == main(["plan", "--out=b", config(tmp_path, "{}")]) == 0
-    assert main(["plan", "--out=c", "--seed=1"]) == 0
+    monkeypatch.setattr(cli, "_function", lambda verb: collect)
+    assert main(["collect", "--out=a"]) == main(["collect", "--out=b", config(tmp_path, "{}")]) == 0
+    assert main(["collect", "--out=c", "--seed=1"]) == 0
     assert seen == [{"out": "a", "seed": 7}, {"out": "b", "seed": 5}, {"out": "c", "seed": 1}]
 
 

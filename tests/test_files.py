@@ -116,6 +116,39 @@ class TestManifest:
         with pytest.raises(UserError, match="other settings: prefix"):
             is_done("named", "align", {"prefix": "."})
 
+    def test_what_a_run_was_made_from_is_the_same_still(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, model, data = (tmp_path / name for name in ("run", "model", "data"))
+        write_manifest(model, "forecast", seconds=1.0)
+        write_manifest(data, "collect", seconds=1.0, data_hash="abc")
+        config = {"out": str(run), "model": str(model), "data": [str(data), str(tmp_path / "none")], "goal": 999 * "a "}
+        with stage_run(run, "plan", config):
+            pass
+        # Data that are indexed anew are the same data, and what is deleted was what it was.
+        write_manifest(data, "index", seconds=2.0, data_hash="abc")
+        assert is_done(run, "plan", config)
+        write_manifest(data, "collect", seconds=1.0, data_hash="abd")
+        with pytest.raises(UserError, match=r"run was made from what was there before as data=\['.*made anew since"):
+            is_done(run, "plan", config)
+        shutil.rmtree(data)
+        assert is_done(run, "plan", config)
+        write_manifest(model, "forecast", seconds=1.1)
+        with pytest.raises(UserError, match="was made from what was there before as model="):
+            is_done(run, "plan", config)
+
+    def test_a_saved_model_is_the_same_by_its_weights(self, tmp_path: Path) -> None:
+        first, second = vit(), vit(1)
+        config = {"model": str(tmp_path / "saved")}
+        save_modules(tmp_path / "saved", {"encoder": first})
+        with stage_run(tmp_path / "run", "plan", config):
+            pass
+        save_modules(tmp_path / "saved", {"encoder": first})
+        assert is_done(tmp_path / "run", "plan", config)
+        save_modules(tmp_path / "saved", {"encoder": second})
+        with pytest.raises(UserError, match="made anew since"):
+            is_done(tmp_path / "run", "plan", config)
+
     def test_each_wrong_folder_is_refused_with_its_reason(self, tmp_path: Path) -> None:
         for name in ("empty", "unfinished", "other", "old"):
             (tmp_path / name).mkdir()

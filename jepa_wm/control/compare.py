@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jepa_wm.control.paired import paired_interval, sign_flip_test
-from jepa_wm.control.results import EPISODES, Row, read_episodes
+from jepa_wm.control.results import EPISODES, Row, read_episodes, read_spent
 from jepa_wm.errors import UserError
 from jepa_wm.files import write_json
 from jepa_wm.manifest import read_manifest
@@ -22,7 +22,7 @@ def compare(runs: list[str], out: str | None = None) -> None:
     For each kind of goals: how often each planner reached them, with an interval; how much oftener than the first
     run's, with the interval of the difference; and whether chance alone would part them as far. That is McNemar's
     exact test, or its like over whole sources where episodes share one; if there are several, p-values are corrected
-    by Holm. The floors of the first run are shown beside them.
+    by Holm. Beside it the candidates and seconds of a plan. The floors of the first run are shown beside them.
 
     Args:
         runs: folders that `plan` wrote, played on the same goals, as with its option `goals`.
@@ -41,6 +41,9 @@ def compare(runs: list[str], out: str | None = None) -> None:
         _check_whole(run, rows)
     _same_rules(runs)
     table = [row for kind in _same_goals(played) for row in compare_rows(kind, played)]
+    spent = {run: read_spent(run) for run in runs}
+    for row in table:
+        row |= spent[row["run"]].get((row["goal"], row["policy"]), {})
     for row in table:
         print(_line(row))
     if out:
@@ -160,6 +163,8 @@ def _line(row: dict[str, Any]) -> str:
     text += f" of {row['episodes']}"
     if row["sources"] < row["episodes"]:
         text += f" from {row['sources']} recorded"
+    if (evaluations := row.get("evaluations")) is not None:
+        text += f"; {evaluations:.0f} candidates and {row['seconds_each'] * 1000:.3g} ms a plan"
     if "p" in row:
         low, high = row["difference_ci95"]
         text += f"; {row['difference']:+.1%} [{low:+.1%}, {high:+.1%}], p {row['p']:.2g}, Holm {row['p_holm']:.2g}"

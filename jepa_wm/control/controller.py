@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from jepa_wm.contracts import Plan
 from jepa_wm.control.sight import Sight
-from jepa_wm.control.spaces import Actions, Environment
+from jepa_wm.control.spaces import Actions, Environment, check_planner, usual_search
 from jepa_wm.errors import UserError
 from jepa_wm.goals import Goal, GoalLike
 from jepa_wm.observations import Observation
@@ -40,14 +39,14 @@ class Controller:
         model: the world model.
         goal: what to reach: an image, a sentence, or any `jepa_wm.goals.Goal`; `controller.goal = …` sets another. It
             is encoded at the first plan, and again where the model's weights have changed since.
-        search: how to plan.
+        search: how to plan; if it is not said by CEM, or where actions are choices by CategoricalCEM.
         seed: of the first search of an episode; the next has the next.
         env: the gymnasium environment, single or vectorised, whose actions are wanted; vectors if none is given.
         size: side of the pictures that the model was trained on, to which what is seen, and goals that are pictures,
             are fitted; if none is given, they stay as they are. See `Sight`.
 
     Raises:
-        UserError: if the environment's actions are others than the model's.
+        UserError: if the environment's actions are others than the model's, or than the planner searches among.
     """
 
     planned: np.ndarray
@@ -65,14 +64,11 @@ class Controller:
         env: Environment | None = None,
         size: int | None = None,
     ) -> None:
-        self.model, self.search, self.seed = model, search or Search(), seed
-        self.sight = Sight(model, size)
         self.actions = None if env is None else Actions(env, model.bounds)
-        if self.actions is not None and self.search.one_hot and not isinstance(self.actions.space, spaces.Discrete):
-            raise UserError(
-                f"controller: got {type(self.search.planner).__name__}, which makes one choice a step, for actions "
-                f"{self.actions.space}; expected a Discrete space, or another planner"
-            )
+        self.model, self.search, self.seed = model, search or usual_search(self.actions), seed
+        self.sight = Sight(model, size)
+        if self.actions is not None:
+            check_planner(self.search, self.actions.space)
         self.goal = goal
         self.plans = self.broken = 0
         self.plan: Plan | None = None

@@ -82,7 +82,8 @@ def played(
     for name, make in makers.items():
         planned = match.planned(name, make, films)
         row, episodes = match.rows(name, planned.outcome)
-        row |= {"seconds_per_plan": planned.seconds_per_plan, "broken_plans": planned.broken}
+        row |= {name: getattr(planned, name) for name in ("seconds_per_plan", "seconds_each", "evaluations")}
+        row["broken_plans"] = planned.broken
         played.append((row, episodes, planned))
     return played
 
@@ -102,5 +103,6 @@ def write_films(folder: Path, match: Match, planned: Planned) -> list[Row]:
         imagined = planned.imagined[number][:length] if planned.imagined else None
         write_film(folder / name, frames[:length], None if pictures is None else pictures[number], imagined)
         sentence = sentences[number] if sentences else None
-        index.append({"file": name, "goal": goals.kind, "sentence": sentence, "success": solved})
+        told = {"goal": goals.kind, "sentence": sentence, "success": solved, "imagined": planned.by}
+        index.append({"file": name, **told})
     return index

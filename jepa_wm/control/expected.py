@@ -1,6 +1,6 @@
 """What a controller expects to see, as pictures."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jepa_wm.contracts import Plan
+from jepa_wm.control.album import Album
 from jepa_wm.control.controller import Controller
 from jepa_wm.dynamics.heads import PixelHead
 from jepa_wm.goals import Goal
@@ -27,21 +28,28 @@ class Expected:
     """A controller whose plans are kept, so that what they imagined can be drawn once all is over.
 
     A plan imagines one frame for each of its blocks of actions, the frame at the block's end; it is shown while the
-    block is done. The first frame, which nothing had imagined, is the model's picture of what is seen.
+    block is done. The first frame, which nothing had imagined, is the model's picture of what is seen. They are what
+    the model's `PixelHead` draws; if it has none, recorded frames.
 
     Attributes:
+        by: "head" or "nearest" frame, by which latents are shown; None if there is neither.
         first: what the first search found; None before it.
+        plans: so far, an environment's each.
+        evaluations: candidates judged for them.
         steps: those of each episode, in the order in which they began.
 
     Args:
         controller: what acts.
+        album: recorded frames, for a model without a `PixelHead`.
     """
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, album: Album | None = None) -> None:
         self.controller = controller
-        heads = controller.model.heads.items()
-        self.head = next((name for name, head in heads if isinstance(head, PixelHead)), None)
+        head = next((each for each in controller.model.heads.values() if isinstance(each, PixelHead)), None)
+        self.by = "head" if head is not None else "nearest" if album is not None else None
+        self._show: Callable[[Tensor], Tensor] | None = head if head is not None else album
         self.first: Plan | None = None
+        self.plans, self.evaluations = 0, 0.0
         self.steps: list[list[Step]] = []
         self._now: dict[int, list[Step]] = {}
 
@@ -49,9 +57,12 @@ class Expected:
         """What the controller does; see `Controller.act`."""
         actions, controller = self.controller.act(pixels, active, state), self.controller
         self.first = self.first or controller.plan
+        if (planned := int(controller.planned.sum())) and controller.plan is not None:
+            self.plans += planned
+            self.evaluations += planned * sum(controller.plan.trace.get("evaluations", torch.zeros(1))[-1:].tolist())
         if not self._now:
             self._begin(range(len(active)))
-        if self.head is not None:
+        if self._show is not None:
             blocks = controller.blocks
             for i in np.flatnonzero(active).tolist():
                 self._now[i].append(Step(bool(controller.planned[i]), blocks[i], int(controller.block[i])))
@@ -70,7 +81,7 @@ class Expected:
 
     @torch.no_grad()
     def pictures(self, frames: np.ndarray, states: np.ndarray) -> np.ndarray | None:
-        """What was imagined of the first episodes; None if the model has no `PixelHead`.
+        """What was imagined of the first episodes; None if nothing shows it.
 
         Args:
             frames: what happened before the first step and after each, (F, T+1, 3, H, W).
@@ -79,10 +90,10 @@ class Expected:
         Returns:
             uint8 (F, T+1, 3, H, W); where nobody acted any more, the last picture stands still.
         """
-        if self.head is None or not len(frames):
-            return None if self.head is None else frames
-        model, count, draw = self.controller.model, len(frames), self.controller.model.heads[self.head]
-        shown = [_pixels(draw(model.latents_of(self._seen(frames[:, 0], states[:count, 0]))), frames.shape[-2:])]
+        if self._show is None or not len(frames):
+            return None if self._show is None else frames
+        model, count, show = self.controller.model, len(frames), self._show
+        shown = [_pixels(show(model.latents_of(self._seen(frames[:, 0], states[:count, 0]))), frames.shape[-2:])]
         future = np.repeat(shown[0][:, None], self.controller.search.horizon, axis=1)
         for number in range(frames.shape[1] - 1):
             steps = {i: own[number] for i, own in enumerate(self.steps[:count]) if number < len(own)}
@@ -91,7 +102,7 @@ class Expected:
                 seen = self._seen(frames[new, number], states[new, number])
                 blocks = torch.stack([steps[i].blocks for i in new])
                 imagined = model.imagine(seen.pixels, blocks, state=seen.state)
-                future[new] = _pixels(imagined.readouts[self.head], frames.shape[-2:])
+                future[new] = _pixels(show(imagined.latents), frames.shape[-2:])
             shown.append(shown[-1].copy())
             for i, step in steps.items():
                 shown[-1][i] = future[i, step.block]
@@ -102,6 +113,6 @@ class Expected:
 
 
 def _pixels(drawn: Tensor, size: tuple[int, ...]) -> np.ndarray:
-    """What a head draws (..., 3, h, w), between 0 and 1, as pixels uint8 (..., 3, H, W)."""
-    pictures = F.interpolate(drawn.flatten(0, -4), tuple(size), mode="bilinear", antialias=True)
+    """Pictures (..., 3, h, w), between 0 and 1, as pixels uint8 (..., 3, H, W)."""
+    pictures = F.interpolate(drawn.flatten(0, -4).float(), tuple(size), mode="bilinear", antialias=True)
     return pictures.mul(255).round().byte().unflatten(0, drawn.shape[:-3]).cpu().numpy()

@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple, Self
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from jepa_wm.data import BrokenSample, EpisodeShards
-from jepa_wm.data.broken import BrokenList
+from jepa_wm.control.training_episodes import training_episodes
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
 from jepa_wm.world_model import WorldModel
@@ -96,15 +94,8 @@ class Landmarks:
         Raises:
             UserError: if there are no such shards, or they give too few landmarks.
         """
-        shards = EpisodeShards(data, "train")
-        latents, episodes, broken = [], [], BrokenList(str(shards), len(shards))
-        for number in np.random.default_rng(seed).permutation(len(shards)).tolist():
-            try:
-                episode = shards[number]
-            except BrokenSample as error:
-                broken.add(error)
-                continue
-            skip = model.dynamics.frame_skip
+        latents, episodes, skip = [], [], model.dynamics.frame_skip
+        for number, episode in training_episodes(data, seed):
             pixels, state = torch.from_numpy(episode.frames[::skip]), torch.from_numpy(episode.state[::skip])
             most -= len(pixels)
             if most < 0:
@@ -112,7 +103,7 @@ class Landmarks:
             latents.append(model.encode(pixels[None], state[None])[0].cpu())
             episodes.append(torch.full((len(pixels),), number))
         if not latents:
-            raise UserError(f"landmarks: no whole episode of {shards} fits; raise most, or mend the shards")
+            raise UserError(f"landmarks: no whole training episode of {data} fits; raise most, or mend the shards")
         return cls(torch.cat(latents), torch.cat(episodes), steady=steady)
 
     def save(self, folder: str | Path) -> None:
@@ -161,7 +152,7 @@ class Landmarks:
 
     def _weighed(self, latents: Tensor) -> Tensor:
         """Latents (M, N, D) as rows (M, N * D), by whose differences they are alike."""
-        flat = latents.detach().cpu().flatten(1)
+        flat = latents.detach().cpu().float().flatten(1)
         return flat if self._weights is None else flat @ self._weights
 
     def ways_to(self, ends: Tensor) -> "Ways":

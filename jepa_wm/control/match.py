@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from jepa_wm.contracts import Plan
+from jepa_wm.control.album import Album
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.evaluate import Act, Looks, Outcome, make_world, play
 from jepa_wm.control.expected import Expected
@@ -26,15 +27,20 @@ MakeController = Callable[[Goal, StateVectorEnv], Controller]
 
 
 class Planned(NamedTuple):
-    """What happened, the seconds that a plan took, what was imagined in each film, uint8 (T, C, H, W), how many plans
-    broke a constraint, and the first plan.
+    """What happened, what plans took, what was imagined in each film, uint8 (T, C, H, W), how many plans broke a
+    constraint, and the first plan.
 
-    There is nothing imagined of those who do not plan, and of models without a `PixelHead`.
+    Of those who do not plan there is nothing imagined; `by` is what shows it, see `Expected`. `seconds_per_plan` is
+    of all environments that are planned at once, `seconds_each` the share of one of them; `evaluations` are the
+    candidates of a plan, None where planners do not tell.
     """
 
     outcome: Outcome
     seconds_per_plan: float = 0.0
+    seconds_each: float = 0.0
+    evaluations: float | None = None
     imagined: Sequence[np.ndarray] = ()
+    by: str | None = None
     broken: int = 0
     first: Plan | None = None
 
@@ -51,6 +57,7 @@ class Match:
         stop: whether episodes end when their goal is met, where the kind of goals lets them.
         parallel: episodes that are planned at once, as long as so many are not over; all if none is given.
         sees: side of the pictures that the model was trained on, to which frames are fitted if it is given.
+        album: recorded frames, by which films show what a model without a `PixelHead` imagined.
     """
 
     goals: GoalSet
@@ -60,6 +67,7 @@ class Match:
     stop: bool = True
     parallel: int | None = None
     sees: int | None = None
+    album: Album | None = None
 
     @property
     def stopped(self) -> bool:
@@ -104,7 +112,7 @@ class Match:
         """
         goals = self.goals.take(np.arange(min(self.parallel or len(self.goals.state), len(self.goals.state))))
         world = make_world(goals, self.size)
-        expected = Expected(make(goals.wanted(world), world))
+        expected = Expected(make(goals.wanted(world), world), self.album)
         controller = expected.controller
 
         def begin(begun: np.ndarray, here: GoalSet) -> None:
@@ -112,8 +120,17 @@ class Match:
 
         outcome = self._play(world, expected.act, name, films, controller.is_due, Turns(controller.cycle, begin))
         drawn = expected.pictures(outcome.frames, outcome.states)
-        seconds = float(outcome.seconds.sum()) / max(controller.plans, 1)
-        return Planned(outcome, seconds, () if drawn is None else list(drawn), controller.broken, expected.first)
+        seconds, plans = float(outcome.seconds.sum()), max(expected.plans, 1)
+        return Planned(
+            outcome,
+            seconds / max(controller.plans, 1),
+            seconds / plans,
+            expected.evaluations / plans or None,
+            () if drawn is None else list(drawn),
+            expected.by,
+            controller.broken,
+            expected.first,
+        )
 
     def rows(self, name: str, outcome: Outcome) -> tuple[Row, list[Row]]:
         """The row of a policy, and those of its episodes."""

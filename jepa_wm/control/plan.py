@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from jepa_wm.checkpoint import spec
+from jepa_wm.control.album import Album
 from jepa_wm.control.count import count
 from jepa_wm.control.goal_kinds import draw_goals, kinds_of, read_goals
 from jepa_wm.control.goals import DRAWN, GoalSet, Task, goal_seed
@@ -94,7 +95,8 @@ def plan(
     with stage_run(out, "plan", config):
         kinds = [kind for kind in kinds_of(world) if counts[kind]]
         sets = [_goal_set(goals, data, world, kind, counts[kind], seed, task) for kind in kinds]
-        matches = [Match(each, setting.size, steps, check, stop, parallel, setting.sees) for each in sets]
+        album = Album.of(world_model, data, setting.sees)
+        matches = [Match(each, setting.size, steps, check, stop, parallel, setting.sees, album) for each in sets]
         found = count(world_model, search, matches, seed, films, Path(out))
         found.write(Path(out))
     _say(found.rows)
@@ -134,7 +136,8 @@ def _place(model: str, data: str, environment: str | None, factors: dict[str, An
     if factors and name not in OURS:
         raise UserError(f"plan: got task.factors {factors} in {name}; expected none: only worlds of ours have them")
     recorded = setting.factors if name == setting.environment else None
-    return Place(name, size, {**(recorded or {}), **(factors or {})} or None)
+    there = shards if setting.environment in (None, name) else None
+    return Place(name, size, {**(recorded or {}), **(factors or {})} or None, there)
 
 
 def _check(environment: str, counts: Mapping[str, int], positive: list[int], films: int, seed: int) -> None:

@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from jepa_wm.checkpoint import spec
+from jepa_wm.control.album import Album
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.expected import Expected
 from jepa_wm.control.films import write_film
@@ -38,11 +39,14 @@ class Place:
         environment: gymnasium id.
         size: side of the frames that the model was trained on.
         factors: factors of variation of a world of ours, by name; defaults if none are given.
+        data: folder of shards that were recorded there, by whose frames films show what a model without a `PixelHead`
+            imagined.
     """
 
     environment: str
     size: int
     factors: dict[str, Any] | None = None
+    data: str | None = None
 
     def open(self) -> Shown:
         """The environment, just made.
@@ -76,13 +80,14 @@ class Played(NamedTuple):
     """One episode.
 
     `frames` uint8 (T+1, 3, H, W); `states` (T+1, P); `costs` (T,), of the plan in use at each step; `imagined` as
-    the frames, None of models without a `PixelHead`.
+    the frames, None where nothing shows it, and `by`, as of `Expected`.
     """
 
     frames: np.ndarray
     states: np.ndarray
     costs: np.ndarray
     imagined: np.ndarray | None
+    by: str | None = None
 
 
 def pursue(model: str, out: str, place: Place, search: Search, pursuit: Pursuit) -> None:
@@ -121,24 +126,24 @@ def pursue(model: str, out: str, place: Place, search: Search, pursuit: Pursuit)
             f"{world_model.frames.state_dim} numbers, beside what it sees, and no picture shows that. Expected a "
             "sentence, or a model that reads pictures alone; in Python, Observation(pixels, state) is a goal for it"
         )
-    shown, rows = place.open(), list[Row]()
+    shown, rows, album = place.open(), list[Row](), Album.of(world_model, place.data, place.size)
     narrow(world_model.bounds, shown.world.action_space)
     # All of it aside: what does not fit, the first plan tells.
     with atomic_path(folder) as aside, stage_run(aside, STAGE, config):
         (aside / "films").mkdir(parents=True)
         for number in tqdm(range(pursuit.episodes), desc="plan", unit="episode", disable=None):
-            controller = Controller(world_model, goal, search, pursuit.seed, shown.world, place.size)
+            expected = Expected(Controller(world_model, goal, search, pursuit.seed, shown.world, place.size), album)
             seed = goal_seed(pursuit.seed) + number
-            played = _play(shown, controller, seed, pursuit.steps)
+            played = _play(shown, expected, seed, pursuit.steps)
             film = f"films/episode-{number:02d}.webp"
-            write_film(aside / film, played.frames, _still(controller), played.imagined)
-            rows.append({"episode": number, "seed": seed, **_told(played, region), "film": film})
+            write_film(aside / film, played.frames, _still(expected.controller), played.imagined)
+            rows.append({"episode": number, "seed": seed, **_told(played, region), "film": film, "imagined": played.by})
         write_rows(aside / EPISODES, rows)
     _say(rows, region)
 
 
-def _play(shown: Shown, controller: Controller, seed: int, steps: int) -> Played:
-    expected = Expected(controller)
+def _play(shown: Shown, expected: Expected, seed: int, steps: int) -> Played:
+    controller = expected.controller
     observation, _ = shown.world.reset(seed=seed)
     frames, states, costs, ended = [shown.frame(observation)], [shown.state(observation)], list[float](), False
     while not ended and len(costs) < steps:
@@ -152,7 +157,7 @@ def _play(shown: Shown, controller: Controller, seed: int, steps: int) -> Played
         states.append(shown.state(observation))
     film, felt = np.stack(frames), np.stack(states)
     imagined = expected.pictures(film[None], felt[None])
-    return Played(film, felt, np.array(costs), None if imagined is None else imagined[0])
+    return Played(film, felt, np.array(costs), None if imagined is None else imagined[0], expected.by)
 
 
 def _still(controller: Controller) -> np.ndarray | None:

@@ -38,6 +38,8 @@ class Results(NamedTuple):
 RESULTS, EPISODES, FIRST = "results.jsonl", "episodes.jsonl", "plan.json"
 TOLD = ("goal", "goals", "episode", "source", "policy", "success")
 """What a row of an episode must have for runs to be compared."""
+SPENT = ("evaluations", "seconds_each")
+"""What a plan of one environment took: candidates, and its share of the seconds of those that are planned at once."""
 
 
 def policy_row(policy: str, goals: GoalSet, outcome: Outcome, stopped: bool) -> Row:
@@ -105,6 +107,22 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as JSON lines."""
     with atomic_path(path) as aside:
         aside.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_spent(folder: str) -> dict[tuple[str, str], Row]:
+    """What a plan of one environment took, `SPENT`, by the kind of goal and the policy of a run of `plan`.
+
+    None is what was not kept, as in runs of earlier versions.
+
+    Raises:
+        UserError: if its results are not there, or are broken.
+    """
+    path = Path(folder) / RESULTS
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        return {(row["goal"], row["policy"]): {name: row.get(name) for name in SPENT} for row in rows}
+    except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is missing or broken ({error!r}); plan again, into another folder") from None
 
 
 def read_episodes(folder: str) -> list[Row]:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jepa_wm.control.route import Route
 from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.errors import UserError
-from jepa_wm.goals import Goal, GoalLike, Image, as_goal
+from jepa_wm.goals import Goal, GoalLike, Image, Sum, as_goal
 from jepa_wm.observations import Observation
 from jepa_wm.world_model import WorldModel
 
@@ -54,13 +55,17 @@ class Sight:
         return Observation(self._fitted(pixels), felt), single
 
     def goal(self, wanted: GoalLike) -> Goal:
-        """The goal that is wanted; pictures are fitted as those that are seen."""
+        """The goal that is wanted; pictures are fitted as those that are seen, in what goals are made of, too."""
         several = isinstance(wanted, list | tuple) and any(isinstance(item, np.ndarray) for item in wanted)
         if several or isinstance(wanted, np.ndarray | Tensor):
             return Image(self.see(wanted)[0])
         if isinstance(wanted, Observation):
             return Image(self._goal_seen(wanted))
         goal = as_goal(wanted)
+        if isinstance(goal, Sum):
+            return replace(goal, goals=[self.goal(each) for each in goal.goals])
+        if isinstance(goal, Route):
+            return replace(goal, goal=self.goal(goal.goal))
         return replace(goal, seen=self._goal_seen(goal.seen)) if isinstance(goal, Image) else goal
 
     def _goal_seen(self, wanted: Observation) -> Observation:

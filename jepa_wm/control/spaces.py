@@ -10,6 +10,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from jepa_wm.dynamics.bounds import ROUNDING, ActionBounds
 from jepa_wm.errors import UserError
+from jepa_wm.planning import Amortised, CategoricalCEM
+from jepa_wm.search import Search
 
 Environment = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any]
 
@@ -29,8 +31,9 @@ class Actions:
         self.space = env.single_action_space if isinstance(env, VectorEnv) else env.action_space
         self.begins_late = isinstance(env, VectorEnv) and env.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP
         """Whether an environment that has ended takes a step of no effect to begin anew."""
-        low, high = bounds.low.cpu().numpy(), bounds.high.cpu().numpy()
-        if not _fits(self.space, low, high):
+        # NumPy has no bfloat16, in which a model may be, its bounds with it.
+        low, high = (side.cpu().float().numpy() for side in (bounds.low, bounds.high))
+        if not _fits(self.space, low, high, max(ROUNDING, torch.finfo(bounds.low.dtype).eps)):
             raise UserError(
                 f"controller: got an environment with actions {self.space}; expected {len(low)} numbers between "
                 f"{low.tolist()} and {high.tolist()}, or as many choices, as the model was trained on"
@@ -65,8 +68,35 @@ def narrow(bounds: ActionBounds, space: gymnasium.Space[Any]) -> None:
         bounds.high.copy_(bounds.high.clamp(low, high))
 
 
-def _fits(space: gymnasium.Space[Any], low: np.ndarray, high: np.ndarray) -> bool:
-    """Whether vectors within bounds (A,) are actions of a space."""
+def usual_search(actions: Actions | None) -> Search:
+    """How to plan where nobody says it."""
+    chosen = actions is not None and isinstance(actions.space, spaces.Discrete)
+    return Search(CategoricalCEM()) if chosen else Search()
+
+
+def check_planner(search: Search, space: gymnasium.Space[Any]) -> None:
+    """Refuse a planner that judges other actions than would be done in an action space; `Amortised` searches none.
+
+    Raises:
+        UserError: if it does.
+    """
+    name = type(search.planner).__name__
+    if search.one_hot and not isinstance(space, spaces.Discrete):
+        raise UserError(
+            f"controller: got {name}, which makes one choice a step, for actions {space}; expected a Discrete space, "
+            "or another planner"
+        )
+    if not (search.one_hot or isinstance(space, spaces.Box) or isinstance(search.planner, Amortised)):
+        several = "Amortised, with a model that proposes: no search makes several choices a step"
+        wanted = "CategoricalCEM" if isinstance(space, spaces.Discrete) else several
+        raise UserError(
+            f"controller: got {name}, which judges what lies between choices, for actions {space}: something else "
+            f"would be done; expected jepa_wm.planning.{wanted}"
+        )
+
+
+def _fits(space: gymnasium.Space[Any], low: np.ndarray, high: np.ndarray, rounding: float) -> bool:
+    """Whether vectors within bounds (A,), which may be off by a part of them, are actions of a space."""
     if isinstance(space, spaces.Box):
         least, most = space.low.ravel(), space.high.ravel()
     elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
@@ -75,5 +105,5 @@ def _fits(space: gymnasium.Space[Any], low: np.ndarray, high: np.ndarray) -> boo
         return False
     if len(least) != len(low):
         return False
-    room = ROUNDING * np.maximum(np.abs(low), np.abs(high)).clip(1)
+    room = rounding * np.maximum(np.abs(low), np.abs(high)).clip(1)
     return bool((low >= least - room).all() and (high <= most + room).all())

@@ -4,10 +4,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from jepa_wm.contracts import Budget, Planner
+from jepa_wm.dynamics.bounds import ROUNDING
+from jepa_wm.errors import UserError
 from jepa_wm.interop.units import ActionUnits
+from jepa_wm.search import Search
 
 
 class Costable(Protocol):
@@ -34,6 +38,10 @@ class PlannerSolver:
             1: its costs of several environments are an error, or those of one another's goals.
         budget: what each may spend, in place of the planner's number of rounds.
 
+    Raises:
+        UserError: if the planner starts from a model's proposal, which a solver is not told, or makes choices, which
+            actions in units are not.
+
     Source: `Solver` of stable-worldmodel 0.1.1.
     """
 
@@ -46,14 +54,37 @@ class PlannerSolver:
         batch: int | None = None,
         budget: Budget | None = None,
     ) -> None:
+        if getattr(planner, "proposes", False) or Search(planner).one_hot:
+            does = "makes choices" if Search(planner).one_hot else "starts from what a model proposes"
+            raise UserError(
+                f"PlannerSolver: got {type(planner).__name__}, which {does}; expected one that searches among numbers "
+                "from nowhere, as jepa_wm.planning.CEM does"
+            )
         self.model, self.planner, self.units, self.seed, self.batch = model, planner, units, seed, batch
         self.budget = budget
         self.plans = 0
 
     def configure(self, *, action_space: Any, n_envs: int, config: Any) -> None:
-        """Take in what the policy says of the environments and of its plans."""
+        """Take in what the policy says of the environments and of its plans.
+
+        Raises:
+            UserError: if the units stand for actions that are not in the action space.
+        """
+        low, high = self.units.low, self.units.high
+        if not isinstance(action_space, spaces.Box) or not self._stands_for(action_space):
+            raise UserError(
+                f"PlannerSolver: got an action space {action_space}; expected of each environment the {len(low)} "
+                f"numbers of the units, {low.tolist()} to {high.tolist()}: make ActionUnits of its actions"
+            )
         self.n_envs, self.horizon = n_envs, config.horizon
-        self.action_dim = int(np.prod(action_space.shape[1:])) * config.action_block
+        self.action_dim = len(low) * config.action_block
+
+    def _stands_for(self, space: spaces.Box) -> bool:
+        least, most = (side.reshape(len(side), -1) for side in (space.low, space.high))
+        bounds = self.units.low, self.units.high
+        room = ROUNDING * np.abs(bounds).max(axis=0).clip(1)
+        same = least.shape[1] == len(room)
+        return same and bool((least <= bounds[0] + room).all() and (bounds[1] - room <= most).all())
 
     def __call__(self, info_dict: dict[str, Any], init_action: Tensor | None = None) -> dict[str, Any]:
         """The same as `solve`."""

@@ -1,18 +1,14 @@
 """The page of `jepa-wm align` and `jepa-wm probe track`: alignment, its null, and what it stands beside."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from probes.convergence.table import Row
-from probes.report.html import Markup, details, element, join, section
+from probes.report.html import Markup, document, element, section
 from probes.report.known import by_layer, knowledge, spectra
 from probes.report.measured import looks, shortened
 from probes.report.pairs import beside_reference, ending, layer_maps, over_training, sweeps
-
-STYLE = Path(__file__).with_name("style.css")
+from probes.report.record import manifest
 
 
 def convergence_page(title: str, rows: Sequence[Row], fields: dict[str, Any]) -> str:
@@ -28,42 +24,23 @@ def convergence_page(title: str, rows: Sequence[Row], fields: dict[str, Any]) ->
     rows = shortened(rows)
     seen = looks(rows)
     compared = f"{n} samples, {fields.get('samples', 'each of another held-out episode')}; the same for all."
-    body = join(
-        [
-            element("h1", title),
-            element("p", compared, class_="lead") if n else Markup(""),
-            ending(rows, fields.get("config", {}).get("permutations")),
-            over_training(rows),
-            layer_maps(rows),
-            sweeps(rows),
-            beside_reference(fields.get("reference", [])),
-            knowledge(rows, seen),
-            by_layer(rows, seen),
-            spectra(rows, seen),
-            cautions(fields.get("warnings", [])),
-            record(fields),
-        ]
+    return document(
+        title,
+        element("h1", title),
+        element("p", compared, class_="lead") if n else Markup(""),
+        ending(rows, fields.get("config", {}).get("permutations")),
+        over_training(rows),
+        layer_maps(rows),
+        sweeps(rows),
+        beside_reference(fields.get("reference", [])),
+        knowledge(rows, seen),
+        by_layer(rows, seen),
+        spectra(rows, seen),
+        cautions(fields.get("warnings", [])),
+        manifest({key: value for key, value in fields.items() if key not in ("warnings", "reference")}),
     )
-    head = join(
-        [
-            Markup('<meta charset="utf-8">'),
-            Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-            element("title", f"jepa_wm: {title}"),
-            element("style", Markup(STYLE.read_text())),
-        ]
-    )
-    document = element("html", element("head", head), element("body", element("main", body)), lang="en")
-    return f"<!DOCTYPE html>\n{document}\n"
 
 
 def cautions(warnings: Sequence[str]) -> Markup:
     """What may deceive in these numbers."""
     return section("Mind", element("ul", *(element("li", text) for text in warnings))) if warnings else Markup("")
-
-
-def record(fields: dict[str, Any]) -> Markup:
-    """What was run on what."""
-    text = yaml.safe_dump(
-        {key: value for key, value in fields.items() if key not in ("warnings", "reference")}, sort_keys=False
-    )
-    return section("What was run on what", details("manifest", element("pre", text)))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape as _escape
 from pathlib import Path
 
+STYLE = Path(__file__).with_name("style.css")
 TYPES = {".png": "image/png", ".webp": "image/webp", ".gif": "image/gif", ".jpg": "image/jpeg"}
 
 
@@ -72,3 +73,17 @@ def bar(value: float, bounds: Sequence[float] | None) -> Markup:
 def details(title: str, *content: object) -> Markup:
     """Folded until it is clicked."""
     return element("details", element("summary", title), *content)
+
+
+def document(title: str, *content: object) -> str:
+    """A page that needs no other file."""
+    head = join(
+        [
+            Markup('<meta charset="utf-8">'),
+            Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+            element("title", f"jepa_wm: {title}"),
+            element("style", Markup(STYLE.read_text())),
+        ]
+    )
+    page = element("html", element("head", head), element("body", element("main", *content)), lang="en")
+    return f"<!DOCTYPE html>\n{page}\n"

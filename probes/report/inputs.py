@@ -5,20 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
 from jepa_wm.manifest import is_complete, read_manifest
+from probes.report.plans import Plans, read_plans
+from probes.report.rows import Row, read_rows
 
 STAGES = ("collect", "pretrain", "forecast", "plan", "probe")
 OPTIONAL = ("encode",)
-CONTROLS = ("random", "noop", "expert", "replay", "cloned")
 TRAINED = ("pretrain", "forecast")
 
-Row = dict[str, Any]
 Curves = dict[str, dict[int, float]]
 """By the name of a metric, its value at each step, in the order of steps."""
 
@@ -32,9 +28,7 @@ class Runs:
         manifests: by stage, of those that are there and finished.
         absent: the other stages, each with whether it is "not there" or "unfinished".
         curves: by stage, of those that train.
-        planning: rows of `plan/results.jsonl`: goal, policy, success, ci95, episodes …
-        searches: by the kind of goal, the trace of the first plan in `plan/plan.json`.
-        films: rows of `plan/films/index.json`: file, goal, sentence, success.
+        plans: what is in `plan`.
         probes: rows of `probe/results.jsonl`: model, step, metric, value, null, interval, n.
         drift: by name, an error of imagination at each step of it.
         strips: what the rows of an episode show in `probe/imagination.png`.
@@ -45,9 +39,7 @@ class Runs:
     manifests: dict[str, Row]
     absent: dict[str, str]
     curves: dict[str, Curves]
-    planning: list[Row]
-    searches: dict[str, dict[str, Tensor]]
-    films: list[Row]
+    plans: Plans
     probes: list[Row]
     drift: dict[str, list[float]]
     strips: list[str]
@@ -59,16 +51,6 @@ class Runs:
         sources = self.manifests.get("forecast", {}).get("data", {}).values()
         named = [self.manifests.get("collect", {}), *sources]
         return next((made["environment"] for made in named if made.get("environment")), "")
-
-    def policy(self, goal: str, policy: str) -> Row | None:
-        """The planning row of a control towards one kind of goal."""
-        found = [row for row in self.planning if (row["goal"], row["policy"]) == (goal, policy)]
-        return found[-1] if found else None
-
-    def planned(self, goal: str) -> Row | None:
-        """The planning row of the planner: the policy that is no control."""
-        found = [row for row in self.planning if row["goal"] == goal and row["policy"] not in CONTROLS]
-        return found[-1] if found else None
 
     def measured(self, model: str, metric: str) -> list[Row]:
         """What a metric gave for a model, in the order of training steps."""
@@ -90,9 +72,9 @@ def read_runs(folder: Path) -> Runs:
     there = [stage for stage in (*STAGES, *OPTIONAL) if is_complete(folder / stage)]
     if not there:
         raise UserError(
-            f"{folder} has no finished run of {', '.join(STAGES)} in a folder of that name; expected one or more"
+            f"{folder} has no finished run of {', '.join(STAGES)} in a folder of that name; expected one or more, or "
+            "the folder of a run of plan"
         )
-    films = folder / "plan" / "films" / "index.json"
     drift = folder / "probe" / "drift.json"
     imagined = read_json(drift) if drift.is_file() else {}
     manifests = {stage: read_manifest(folder / stage, stage) for stage in there}
@@ -103,10 +85,8 @@ def read_runs(folder: Path) -> Runs:
             stage: "unfinished" if (folder / stage).exists() else "not there" for stage in STAGES if stage not in there
         },
         curves={stage: read_curves(folder / stage / "metrics.jsonl") for stage in TRAINED},
-        planning=_read_rows(folder / "plan" / "results.jsonl", {"goal", "policy", "success"}),
-        searches=_read_traces(folder / "plan" / "plan.json"),
-        films=_checked(read_json(films), films, {"file", "goal", "success"}) if films.is_file() else [],
-        probes=_read_rows(folder / "probe" / "results.jsonl", {"model", "step", "metric", "value"}),
+        plans=read_plans(folder / "plan"),
+        probes=read_rows(folder / "probe" / "results.jsonl", {"model", "step", "metric", "value"}),
         drift=_numbers(imagined),
         strips=imagined.get("rows", ["real", "nearest"]),
         dim=manifests.get("probe", {}).get("dim"),
@@ -131,38 +111,6 @@ def read_curves(path: Path) -> Curves:
             if name not in ("step", "epoch") and _is_number(value):
                 curves.setdefault(name, {})[record["step"]] = float(value)
     return {name: dict(sorted(points.items())) for name, points in sorted(curves.items())}
-
-
-def _read_rows(path: Path, keys: set[str]) -> list[Row]:
-    if not path.is_file():
-        return []
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: no JSON ({error}); run its stage again") from None
-    return _checked(rows, path, keys)
-
-
-def _read_traces(path: Path) -> dict[str, dict[str, Tensor]]:
-    """Traces by the kind of goal, NaN where they hold None."""
-    if not path.is_file():
-        return {}
-    try:
-        return {
-            goal: {name: torch.from_numpy(np.array(rows, np.float64)) for name, rows in trace.items()}
-            for goal, trace in read_json(path).items()
-        }
-    except (AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: expected tables of numbers ({error}); run its stage again") from None
-
-
-def _checked(rows: Any, path: Path, keys: set[str]) -> list[Row]:
-    for number, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
-        if not isinstance(row, dict) or not keys <= set(row):
-            raise UserError(f"{path}, row {number}: expected an object with {', '.join(sorted(keys))}; got {row!r:.80}")
-    return list(rows)
 
 
 def _numbers(fields: Row) -> dict[str, list[float]]:

@@ -5,7 +5,8 @@ from typing import Any
 import yaml
 
 from probes.report.html import Markup, details, element, note, section, table
-from probes.report.inputs import Row, Runs
+from probes.report.inputs import Runs
+from probes.report.rows import Row
 from probes.report.text import MISSING, count, duration, gib
 
 
@@ -24,6 +25,11 @@ def record(runs: Runs, summary: dict[str, Any]) -> Markup:
         note(text),
         *configs,
     )
+
+
+def manifest(fields: Row) -> Markup:
+    """What was run on what: all that is known of one run."""
+    return section("What was run on what", details("manifest", _yaml(fields)))
 
 
 def _data(manifest: Row) -> list[Markup]:

@@ -1,20 +1,13 @@
-"""What came out: headline figures, planning, films, probes."""
+"""What came out: headline figures, probes."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from probes.report.html import Markup, bar, element, image, missing, note, section, table
+from probes.report.html import Markup, element, missing, note, section, table
 from probes.report.inputs import Row, Runs
 from probes.report.summary import still_met
 from probes.report.text import count, duration, gib, interval, number, percent
 
-CONTROLS = {
-    "expert": "scripted expert",
-    "replay": "recorded actions",
-    "random": "random",
-    "noop": "no action",
-    "cloned": "behaviour cloning, without a search",
-}
 METRICS = {
     "position_r2": "position, R²",
     "region_knn": "region, kNN accuracy",
@@ -25,11 +18,6 @@ METRICS = {
     "spread_min": "spread, least dimension",
     "spread_median": "spread, median dimension",
 }
-GOALS = {
-    "image": "An image goal is reached if it is met at any step.",
-    "text": "A text goal is reached if the disc is in the named region at the last step.",
-}
-"""When a kind of goal counts as reached."""
 MODELS = {"pretrain": "pretrained", "random_init": "random init", "pixels": "raw pixels"}
 
 
@@ -82,65 +70,6 @@ def _planned(title: str, row: Row) -> Markup:
 def _tile(title: str, value: str, *beside: str) -> Markup:
     lines = [element("span", line) for line in beside]
     return element("div", element("span", title, class_="title"), element("strong", value), *lines, class_="tile")
-
-
-def planning(runs: Runs) -> Markup:
-    """Success of each policy towards each kind of goal."""
-    if not runs.planning:
-        return section("Planning", missing("plan/results.jsonl"))
-    rows = [_planning_row(row) for row in sorted(runs.planning, key=_planning_order)]
-    rates = ("reached", "95 % interval", "at any step", "at the last step")
-    header = ("goal", "policy", "", *rates, "episodes", "sources", "left out", "s / plan")
-    text = [
-        "Held-out starts and goals; intervals are Wilson's, wider where episodes share a source, a recorded episode.",
-        "Where an episode ends with its goal there is no figure for the last step.",
-        *(said for goal, said in GOALS.items() if runs.planned(goal)),
-        "Starts that are solved already are left out. One plan is for all episodes at once.",
-    ]
-    return section("Planning", table(header, rows, left=3), note(" ".join(text)))
-
-
-def _planning_row(row: Row) -> Sequence[object]:
-    return (
-        row["goal"],
-        CONTROLS.get(row["policy"], f"{row['policy'].upper()} in the world model"),
-        bar(row["success"], row.get("ci95")),
-        percent(row["success"]),
-        interval(row.get("ci95"), percent),
-        percent(row.get("success_any")),
-        percent(row.get("success_last")),
-        count(row.get("episodes")),
-        count(row.get("sources")),
-        count(row.get("excluded")),
-        number(row.get("seconds_per_plan")),
-    )
-
-
-def _planning_order(row: Row) -> tuple[str, int]:
-    order = list(CONTROLS)
-    return row["goal"], order.index(row["policy"]) if row["policy"] in order else -1
-
-
-def films(runs: Runs) -> Markup:
-    """Planned episodes."""
-    folder = runs.folder / "plan" / "films"
-    # An index names files beside it and nothing elsewhere.
-    found = [(folder / str(row["file"]).rpartition("/")[2], row) for row in runs.films]
-    shown = [_film(path, row) for path, row in found if path.is_file()]
-    absent = [missing(f"plan/films/{path.name}") for path, _ in found if not path.is_file()]
-    if not found:
-        absent = [missing("plan/films/index.json")]
-    text = (
-        "From left to right: what happened; what the plan in use had imagined for the end of its block of actions, "
-        "where the model draws pictures; and the goal, where it is one."
-    )
-    return section("Planned episodes", element("div", *shown, class_="films"), *absent, note(text))
-
-
-def _film(path: Any, row: Row) -> Markup:
-    goal = f"“{row['sentence']}”" if row.get("sentence") else f"{row['goal']} goal"
-    mark = element("em", "reached", class_="yes") if row["success"] else element("em", "missed", class_="no")
-    return element("figure", image(path, goal), element("figcaption", mark, goal))
 
 
 def probes(runs: Runs) -> Markup:

@@ -6,23 +6,23 @@ from torch import Tensor
 
 from probes.report.charts import BLUE, GREY, ORANGE, Line, Panel, small_multiples, standalone
 from probes.report.html import Markup, element, missing, note, section
-from probes.report.inputs import Runs
+from probes.report.plans import Plans
 
 
-def searches(runs: Runs) -> Markup:
+def searches(plans: Plans) -> Markup:
     """The first search towards each kind of goal."""
     figures = [
         element(
             "figure", _chart(trace, f"the first search towards {goal} goals"), element("figcaption", f"{goal} goals")
         )
-        for goal, trace in runs.searches.items()
+        for goal, trace in plans.searches.items()
         if trace
     ]
     text = (
         "The first search towards goals of each kind, the mean over episodes. A spread that is still large at the end "
         "asks for more rounds; elites that cost far more than the best, for more samples."
     )
-    return section("Searches", *figures, note(text) if figures else missing("plan/plan.json"))
+    return section("Searches", *figures, note(text) if figures else missing(f"{plans.folder.name}/plan.json"))
 
 
 def draw_search(trace: Mapping[str, Tensor]) -> str:

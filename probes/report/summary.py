@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jepa_wm.processor import processor
-from probes.report.inputs import CONTROLS, Row, Runs
+from probes.report.inputs import Runs
+from probes.report.plans import CONTROLS
+from probes.report.rows import Row
 from probes.report.text import MISSING, duration, gib, interval, number, percent
 
 
@@ -45,12 +47,12 @@ def summarise(runs: Runs) -> dict[str, Any]:
 
 
 def _planning(runs: Runs, goal: str) -> Row:
-    planned = runs.planned(goal)
+    planned = runs.plans.planned(goal)
     rates = ("success", "success_any", "success_last", "ci95")
-    names = (*rates, "episodes", "sources", "excluded", "seconds_per_plan")
+    names = (*rates, "episodes", "sources", "excluded", "evaluations", "seconds_per_plan", "seconds_each")
     return {
         **{name: _get(planned, name) for name in names},
-        **{policy: _get(runs.policy(goal, policy), "success") for policy in CONTROLS},
+        **{policy: _get(runs.plans.policy(goal, policy), "success") for policy in CONTROLS},
     }
 
 

@@ -1,5 +1,6 @@
 """A controller as a policy of any gymnasium environment: what it sees, what it does, and where episodes end."""
 
+from pathlib import Path
 from unittest.mock import patch
 
 import gymnasium
@@ -13,10 +14,15 @@ from torch import Tensor
 
 from jepa_wm.contracts import Cost, Generators, Plan
 from jepa_wm.control import Controller
+from jepa_wm.control.album import Album
+from jepa_wm.control.collect import collect
 from jepa_wm.control.expected import Expected
+from jepa_wm.control.landmarks import Landmarks
 from jepa_wm.control.match import Match
+from jepa_wm.control.route import Route
 from jepa_wm.control.spaces import Actions
 from jepa_wm.control.two_rooms_goals import RoomGoals
+from jepa_wm.data import EpisodeShards
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.heads import PixelHead
@@ -25,9 +31,10 @@ from jepa_wm.encoders.frames import PooledFrames
 from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.errors import UserError
-from jepa_wm.goals import Latents, StepsToGo
+from jepa_wm.goals import Image as Seen
+from jepa_wm.goals import Latents, StepsToGo, Sum
 from jepa_wm.observations import Observation
-from jepa_wm.planning import CEM, CategoricalCEM
+from jepa_wm.planning import CEM, Amortised, CategoricalCEM, Hybrid
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 from tests.planners import Answering
@@ -70,6 +77,12 @@ class Told(Answering):
         return Plan(self.told.expand_as(mean).clone(), self.costs[-1], {})
 
 
+class Choosing(Told):
+    """One that answers with choices."""
+
+    one_hot = True
+
+
 class TestSight:
     def test_the_same_picture_is_the_same_in_any_form(self) -> None:
         model, random = box(), np.random.default_rng(0)
@@ -99,6 +112,17 @@ class TestSight:
         controller.goal = StepsToGo(Observation(torch.from_numpy(smooth)), weight=2.0)
         assert isinstance(controller.goal, StepsToGo) and controller.goal.weight == 2.0
         assert torch.equal(controller.goal.seen.pixels, seen.pixels)
+
+    def test_pictures_in_what_a_goal_is_made_of_are_fitted(self) -> None:
+        large = Seen(Observation(torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8)))
+        ways = Landmarks(torch.randn(6, 1, 6), torch.zeros(6), 1).ways_to(torch.tensor([0]))
+        controller, other = Controller(box(), large, size=SIZE), Latents(torch.zeros(1, 1, 6))
+        alone = controller.goal.seen.pixels  # type: ignore[attr-defined]
+        controller.goal = Sum([Route(Sum([large, other]), ways, weight=3.0), large], weight=2.0)
+        route, image = controller.goal.goals  # type: ignore[attr-defined]
+        assert (controller.goal.weight, route.weight, route.goal.goals[1]) == (2.0, 3.0, other)
+        for goal in (image, route.goal.goals[0]):
+            assert torch.equal(goal.seen.pixels, alone) and alone.shape == (1, 3, SIZE, SIZE)
 
     def test_states_that_the_model_does_not_read_may_be_anything(self) -> None:
         picture = np.zeros((SIZE, SIZE, 3), np.uint8)
@@ -247,7 +271,7 @@ class TestEnvironments:
         world.reset(seed=0)
         goal = world.render()
         for answer, chosen in (([0.2, 0.7], 1), ([0.7, 0.2], 0)):
-            controller = Controller(model, goal, Search(Told(answer), 2), env=world, size=SIZE)
+            controller = Controller(model, goal, Search(Choosing(answer), 2), env=world, size=SIZE)
             action = controller.act(world.render())
             assert world.action_space.contains(action if vectorised else action.item())
             assert (action == chosen).all()
@@ -403,6 +427,28 @@ def test_what_is_expected_is_what_the_last_plan_imagined_for_the_end_of_the_bloc
     assert plain.pictures(frames[:2], states) is None
 
 
+def test_without_a_head_recorded_frames_that_are_nearest_are_shown(tmp_path: Path) -> None:
+    collect(str(tmp_path), episodes=6, steps=8, size=SIZE, factors={"agent_color": "sample"}, held_out=0.4)
+    shards, model = EpisodeShards(str(tmp_path), "train"), box(skip=3)
+    frames = torch.from_numpy(np.concatenate([shards[number].frames[::3] for number in range(len(shards))]))
+    album = Album(model, str(tmp_path))
+    with torch.no_grad():
+        latents = model.latents_of(Observation(frames))
+        asked = latents + 1e-4 * torch.randn_like(latents)
+    assert len(frames) >= 9 and torch.equal(album(asked).mul(255).round().byte(), frames)
+    # As a batch of futures (E, K, N, D).
+    assert torch.equal(album(asked[:6].unflatten(0, (2, 3))).flatten(0, 1).mul(255).round().byte(), frames[:6])
+    expected = Expected(Controller(model, BLACK, Search(CEM(8, 2, 1), 2)), album)
+    for step in range(4):
+        expected.act(frames[None, step].numpy(), np.ones(1, dtype=bool))
+    seen = frames[None, :5].numpy()
+    shown = expected.pictures(seen, np.zeros((1, 5, 2), np.float32))
+    assert shown is not None and expected.by == "nearest" and (shown[:, 0] == seen[:, 0]).all()
+    known = {frame.numpy().tobytes() for frame in frames}
+    assert {shown[0, step].tobytes() for step in range(5)} <= known
+    assert Expected(Controller(box(head=True), BLACK), album).by == "head" and Album.of(model, None) is None
+
+
 def test_films_hold_what_was_imagined_in_every_batch() -> None:
     model, search, goals = box(head=True), Search(CEM(8, 2, 1), 3), RoomGoals.sample(4, {}, seed=0)
     apart, together = (
@@ -425,5 +471,37 @@ def test_one_choice_a_step_is_not_searched_for_where_there_are_several(space: sp
     model, search = small([0.0] * 4, [1.0] * 4), Search(CategoricalCEM(8, 2, 1))
     with pytest.raises(UserError, match="CategoricalCEM, which makes one choice a step"):
         Controller(model, BLACK, search, env=World())
+    for planner in (Told([0.3]), Hybrid()):
+        with pytest.raises(UserError, match=rf"{type(planner).__name__}, which .* Multi.*; expected .*\.Amortised"):
+            Controller(model, BLACK, Search(planner, 2), env=World())
+    # What is proposed without a search is not chosen for what it was judged to cost.
+    Controller(model, BLACK, Search(Amortised()), env=World())
     World.action_space = spaces.Discrete(4)
     Controller(model, BLACK, search, env=World())
+
+
+def test_numbers_are_not_searched_for_where_one_choice_is_made() -> None:
+    class World(gymnasium.Env):
+        action_space = spaces.Discrete(4)
+
+    model = small([0.0] * 4, [1.0] * 4)
+    for planner in (CEM(8, 2, 1), Hybrid(CEM(8, 2, 1))):
+        with pytest.raises(UserError, match=r"judges what lies between.*Discrete\(4\).*planning\.CategoricalCEM"):
+            Controller(model, BLACK, Search(planner, 2), env=World())
+    Controller(model, BLACK, Search(Hybrid(CategoricalCEM(8, 2, 1))), env=World())
+    assert isinstance(Controller(model, BLACK, env=World()).search.planner, CategoricalCEM)
+    World.action_space = spaces.Box(-1, 1, (4,))
+    assert isinstance(Controller(model, BLACK, env=World()).search.planner, CEM)
+
+
+def test_a_model_in_bfloat16_acts_as_in_float32() -> None:
+    """Its bounds are rounded; what is done lies within the environment's."""
+    model, world = small([-0.3, -1.0], [0.3, 1.0]), gymnasium.make(TWO_ROOMS, size=SIZE)
+    world.action_space = spaces.Box(np.float32([-0.3, -1]), np.float32([0.3, 1]))  # type: ignore[arg-type]
+    acted = []
+    for each in (model, model.bfloat16()):
+        controller = Controller(each, BLACK, Search(Told([0.29, 0.5]), 2), env=world)
+        acted.append(controller.act(BLACK + 90))
+        assert acted[-1].dtype == np.float32 and acted[-1] in world.action_space
+    np.testing.assert_allclose(acted[0], acted[1], atol=2e-3)
+    assert Controller(model, BLACK, Search(CEM(8, 2, 1), 2), env=world).act(BLACK + 90) in world.action_space

@@ -46,7 +46,7 @@ class Slow(Answering):
 
     def answer(self, cost: Cost, mean: Tensor, generator: Generators) -> Plan:
         self.clock[0] += 1
-        trace = {"cost": torch.tensor([[self.clock[0], torch.inf, torch.nan]])}
+        trace = {"cost": torch.tensor([[self.clock[0], torch.inf, torch.nan]]), "evaluations": torch.tensor([3.0, 7.0])}
         return Plan(torch.zeros_like(mean), torch.zeros(len(mean)), trace)
 
 
@@ -55,15 +55,16 @@ def test_a_plan_takes_what_all_plans_took_over_all_of_their_number_and_the_first
     encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
     model = WorldModel(encoder, TransformerDynamics(6, trunk=Trunk(12, 1, 2))).eval()
     search, goals = Search(Slow(clock), 2), RoomGoals.sample(4, {}, 0)
-    for parallel, seconds in ((None, [2 / 4] * 4), (3, [2 / 3] * 3 + [2.0])):
+    for parallel, seconds, each in ((None, [2 / 4] * 4, 1 / 4), (3, [2 / 3] * 3 + [2.0], 2 / 4)):
         began = clock[0]
         planned = Match(goals, 16, steps=10, parallel=parallel).planned(
             "slow", lambda goal, world: Controller(model, goal, search), 0
         )
         # Each batch plans twice, in steps 1 and 6.
-        assert planned.seconds_per_plan == pytest.approx(1)
+        assert planned.seconds_per_plan == pytest.approx(1) and planned.seconds_each == pytest.approx(each)
+        assert planned.evaluations == 7
         assert planned.outcome.seconds.tolist() == pytest.approx(seconds)
-        assert trace_row(planned.first) == {"cost": [[began + 1, None, None]]}
+        assert trace_row(planned.first) == {"cost": [[began + 1, None, None]], "evaluations": [3, 7]}
 
 
 class Rightwards(Answering):

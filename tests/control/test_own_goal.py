@@ -21,13 +21,14 @@ from jepa_wm.control.plan import plan
 from jepa_wm.control.pursue import Place, Played, _told
 from jepa_wm.control.shown import Shown
 from jepa_wm.dynamics import TransformerDynamics, Trunk
+from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.encoders import ClipText, GridPool, PooledFrames, StateFrames, TextAlignment, ViT
 from jepa_wm.envs import PUSH_T, REGIONS, TWO_ROOMS
 from jepa_wm.envs.factors import COLORS
 from jepa_wm.errors import UserError
 from jepa_wm.goals import Sentence
 from jepa_wm.manifest import read_manifest, write_manifest
-from jepa_wm.planning import CEM
+from jepa_wm.planning import CEM, CategoricalCEM
 from jepa_wm.search import Search
 
 CORNER = "the top left corner of the right room"
@@ -87,7 +88,7 @@ def picture(tmp_path: Path) -> str:
 
 
 def pursued(folders: tuple[str, str], out: Path, goal: str, **others: Any) -> list[dict]:
-    plan(*folders, str(out), SEARCH, **{"steps": 6, "films": 2, "goal": goal} | others)
+    plan(*folders, str(out), **{"search": SEARCH, "steps": 6, "films": 2, "goal": goal} | others)
     return [json.loads(line) for line in (out / "episodes.jsonl").read_text().splitlines()]
 
 
@@ -155,7 +156,8 @@ class TestPlaying:
         assert [row["seed"] for row in rows] == [goal_seed(0), goal_seed(0) + 1]
         assert {row["steps"] for row in rows} == {6} and all(row["cost_first"] != row["cost_last"] for row in rows)
         with Picture.open(tmp_path / "a" / rows[1]["film"]) as film:
-            assert film.size == (16 * 3, 16 * 3) and film.n_frames > 1  # type: ignore[attr-defined]
+            assert film.size == ((16 + 3 + 16) * 3, 16 * 3) and film.n_frames > 1  # type: ignore[attr-defined]
+        assert {row["imagined"] for row in rows} == {"nearest"}
         manifest = read_manifest(tmp_path / "a", "plan --goal")
         assert manifest["config"]["goal"] == CORNER and manifest["config"]["factors"] == FACTORS
         assert f"not in {CORNER} at the end" in capsys.readouterr().out
@@ -199,7 +201,7 @@ class TestPlaying:
         rows = pursued(folders, tmp_path / "a", picture)
         assert {(row["there_first"], row["there_last"]) for row in rows} == {(None, None)}
         with Picture.open(tmp_path / "a" / rows[0]["film"]) as film:
-            assert film.size == ((16 + 3 + 16) * 3, 16 * 3)
+            assert film.size == ((16 + 3 + 16 + 3 + 16) * 3, 16 * 3)
 
     def test_another_picture_at_the_same_path_is_another_goal(
         self, folders: tuple[str, str], picture: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -234,13 +236,28 @@ class TestPlaying:
 
     def test_any_environment_with_such_actions_until_it_ends(self, folders: tuple[str, str], tmp_path: Path) -> None:
         (row,) = pursued(folders, tmp_path / "a", "bright", films=1, environment="tests/Lamp-v0")
-        assert row["steps"] == 4 and row["there_last"] is None
+        # The shards are of another world, and their frames show nothing of this one.
+        assert row["steps"] == 4 and row["there_last"] is row["imagined"] is None
         with Picture.open(tmp_path / "a" / row["film"]) as film:
             shown = []
             for number in range(film.n_frames):  # type: ignore[attr-defined]
                 film.seek(number)
                 shown.append(film.convert("RGB").getpixel((8, 8)))
         assert shown == [(50 * i,) * 3 for i in range(5)]
+
+    def test_choices_are_searched_among_choices(self, folders: tuple[str, str], tmp_path: Path) -> None:
+        encoder = ViT(patch=8, dim=24, depth=1, heads=3, pooling=GridPool(6, 2))
+        bounds = ActionBounds(2, 5)
+        bounds.low.zero_()
+        parts = {"encoder": encoder, "dynamics": TransformerDynamics(6, trunk=Trunk(12, 1, 2)), "bounds": bounds}
+        save_modules(tmp_path / "run" / "model", parts | {"text": TextAlignment(6, ClipText(8, 16, 1, 2))})
+        write_manifest(tmp_path / "run", "forecast", data={})
+        model, others = (str(tmp_path / "run"), folders[1]), {"environment": "CartPole-v1", "films": 1, "steps": 2}
+        with pytest.raises(UserError, match=r"got CEM, .* actions Discrete\(2\).*planning\.CategoricalCEM"):
+            pursued(model, tmp_path / "a", "up", **others)
+        assert not (tmp_path / "a").exists()
+        others["search"] = Search(CategoricalCEM(8, 2, 1), horizon=2)
+        assert pursued(model, tmp_path / "a", "up", **others)[0]["steps"] == 2
 
     def test_shards_that_are_not_there_are_those_that_the_model_learned_from(
         self, folders: tuple[str, str], tmp_path: Path
@@ -316,6 +333,7 @@ def test_the_command_line_takes_a_sentence(
     )
     assert run("--goal", "red: the left room", "--search.planner.init_args={samples: 8, elites: 2}") == 0
     assert "episode-00.webp: 2 steps" in capsys.readouterr().out
+    assert "red: the left room" in (tmp_path / "a" / "report.html").read_text()
     assert run("--goals", "the left room", f"--data={folders[1]}", f"--out={tmp_path / 'b'}") == 2
     assert "a sentence or a picture is given by --goal" in capsys.readouterr().err
 

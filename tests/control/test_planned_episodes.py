@@ -265,11 +265,16 @@ class TestVerb:
             assert traces[kind]["evaluations"] == [8] and traces[kind]["nan"] == [[0] * count]
             assert np.shape(traces[kind]["cost"]) == np.shape(traces[kind]["spread"]) == (1, count)
         with Image.open(tmp_path / "a" / "films" / "image-00.webp") as film:
-            assert film.size == ((16 + 3 + 16) * 3, 16 * 3)
+            assert film.size == ((16 + 3 + 16 + 3 + 16) * 3, 16 * 3)
+        assert {film["imagined"] for film in index} == {"nearest"}
         self.run(folders, tmp_path / "a")
         assert "complete already" in capsys.readouterr().out
         with pytest.raises(UserError, match=r"made with other settings: .*steps=12; got episodes=200, .*steps=100"):
             plan(*folders, str(tmp_path / "a"), Search(CEM(8, 2, 1), horizon=2), text_episodes=3, films=2)
+        # Another model may have come to lie at the same path.
+        write_manifest(folders[0], "forecast", seconds=7.0)
+        with pytest.raises(UserError, match=r"was there before as model=.*made anew since"):
+            self.run(folders, tmp_path / "a")
 
     def test_a_saved_model_plays_as_the_run_that_it_is_of(self, folders: tuple[str, str], tmp_path: Path) -> None:
         WorldModel.from_pretrained(folders[0]).save_pretrained(tmp_path / "saved")

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +162,8 @@ class TestVerbs:
         for name in ("episodes.jsonl", "results.jsonl"):
             rows, others = (rows_of(folder, name) for folder in (together, apart))
             for row in rows + others:
-                row.pop("seconds", None), row.pop("seconds_per_plan", None)
+                for name in ("seconds", "seconds_per_plan", "seconds_each"):
+                    row.pop(name, None)
             assert rows == others
         films = [sorted(path.name for path in (folder / "films").iterdir()) for folder in (together, apart)]
         assert films == [["image-00.webp", "image-01.webp", "index.json"]] * 2
@@ -206,7 +208,11 @@ class TestVerbs:
         # Four sources gained one episode each: all signs alike, two ways of sixteen.
         assert b["p"] == sign_flip_test(np.ones(4), np.arange(4)) == 2 / 16 and b["p_holm"] == 2 / 8 and c["p"] == 1
         said = capsys.readouterr().out
-        assert "of 7 from 5 recorded; +57.1%" in said and "Holm 0.25" in said
+        assert "; +57.1%" in said and "Holm 0.25" in said
+        # Two rounds of eight candidates; behaviour cloning has one, and who does not plan none.
+        assert [row.get("evaluations") for row in table] == [None, None, None, 1, 16, 16, 16]
+        assert all(row["seconds_each"] > 0 for row in table[3:])
+        assert said.count("of 7 from 5 recorded; 16 candidates and ") == 3
 
     def test_what_cannot_be_compared_is_refused(self, folders: tuple[str, str], tmp_path: Path) -> None:
         names = [str(self.play(folders, tmp_path / "a")), str(self.play(folders, tmp_path / "b", seed=1))]
@@ -327,3 +333,37 @@ def test_a_protocol_holds_every_argument_and_its_numbers_fit(path: Path) -> None
     # What is of one environment alone is refused elsewhere.
     only = {"reacher": "swm/ReacherDMControl-v0", "cube": "swm/OGBCube-v0"}
     assert config["environment"] == only.get(world)
+
+
+TABLE = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in (find_config("push_t/plan").parents[2] / "docs" / "protocols.md").read_text().splitlines()
+    if re.match(r"\| `(two_rooms|push_t|protocols)/", line)
+]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: re.findall(r"`(.*?)`", row[0])[0])
+def test_the_documented_table_says_what_the_configs_do(row: list[str]) -> None:
+    name, goals, episodes, steps, plans, looked, searched = row
+    config = yaml.safe_load(find_config(re.findall(r"`(.*?)`", name)[0]).read_text())
+    search, planner = config["search"], config["search"]["planner"]
+    while inner := planner["init_args"].get("planner"):
+        planner = inner
+    ahead = re.findall(r"recorded, (\d+) steps ahead|drawn", goals)
+    assert ahead == [str(config["task"]["ahead"] or "")]
+    played = [config["episodes"]] + ([config["text_episodes"]] if config["text_episodes"] else [])
+    assert re.findall(r"\d+", episodes) == [str(number) for number in played]
+    assert re.findall(r"\d+", steps) == [str(config["steps"])]
+    done = {"1 done": 1, "all done": search["horizon"]}
+    horizon, replan = re.fullmatch(r"(?:one )?of (\d+) blocks(?:, (.*))?", plans).groups()  # type: ignore[union-attr]
+    assert int(horizon) == search["horizon"] and done[replan or "all done"] == search["replan"]
+    # One plan done whole is looked at as it ends.
+    often = {"each step": 1, "after each plan": 5 * search["replan"], "at the end": config["steps"]}
+    assert often[looked] == config["check"]
+    asked = [planner["init_args"][name] for name in ("samples", "elites", "iterations")]
+    assert re.findall(r"\d+", searched)[:3] == [str(number) for number in asked]
+
+
+def test_every_protocol_is_in_the_documented_table() -> None:
+    shipped = {path.stem for path in find_config("push_t/plan").parents[1].glob("protocols/*.yaml")}
+    assert {f"`protocols/{name}`" for name in shipped} == {row[0] for row in TABLE if "protocols/" in row[0]}

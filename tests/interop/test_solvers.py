@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
-from jepa_wm.contracts import Budget
+from jepa_wm.contracts import Budget, Planner
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.encoders import GridPool, StateFrames, ViT
@@ -18,7 +19,7 @@ from jepa_wm.interop.cost import SolverCost
 from jepa_wm.interop.solver import PlannerSolver, expanded
 from jepa_wm.interop.units import ActionUnits
 from jepa_wm.observations import Observation
-from jepa_wm.planning import CEM
+from jepa_wm.planning import CEM, Amortised, AugmentedLagrangian, CategoricalCEM, Hybrid
 from jepa_wm.planning.costs import Distance
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
@@ -128,8 +129,39 @@ def solver_of(
 ) -> PlannerSolver:
     solver = PlannerSolver(model, planner, units, 3, batch, budget)  # type: ignore[arg-type]
     config = SimpleNamespace(horizon=4, action_block=3)
-    solver.configure(action_space=SimpleNamespace(shape=(2, 2)), n_envs=2, config=config)
+    solver.configure(action_space=spaces.Box(-9, 9, (2, 2)), n_envs=2, config=config)
     return solver
+
+
+@pytest.mark.parametrize(
+    ("planner", "said"),
+    [
+        (Amortised(), "Amortised, which starts from what a model proposes"),
+        (AugmentedLagrangian(Hybrid()), "AugmentedLagrangian, which starts from what a model proposes"),
+        (CategoricalCEM(8, 2, 1), "CategoricalCEM, which makes choices"),
+    ],
+)
+def test_a_planner_that_a_solver_cannot_ask_is_refused(planner: Planner, said: str) -> None:
+    with pytest.raises(UserError, match=f"got {said}; expected .*CEM"):
+        PlannerSolver(SolverCost(made()), planner, ActionUnits.of(made()))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-9, 9, (2, 3)),
+        spaces.Box(np.float32([LOW, LOW]), np.float32([HIGH, [1, 5]])),
+        spaces.Box(np.float32([LOW, [-0.5, -2]]), np.float32([HIGH, HIGH])),
+        spaces.MultiDiscrete([2, 2]),
+    ],
+    ids=["wider", "lower", "higher", "choices"],
+)
+def test_units_of_other_actions_are_refused_at_once(space: spaces.Space) -> None:
+    solver, config = PlannerSolver(Least(), CEM(8, 2, 1), ActionUnits.of(made())), SimpleNamespace(horizon=4)
+    config.action_block = 3
+    with pytest.raises(UserError, match=r"(?s)got an action space .*expected of each environment the 2 numbers"):
+        solver.configure(action_space=space, n_envs=2, config=config)
+    solver.configure(action_space=spaces.Box(np.float32([LOW, LOW]), np.float32([HIGH, HIGH])), n_envs=2, config=config)
 
 
 @torch.no_grad()

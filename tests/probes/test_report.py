@@ -49,7 +49,8 @@ def planning_rows() -> list[dict[str, Any]]:
             row = {"goal": goal, "policy": policy, "success": count / episodes, "episodes": episodes, "excluded": 7}
             row |= {"success_last": max(0, count - 3) / episodes, "ci95": list(wilson(count, episodes))}
             row |= {"success_any": min(count + 1, episodes) / episodes, "sources": episodes - 9}
-            rows.append(row | {"seconds_per_plan": 0.024 if policy == "cem" else None})
+            spent = {"seconds_per_plan": 2.4, "seconds_each": 0.024, "evaluations": 1500.0}
+            rows.append(row | (spent if policy == "cem" else {}))
     return rows
 
 
@@ -261,7 +262,7 @@ class TestPage:
     def test_tables_hold_the_numbers(self, written: Path) -> None:
         planning, probes, data, stages = page_of(written)[1].tables
         cem = ["image", "CEM in the world model", "", "93.5 %", "89.2 to 96.2 %", "94.0 %", "92.0 %"]
-        cem += ["200", "191", "7", "0.024"]
+        cem += ["200", "191", "7", "1,500", "24.0"]
         assert cem in planning and len(planning) == 9
         position = ["position, R²", "0.983", "0.973 to 0.991", "−0.012", "0.786", "0.612", "0.874", "1,192"]
         assert position in probes and len(probes) == 1 + len(FINAL)
@@ -287,7 +288,7 @@ class TestPage:
         image, text = (charts[f"the first search towards {kind} goals"] for kind in ("image", "text"))
         assert ">cost<" in image and ">cost<" in text
         assert "costs that were no number" in image and "costs that were no number" not in text
-        read = read_runs(template).searches["image"]
+        read = read_runs(template).plans.searches["image"]
         assert read["cost"].nan_to_num(-1).tolist() == [[3, -1], [1, 2]] and read["evaluations"].tolist() == [8, 16]
 
     def test_what_the_models_heads_read_and_drew_is_shown_and_said(self, template: Path, tmp_path: Path) -> None:
@@ -455,9 +456,49 @@ class TestInputs:
         draw((8, 8), 1).save(tmp_path / "secret.webp")
         index = [{"file": "../../../secret.webp", "goal": "image", "sentence": None, "success": True}]
         (runs / "plan" / "films" / "index.json").write_text(json.dumps(index))
-        assert read_runs(runs).films
+        assert read_runs(runs).plans.films
         report(str(runs))
         assert "data:image/webp" not in page_of(runs)[0]
+
+
+class TestOnePlan:
+    def test_a_run_of_plan_has_a_page_of_its_own(
+        self, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        alone = Path(shutil.copytree(runs / "plan", tmp_path / "swm"))
+        report(str(alone))
+        text, page = page_of(alone)
+        assert capsys.readouterr().out == f"report: {alone / 'report.html'}\n"
+        report(str(runs))
+        assert page.tables == page_of(runs)[1].tables[:1] and page.open == []
+        assert text.count("data:image/webp") == 8 and "the first search towards image goals" in text
+        assert "Not shown" not in text and not (alone / "summary.json").exists()
+        for name in ("results.jsonl", "films/index.json", "plan.json"):
+            (alone / name).unlink()
+            report(str(alone))
+            assert f"swm/{name}" in page_of(alone)[0]
+
+    def test_so_has_one_towards_a_goal_of_ones_own(self, tmp_path: Path) -> None:
+        goal, rows = "<b>the left room", []
+        for number, there in enumerate((True, None)):
+            row = {"episode": number, "seed": 7 + number, "steps": 9, "cost_first": 2.5, "cost_last": 0.125 * number}
+            rows.append(row | {"there_first": False, "there_last": there, "film": f"films/episode-{number:02d}.webp"})
+        write_lines(tmp_path / "episodes.jsonl", rows)
+        (tmp_path / "films").mkdir()
+        draw((8, 8), 1).save(tmp_path / "films" / "episode-00.webp")
+        write_manifest(tmp_path, "plan --goal", config={"goal": goal, "model": "runs/a", "environment": "Rooms-v0"})
+        report(str(tmp_path))
+        text, page = page_of(tmp_path)
+        assert page.tables[0][1:] == [
+            ["0", "7", "9", "2.500", "0.000", "not there", "there"],
+            ["1", "8", "9", "2.500", "0.125", "not there", "–"],
+        ]
+        assert text.count("data:image/webp") == 1 and "episode-01.webp" in text and page.open == []
+        assert escape(goal) in text and goal not in text
+
+    def test_a_run_of_another_stage_has_none(self, runs: Path) -> None:
+        with pytest.raises(UserError, match="or the folder of a run of plan"):
+            report(str(runs / "probe"))
 
 
 def test_the_verb(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
