@@ -25,6 +25,7 @@ from jepa_wm.encoders import ClipText, GridPool, PatchFrames, StateFrames, TextA
 from jepa_wm.encoders.frames import Frames
 from jepa_wm.encoders.linear import packed
 from jepa_wm.errors import UserError
+from jepa_wm.files import write_json
 from jepa_wm.goals import Image, StepsToGo
 from jepa_wm.observations import Observation
 from jepa_wm.planning import CEM, LBFGS, Amortised, AugmentedLagrangian, CategoricalCEM, Hybrid
@@ -32,6 +33,7 @@ from jepa_wm.planning.costs import Distance
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.slopes import slopes
 from jepa_wm.precision import mixed
+from jepa_wm.released import load_world_model
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
@@ -457,12 +459,34 @@ def test_a_folder_is_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "manifest.json").touch()
-    with pytest.raises(UserError, match="run holds other things than a saved model"):
+    with pytest.raises(UserError, match="run holds manifest.json, which is no part of a saved model"):
         real().save_pretrained(tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["manifest.json"]
     for _ in range(2):
         real().save_pretrained(tmp_path / "saved")
     assert (tmp_path / "saved" / "world_model.json").is_file()
+
+
+@pytest.mark.parametrize("own", ["results.jsonl", ".git/HEAD", "encoder/notes.txt"])
+def test_what_was_put_beside_a_saved_model_is_not_deleted_by_the_next(own: str, tmp_path: Path) -> None:
+    real().save_pretrained(tmp_path)
+    (tmp_path / own).parent.mkdir(exist_ok=True)
+    (tmp_path / own).write_text("mine")
+    with pytest.raises(UserError, match=own.split("/")[0] + ".*would be deleted"):
+        real().save_pretrained(tmp_path)
+    assert (tmp_path / own).read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["run", "run/model", "run/checkpoints/step-000010"])
+def test_the_model_of_a_run_of_another_format_is_refused(place: str, tmp_path: Path) -> None:
+    parts = tmp_path / place if place != "run" else tmp_path / "run" / "model"
+    real().save_pretrained(parts)
+    (parts / "world_model.json").unlink()  # which a run has not
+    write_json(tmp_path / "run" / "manifest.json", {"format": 2})
+    load_world_model(tmp_path / place)
+    write_json(tmp_path / "run" / "manifest.json", {"format": 9})
+    with pytest.raises(UserError, match="run is not of format 2; another version"):
+        load_world_model(tmp_path / place)
 
 
 def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
