@@ -24,6 +24,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
 from jepa_wm.goals import Goal, GoalLike, Sum, as_goal
 from jepa_wm.model_folder import check_free, load_parts, write_card
+from jepa_wm.modes import in_eval_mode
 from jepa_wm.observations import Imagined, Observation, Seen, tensor_of
 from jepa_wm.planning.amortised import Amortised
 from jepa_wm.precision import at_least_float32, mixed
@@ -122,6 +123,7 @@ class WorldModel(nn.Module):
         return at_least_float32(self.frames(self.encoder, pixels.to(self.device), state))
 
     @torch.no_grad()
+    @in_eval_mode
     def imagine(
         self,
         pixels: Seen,
@@ -130,7 +132,7 @@ class WorldModel(nn.Module):
         state: Seen | None = None,
         clip: bool = False,
     ) -> Imagined:
-        """What follows what was seen, under actions.
+        """What follows what was seen, under actions; in eval mode, whatever mode the model is in.
 
         Args:
             pixels: the last frame (B, C, H, W), or the last T of them (B, T, C, H, W), uint8.
@@ -175,6 +177,7 @@ class WorldModel(nn.Module):
     # Planners that go down turn gradients on, which nobody can within inference mode.
     @torch.inference_mode(False)
     @torch.no_grad()
+    @in_eval_mode
     def plan(
         self,
         pixels: Seen,
@@ -184,7 +187,7 @@ class WorldModel(nn.Module):
         seed: int | Sequence[int] = 0,
         state: Seen | None = None,
     ) -> Plan:
-        """Plan from what is seen to a goal.
+        """Plan from what is seen to a goal; in eval mode, whatever mode the model is in.
 
         Args:
             pixels: what is seen, uint8 (E, C, H, W) or (C, H, W), of torch or NumPy as everywhere here.

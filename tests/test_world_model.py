@@ -111,6 +111,24 @@ def test_a_model_in_float64_imagines_and_plans_in_float64(kind: type[Dynamics]) 
     torch.testing.assert_close(plan.cost, cost[:, 0], rtol=1e-9, atol=0)
 
 
+def test_a_model_that_is_in_training_imagines_and_plans_as_one_that_is_not_and_stays_as_it_is() -> None:
+    torch.manual_seed(0)
+    model = WorldModel(ViT(patch=8, dim=12, depth=1, heads=2), LeWMDynamics(12, depth=1, heads=2, head_dim=4, hidden=8))
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    seen, actions = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8), torch.rand(2, 3, 10)
+    found = []
+    for learning in (False, True):
+        model.train(learning).encoder.eval()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        plan = model.plan(seen, seen.flip(0), Search(CEM(4, 1, 2), horizon=2))
+        found.append((model.imagine(seen, actions).latents, plan.actions))
+        torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+        modes = {part.training for part in model.dynamics.modules()}
+        assert modes == {learning} and not any(part.training for part in model.encoder.modules())
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+
+
 def test_slices_of_environments_make_the_same_plan(world: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
     start, goal = images((0.2, 0.9), (1.0, 1.0), (0.5, 0.1)), images((1.5, 0.4), (1.0, 0.2), (0.9, 0.9))
     whole = world.plan(start, goal, Search(CEM(samples=64, elites=8), horizon=3))
