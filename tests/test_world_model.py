@@ -232,7 +232,10 @@ HEAD = StateHead(12, state_dim=2, width=8)
 @pytest.mark.parametrize(
     ("heads", "message"),
     [
-        *(({name: HEAD}, f"a head named '{name}'") for name in ("dynamics", "text", "heads", "a/b", "a.b", "keys")),
+        *(
+            ({name: HEAD}, f"a head named '{name}'")
+            for name in ("dynamics", "text", "heads", "a/b", "a.b", "keys", "training")
+        ),
         ({"a": HEAD, "b": HEAD}, "one head under two names"),
         ({"a": nn.Linear(2, 2)}, "'a' is a Linear; expected a Head"),
     ],

@@ -282,7 +282,9 @@ class Softmaxes(TorchDispatchMode):
 @pytest.mark.parametrize(("device", "turns"), [("cpu", 4), ("meta", 1)])
 def test_turns_are_as_long_as_the_device_has_memory_for(device: str, turns: int) -> None:
     """The window of a JEPA-WM's patches, of four candidates: with turns as on a CPU, a GPU would but launch kernels."""
-    shared, own = (Pair(*torch.zeros(2, count, 16, 1, 1, device=device).expand(-1, -1, -1, 256, -1)) for count in (1, 4))
+    shared, own = (
+        Pair(*torch.zeros(2, count, 16, 1, 1, device=device).expand(-1, -1, -1, 256, -1)) for count in (1, 4)
+    )
     q = torch.zeros(4, 16, 256, 1, device=device)
     with Softmaxes() as found:
         attend(q, Cache(shared, (own,)), None)

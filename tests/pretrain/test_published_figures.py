@@ -223,7 +223,8 @@ JEPA_WM = {
     "rollout": (2, 2, True),
     "weights": 17626480 - 6 * 2 * 2 * 400,
 }
-# vjepa2: configs/train/vitg16/droid-256px-8f.yaml; less the weights of cameras, which are never used.
+# vjepa2: configs/train/vitg16/droid-256px-8f.yaml; less the weights of cameras, which are never used. Its clips of 8
+# frames train a window of 7.
 VJEPA2_AC = {
     "batch": 4 * 8 * 8,
     "steps": 315 * 300,
@@ -233,7 +234,7 @@ VJEPA2_AC = {
     "clip": None,
     "encoder": GIANT,
     "frames": (8, 1),
-    "world model": (24, 16, 64, 4096, 8, 0.0),
+    "world model": (24, 16, 64, 4096, 7, 0.0),
     "latents": (256, 1408),
     "error": "l1_loss",
     "errors": (1.0, 1.0, False, True),
