@@ -12,6 +12,7 @@ from jepa_wm.checkpoint import save_modules
 from jepa_wm.contracts import Dynamics, Encoder, Future, Generators, Plan
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.calibration import Calibration, signs_of
+from jepa_wm.dynamics.checks import check_bounds, check_width
 from jepa_wm.dynamics.cost import ActionCost, ConstrainedActionCost
 from jepa_wm.dynamics.ensemble import Ensemble
 from jepa_wm.dynamics.heads import Head, check_heads
@@ -45,7 +46,8 @@ class WorldModel(nn.Module):
         proposal: what actions lead from a latent to another; without it, plans begin nowhere.
 
     Raises:
-        UserError: if what is given as a head is none, has a name that no head can have, or two names.
+        UserError: if dynamics, encoder and bounds are of other latents or actions, or what is given as a head is none,
+            has a name that no head can have, or two names.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class WorldModel(nn.Module):
         super().__init__()
         self.encoder, self.dynamics, self.text, self.frames = encoder, dynamics, text, frames or PooledFrames()
         self.bounds = bounds or ActionBounds(dynamics.action_dim, dynamics.frame_skip)
+        check_width("WorldModel", encoder, self.frames, dynamics)
+        check_bounds("WorldModel", self.bounds, dynamics)
         check_heads(heads or {})
         self.heads = nn.ModuleDict(heads or {})
         self.proposal = proposal

@@ -43,6 +43,8 @@ UNIT = {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0]}
 class Where(nn.Module):
     """The latent of an image is the first two values of its first row, in units of 100."""
 
+    latent_dim = 2
+
     def __init__(self) -> None:
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(1))
@@ -61,7 +63,7 @@ class Position(NamedTuple):
 class Walk(Dynamics):
     """Each action of a block moves the position by a tenth of itself."""
 
-    action_dim, frame_skip = 2, 5
+    latent_dim, action_dim, frame_skip = 2, 2, 5
 
     def start(self, latents: Tensor, actions: Tensor) -> Position:
         return Position(latents[:, -1])
@@ -243,6 +245,18 @@ HEAD = StateHead(12, state_dim=2, width=8)
 def test_heads_that_would_not_come_back_are_refused(heads: dict[str, nn.Module], message: str) -> None:
     with pytest.raises(UserError, match=message):
         transformer(heads=heads)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"bounds": ActionBounds(5, 2)}, r"bounds with .* \(5, 2\); expected those of the dynamics, \(2, 5\)"),
+        ({"frames": StateFrames(PatchFrames(), 3)}, "latents are 22 wide, the dynamics' latent_dim is 12"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_refused(parts: dict[str, nn.Module], message: str) -> None:
+    with pytest.raises(UserError, match=f"WorldModel: .*{message}"):
+        transformer(**parts)
 
 
 def test_no_part_of_a_world_model_is_a_name_for_a_head() -> None:
@@ -548,6 +562,9 @@ class Felt(Frames):
     """Latents that are the state itself."""
 
     state_dim = 2
+
+    def latent_dim(self, encoder: nn.Module) -> int:
+        return 2
 
     def forward(self, encoder: nn.Module, pixels: Tensor, state: Tensor | None = None) -> Tensor:
         assert state is not None
