@@ -21,6 +21,8 @@ from torch import nn
 
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
+from jepa_wm.manifest import NAME as MANIFEST
+from jepa_wm.manifest import check_manifest
 
 PACKAGE = "jepa_wm"
 MODELS = (f"{PACKAGE}.encoders", f"{PACKAGE}.dynamics", f"{PACKAGE}.losses")
@@ -160,12 +162,26 @@ def load_module(folder: str | Path) -> nn.Module:
 
 
 def find_part(source: str | Path, part: str) -> Path:
-    """The folder of `part` ("encoder", "text", "dynamics" …) in a run folder or a checkpoint folder."""
+    """The folder of `part` ("encoder", "text", "dynamics" …) in a run folder or a checkpoint folder.
+
+    Raises:
+        UserError: if there is none, or another version made the run.
+    """
     source = Path(source)
     if not source.is_dir():
         raise UserError(f"{source} is not a folder; expected a run folder or a checkpoint folder")
     for folder in (source / part, source / "model" / part):
         if folder.is_dir():
+            run = _run_of(source)
+            if (run / MANIFEST).is_file():
+                check_manifest(read_json(run / MANIFEST), run)
             return folder
     found = sorted(path.name for path in (source / "model").glob("*")) or sorted(path.name for path in source.glob("*"))
     raise UserError(f"{source} holds no '{part}'; it holds {found or 'nothing'}")
+
+
+def _run_of(folder: Path) -> Path:
+    """The run that a folder is, or that it is the model or a checkpoint of."""
+    if folder.name == "model":
+        return folder.parent
+    return folder.parent.parent if folder.parent.name == "checkpoints" else folder

@@ -20,6 +20,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import read_json, write_json
 
 FORMAT = 2
+"""Raised when what is in older folders would be misread, or their weights would come to compute something else."""
 NAME = "manifest.json"
 
 

@@ -12,7 +12,11 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
 
 FORMAT = 2
+"""Of saved folders; when to raise it, see that of runs (`jepa_wm.manifest`)."""
 NAME = "world_model.json"
+README = "README.md"
+FILES = ("config.json", "model.safetensors")
+"""Of each part."""
 CARD = """---
 library_name: jepa_wm
 tags: [world-model, jepa, latent-dynamics, planning]
@@ -68,7 +72,7 @@ def load_parts(source: str | Path) -> nn.ModuleDict:
     """
     folder = model_folder(source)
     # A part of which one file is lost is broken, and not a part that was never there.
-    found = {path.parent for name in ("config.json", "model.safetensors") for path in folder.glob(f"*/{name}")}
+    found = {path.parent for name in FILES for path in folder.glob(f"*/{name}")}
     parts = nn.ModuleDict({path.name: load_module(path) for path in sorted(found)})
     if missing := {"encoder", "dynamics"} - set(parts):
         raise UserError(f"{folder} holds no '{min(missing)}'; it holds {sorted(parts)}")
@@ -85,9 +89,17 @@ def check_free(folder: str | Path) -> None:
     Raises:
         UserError: if it is one.
     """
-    path = Path(folder)
-    if path.is_dir() and any(path.iterdir()) and not (path / NAME).is_file():
-        raise UserError(f"{path} holds other things than a saved model; expected a folder that is new, empty or saved")
+    path, own = Path(folder), set[str]()
+    if (path / NAME).is_file():
+        made = read_json(path / NAME)
+        parts = made.get("parts", []) if isinstance(made, dict) else []
+        own = {NAME, README, *parts, *(f"{part}/{file}" for part in parts for file in FILES)}
+    found = (str(entry.relative_to(path)) for entry in path.rglob("*"))
+    if other := next((name for name in found if name not in own), None):
+        raise UserError(
+            f"{path} holds {other}, which is no part of a saved model and would be deleted; expected a folder that is "
+            "new, empty, or holds nothing but a model that was saved before"
+        )
 
 
 def _check(made: Any, folder: Path) -> None:
@@ -130,6 +142,6 @@ def write_card(folder: str | Path, bounds: ActionBounds, parts: dict[str, nn.Mod
         high=bounds.high.tolist(),
         rows=rows,
     )
-    with atomic_path(Path(folder) / "README.md") as aside:
+    with atomic_path(Path(folder) / README) as aside:
         aside.write_text(text)
     write_json(Path(folder) / NAME, {"format": FORMAT, "parts": sorted(parts)})

@@ -12,6 +12,7 @@ from jepa_wm.checkpoint import save_modules
 from jepa_wm.contracts import Dynamics, Encoder, Future, Generators, Plan
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.calibration import Calibration, signs_of
+from jepa_wm.dynamics.checks import check_bounds, check_width
 from jepa_wm.dynamics.cost import ActionCost, ConstrainedActionCost
 from jepa_wm.dynamics.ensemble import Ensemble
 from jepa_wm.dynamics.heads import Head, check_heads
@@ -24,6 +25,7 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path
 from jepa_wm.goals import Goal, GoalLike, Sum, as_goal
 from jepa_wm.model_folder import check_free, load_parts, write_card
+from jepa_wm.modes import in_eval_mode
 from jepa_wm.observations import Imagined, Observation, Seen, tensor_of
 from jepa_wm.planning.amortised import Amortised
 from jepa_wm.precision import at_least_float32, mixed
@@ -44,7 +46,8 @@ class WorldModel(nn.Module):
         proposal: what actions lead from a latent to another; without it, plans begin nowhere.
 
     Raises:
-        UserError: if what is given as a head is none, has a name that no head can have, or two names.
+        UserError: if dynamics, encoder and bounds are of other latents or actions, or what is given as a head is none,
+            has a name that no head can have, or two names.
     """
 
     def __init__(
@@ -61,6 +64,8 @@ class WorldModel(nn.Module):
         super().__init__()
         self.encoder, self.dynamics, self.text, self.frames = encoder, dynamics, text, frames or PooledFrames()
         self.bounds = bounds or ActionBounds(dynamics.action_dim, dynamics.frame_skip)
+        check_width("WorldModel", encoder, self.frames, dynamics)
+        check_bounds("WorldModel", self.bounds, dynamics)
         check_heads(heads or {})
         self.heads = nn.ModuleDict(heads or {})
         self.proposal = proposal
@@ -122,6 +127,7 @@ class WorldModel(nn.Module):
         return at_least_float32(self.frames(self.encoder, pixels.to(self.device), state))
 
     @torch.no_grad()
+    @in_eval_mode
     def imagine(
         self,
         pixels: Seen,
@@ -130,7 +136,7 @@ class WorldModel(nn.Module):
         state: Seen | None = None,
         clip: bool = False,
     ) -> Imagined:
-        """What follows what was seen, under actions.
+        """What follows what was seen, under actions; in eval mode, whatever mode the model is in.
 
         Args:
             pixels: the last frame (B, C, H, W), or the last T of them (B, T, C, H, W), uint8.
@@ -175,6 +181,7 @@ class WorldModel(nn.Module):
     # Planners that go down turn gradients on, which nobody can within inference mode.
     @torch.inference_mode(False)
     @torch.no_grad()
+    @in_eval_mode
     def plan(
         self,
         pixels: Seen,
@@ -184,7 +191,7 @@ class WorldModel(nn.Module):
         seed: int | Sequence[int] = 0,
         state: Seen | None = None,
     ) -> Plan:
-        """Plan from what is seen to a goal.
+        """Plan from what is seen to a goal; in eval mode, whatever mode the model is in.
 
         Args:
             pixels: what is seen, uint8 (E, C, H, W) or (C, H, W), of torch or NumPy as everywhere here.

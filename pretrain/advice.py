@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from jepa_wm.precision import has_bf16
-
-Config = dict[str, Any]
+from pretrain.configuration import Config, accumulated, device_count, get, samples_of_a_step
 
 TEACHERS = ("decay", "momentum", "ema")
 """Arguments of objectives that are the decay of a teacher."""
@@ -41,10 +40,10 @@ def advice(config: Config) -> list[str]:
 
 
 def _warmup(config: Config) -> Iterator[str]:
-    steps = _get(config, "trainer.max_steps", 1)
+    steps = get(config, "trainer.max_steps", 1)
     for name in ("lr", "weight_decay"):
-        schedule = _get(config, f"model.{name}")
-        share = _get(schedule, "init_args.warmup") if isinstance(schedule, dict) else _get(config, "model.warmup")
+        schedule = get(config, f"model.{name}")
+        share = get(schedule, "init_args.warmup") if isinstance(schedule, dict) else get(config, "model.warmup")
         if isinstance(schedule, int | float) and name != "lr":
             continue
         if share and 0 < share * steps < 1:
@@ -55,20 +54,20 @@ def _warmup(config: Config) -> Iterator[str]:
 
 
 def _steps(config: Config) -> Iterator[str]:
-    steps, batches = _get(config, "trainer.max_steps", 1), _accumulated(config)
-    between = _get(config, "trainer.val_check_interval")
+    steps, batches = get(config, "trainer.max_steps", 1), accumulated(config)
+    between = get(config, "trainer.val_check_interval")
     if isinstance(between, int) and between > steps * batches:
         yield (
             f"trainer.val_check_interval is {between} batches and training has {steps * batches}; nothing is ever "
             "validated, and no collapse is noticed"
         )
-    if _get(config, "snapshots", 0) > steps:
+    if get(config, "snapshots", 0) > steps:
         yield f"snapshots is {config['snapshots']} and training has {steps} steps; there is one a step at most"
 
 
 def _batch(config: Config) -> Iterator[str]:
-    recipe, size = _get(config, "recipe"), _get(config, "data.batch_size")
-    lr = _peak(_get(config, "model.lr"))
+    recipe, size = get(config, "recipe"), get(config, "data.batch_size")
+    lr = _peak(get(config, "model.lr"))
     if not recipe or not size or lr is None:
         return
     devices, batch = device_count(config), samples_of_a_step(config)
@@ -76,7 +75,7 @@ def _batch(config: Config) -> Iterator[str]:
     if not low <= lr <= high:
         larger = batch / recipe["batch"]
         yield (
-            f"a step has {batch} samples ({size} x {devices} devices x {_accumulated(config)} accumulated) and the "
+            f"a step has {batch} samples ({size} x {devices} devices x {accumulated(config)} accumulated) and the "
             f"recipe {recipe['batch']}, but model.lr is {lr:g}; the recipe's {recipe['lr']:g} scaled by the batch's "
             f"root is {recipe['lr'] * math.sqrt(larger):.3g}, in proportion to it {recipe['lr'] * larger:.3g}"
         )
@@ -94,8 +93,8 @@ def _rates(recipe: Config, batch: int) -> tuple[float, float]:
 
 
 def _precision(config: Config) -> Iterator[str]:
-    precision = str(_get(config, "trainer.precision") or "")
-    asked = _get(config, "trainer.accelerator", "auto")
+    precision = str(get(config, "trainer.precision") or "")
+    asked = get(config, "trainer.accelerator", "auto")
     on_gpu = torch.cuda.is_available() and asked in ("auto", "gpu", "cuda")
     if precision.startswith("bf16") and not has_bf16("cuda" if on_gpu else "cpu"):
         yield (
@@ -117,22 +116,22 @@ def _teachers(config: Config) -> Iterator[str]:
 
 
 def _accumulation(config: Config) -> Iterator[str]:
-    if _accumulated(config) == 1:
+    if accumulated(config) == 1:
         return
-    for name, objective in _get(config, "model.objectives", {}).items():
-        arguments = _get(objective, "init_args", {})
-        path = str(_get(objective, "class_path", "")).rpartition(".")[2]
-        if any(part in path for part in OF_THE_BATCH) or any(_get(arguments, k) for k in ("sigreg", "koleo")):
+    for name, objective in get(config, "model.objectives", {}).items():
+        arguments = get(objective, "init_args", {})
+        path = str(get(objective, "class_path", "")).rpartition(".")[2]
+        if any(part in path for part in OF_THE_BATCH) or any(get(arguments, k) for k in ("sigreg", "koleo")):
             yield (
                 f"model.objectives.{name} ({path}) compares the samples of a batch, and with "
-                f"trainer.accumulate_grad_batches {_accumulated(config)} those of each part alone: its batch is "
-                f"{_get(config, 'data.batch_size')} x {device_count(config)}, not the sum of the parts"
+                f"trainer.accumulate_grad_batches {accumulated(config)} those of each part alone: its batch is "
+                f"{get(config, 'data.batch_size')} x {device_count(config)}, not the sum of the parts"
             )
 
 
 def _frozen(config: Config) -> Iterator[str]:
     objectives = _objectives(config)
-    if not objectives or not any(_get(arguments, "freeze_encoder") for _, arguments in objectives):
+    if not objectives or not any(get(arguments, "freeze_encoder") for _, arguments in objectives):
         return
     teachers = [name for name, arguments in objectives if any(argument in arguments for argument in TEACHERS)]
     if teachers:
@@ -143,57 +142,48 @@ def _frozen(config: Config) -> Iterator[str]:
 
 
 def _start(config: Config) -> Iterator[str]:
-    if _get(config, "start_from") and _get(config, "source"):
+    if get(config, "start_from") and get(config, "source"):
         yield "start_from loads the whole of another run, so what source brought is overwritten; give one of them"
 
 
-CHECKS = (_warmup, _steps, _batch, _precision, _teachers, _accumulation, _frozen, _start)
+def _window(config: Config) -> Iterator[str]:
+    frames = get(config, "data.frames")
+    for name, arguments in _objectives(config):
+        for window in _windows(arguments.get("dynamics")):
+            if frames and window >= frames:
+                yield (
+                    f"model.objectives.{name}: the dynamics' window is {window} frames, and of a clip of {frames} "
+                    f"{frames - 1} are read, so that the rest of it is never trained; raise data.frames to "
+                    f"{window + 1}, or lower the window to {frames - 1}"
+                )
 
 
-def _get(config: Any, path: str, default: Any = None) -> Any:
-    """What stands at a dotted path; the default where nothing does, or null."""
-    for key in path.split("."):
-        config = config.get(key) if isinstance(config, dict) else None
-    return default if config is None else config
+def _windows(part: Any) -> Iterator[int]:
+    """The windows of a dynamics, which may be within another, as an ensemble's member."""
+    if isinstance(part, dict):
+        yield from (value for name, value in part.items() if name == "window" and isinstance(value, int))
+        for value in part.values():
+            yield from _windows(value)
+
+
+CHECKS = (_warmup, _steps, _batch, _precision, _teachers, _accumulation, _frozen, _start, _window)
 
 
 def _objectives(config: Config) -> list[tuple[str, Config]]:
-    objectives = _get(config, "model.objectives", {})
-    return [(name, _get(objective, "init_args", {})) for name, objective in objectives.items()]
-
-
-def _accumulated(config: Config) -> int:
-    return int(_get(config, "trainer.accumulate_grad_batches", 1))
-
-
-def samples_of_a_step(config: Config) -> int:
-    """Samples of an optimiser step, over all devices and accumulated batches."""
-    return int(_get(config, "data.batch_size")) * device_count(config) * _accumulated(config)
-
-
-def device_count(config: Config) -> int:
-    """Devices over all nodes; where their number is left to the machine, as many as it has."""
-    devices = _get(config, "trainer.devices", "auto")
-    if isinstance(devices, str) and devices.lstrip("-").isdigit():
-        devices = int(devices)
-    if devices in ("auto", -1):
-        devices = max(torch.cuda.device_count(), 1)
-    count = (
-        len(devices) if isinstance(devices, list) else len(devices.split(",")) if isinstance(devices, str) else devices
-    )
-    return int(count * _get(config, "trainer.num_nodes", 1))
+    objectives = get(config, "model.objectives", {})
+    return [(name, get(objective, "init_args", {})) for name, objective in objectives.items()]
 
 
 def _peak(lr: Any) -> float | None:
     """The highest value of a learning rate, a number or a schedule."""
     if isinstance(lr, int | float):
         return float(lr)
-    values = [_get(lr, f"init_args.{name}") for name in ("peak", "value", "start", "end")]
+    values = [get(lr, f"init_args.{name}") for name in ("peak", "value", "start", "end")]
     return max((float(value) for value in values if value is not None), default=None)
 
 
 def _always_one(decay: Any) -> bool:
     if isinstance(decay, dict):
-        values = list(_get(decay, "init_args", {}).values())
+        values = list(get(decay, "init_args", {}).values())
         return bool(values) and all(value == 1 for value in values)
     return all(value == 1 for value in decay) if isinstance(decay, list) else decay == 1

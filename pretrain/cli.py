@@ -17,7 +17,7 @@ from jepa_wm.data import Shards
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import is_complete, stage_run
 from jepa_wm.precision import has_bf16
-from pretrain.advice import Recipe, advice, device_count
+from pretrain.advice import Recipe, advice
 from pretrain.callbacks import (
     Beginning,
     Calibrate,
@@ -32,6 +32,7 @@ from pretrain.callbacks import (
 )
 from pretrain.callbacks.held_out import side_of
 from pretrain.callbacks.resumable import resume_path
+from pretrain.configuration import device_count
 from pretrain.data import ClipDataModule
 from pretrain.loggers import CsvTable, JsonLines, TensorBoard, WeightsAndBiases
 from pretrain.module import Training

@@ -7,8 +7,8 @@ from typing import Any
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
 from jepa_wm.manifest import is_complete, read_manifest
-from pretrain.advice import Config, device_count, samples_of_a_step
 from pretrain.callbacks.resumable import resume_path
+from pretrain.configuration import Config, device_count, samples_of_a_step
 
 OF_THE_MACHINE = {"data.workers", "data.cache", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"}
 OF_THE_MACHINE |= {"resume.steps", "resume.minutes", "wandb"}

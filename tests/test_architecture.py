@@ -13,7 +13,7 @@ PACKAGES = ("jepa_wm", "probes", "pretrain")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 LAYERS = [
     {"errors", "complaint", "contracts", "files", "manifest", "checkpoint", "distributed", "optim", "schedules"}
-    | {"statistics", "standard", "precision", "paths", "allocator", "processor"},
+    | {"statistics", "standard", "precision", "paths", "allocator", "processor", "modes"},
     {"observations"},
     {"envs"},
     {"data"},

@@ -143,6 +143,27 @@ def test_a_config_of_another_kind_is_refused(tmp_path: Path, config: Any, said: 
         load_world_model(folder, action_dim=2)
 
 
+def test_heads_that_nobody_tells_have_the_published_channels_and_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    def of(channels: int, heads: int | None = None) -> Any:
+        wide = {"to_qkv.weight": (3 * channels, 8), "to_out.0.weight": (8, channels)}
+        state = lewm()
+        for name in state:
+            if shape := next((shape for end, shape in wide.items() if name.endswith(end)), None):
+                state[name] = formula(name, shape).float()
+        (published(tmp_path, state) / "config.json").write_text(json.dumps({"encoder": GOLDEN["config"]["encoder"]}))
+        return load_world_model(tmp_path, action_dim=2, heads=heads).dynamics
+
+    assert (of(192).heads, of(192).head_dim) == (3, 64) and "3 heads of 64 channels (as published" in caplog.text
+    assert of(192, heads=2).head_dim == 96 and "2 heads of 96 channels (as told)" in caplog.text
+    for channels, heads, got in ((160, None, "no"), (192, 5, "5")):
+        with pytest.raises(UserError, match=f"attention has {channels} channels; got {got} heads, expected a divisor"):
+            of(channels, heads)
+
+
 def dino_wm() -> dict[str, dict[str, Tensor]]:
     """State dicts by part; positions as of the four tokens of a picture of 8 pixels."""
     parts: dict[str, dict[str, Tensor]] = {}

@@ -25,6 +25,7 @@ from jepa_wm.encoders import ClipText, GridPool, PatchFrames, StateFrames, TextA
 from jepa_wm.encoders.frames import Frames
 from jepa_wm.encoders.linear import packed
 from jepa_wm.errors import UserError
+from jepa_wm.files import write_json
 from jepa_wm.goals import Image, StepsToGo
 from jepa_wm.observations import Observation
 from jepa_wm.planning import CEM, LBFGS, Amortised, AugmentedLagrangian, CategoricalCEM, Hybrid
@@ -32,6 +33,7 @@ from jepa_wm.planning.costs import Distance
 from jepa_wm.planning.incumbent import Incumbent
 from jepa_wm.planning.slopes import slopes
 from jepa_wm.precision import mixed
+from jepa_wm.released import load_world_model
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
@@ -40,6 +42,8 @@ UNIT = {"action_mean": [0.0, 0.0], "action_std": [1.0, 1.0]}
 
 class Where(nn.Module):
     """The latent of an image is the first two values of its first row, in units of 100."""
+
+    latent_dim = 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +63,7 @@ class Position(NamedTuple):
 class Walk(Dynamics):
     """Each action of a block moves the position by a tenth of itself."""
 
-    action_dim, frame_skip = 2, 5
+    latent_dim, action_dim, frame_skip = 2, 2, 5
 
     def start(self, latents: Tensor, actions: Tensor) -> Position:
         return Position(latents[:, -1])
@@ -107,6 +111,24 @@ def test_a_model_in_float64_imagines_and_plans_in_float64(kind: type[Dynamics]) 
     ahead = model.imagine(seen, plan.actions.repeat(1, 1, 5)).latents
     cost = Distance().over_time(Distance().between(ahead[:, None], model.encode(seen.flip(0)[:, None])[:, 0]))
     torch.testing.assert_close(plan.cost, cost[:, 0], rtol=1e-9, atol=0)
+
+
+def test_a_model_that_is_in_training_imagines_and_plans_as_one_that_is_not_and_stays_as_it_is() -> None:
+    torch.manual_seed(0)
+    model = WorldModel(ViT(patch=8, dim=12, depth=1, heads=2), LeWMDynamics(12, depth=1, heads=2, head_dim=4, hidden=8))
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    seen, actions = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8), torch.rand(2, 3, 10)
+    found = []
+    for learning in (False, True):
+        model.train(learning).encoder.eval()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        plan = model.plan(seen, seen.flip(0), Search(CEM(4, 1, 2), horizon=2))
+        found.append((model.imagine(seen, actions).latents, plan.actions))
+        torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+        modes = {part.training for part in model.dynamics.modules()}
+        assert modes == {learning} and not any(part.training for part in model.encoder.modules())
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
 
 
 def test_slices_of_environments_make_the_same_plan(world: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +234,10 @@ HEAD = StateHead(12, state_dim=2, width=8)
 @pytest.mark.parametrize(
     ("heads", "message"),
     [
-        *(({name: HEAD}, f"a head named '{name}'") for name in ("dynamics", "text", "heads", "a/b", "a.b", "keys")),
+        *(
+            ({name: HEAD}, f"a head named '{name}'")
+            for name in ("dynamics", "text", "heads", "a/b", "a.b", "keys", "training")
+        ),
         ({"a": HEAD, "b": HEAD}, "one head under two names"),
         ({"a": nn.Linear(2, 2)}, "'a' is a Linear; expected a Head"),
     ],
@@ -220,6 +245,18 @@ HEAD = StateHead(12, state_dim=2, width=8)
 def test_heads_that_would_not_come_back_are_refused(heads: dict[str, nn.Module], message: str) -> None:
     with pytest.raises(UserError, match=message):
         transformer(heads=heads)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"bounds": ActionBounds(5, 2)}, r"bounds with .* \(5, 2\); expected those of the dynamics, \(2, 5\)"),
+        ({"frames": StateFrames(PatchFrames(), 3)}, "latents are 22 wide, the dynamics' latent_dim is 12"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_refused(parts: dict[str, nn.Module], message: str) -> None:
+    with pytest.raises(UserError, match=f"WorldModel: .*{message}"):
+        transformer(**parts)
 
 
 def test_no_part_of_a_world_model_is_a_name_for_a_head() -> None:
@@ -457,12 +494,34 @@ def test_a_folder_is_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "manifest.json").touch()
-    with pytest.raises(UserError, match="run holds other things than a saved model"):
+    with pytest.raises(UserError, match=r"run holds manifest[.]json, which is no part of a saved model"):
         real().save_pretrained(tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["manifest.json"]
     for _ in range(2):
         real().save_pretrained(tmp_path / "saved")
     assert (tmp_path / "saved" / "world_model.json").is_file()
+
+
+@pytest.mark.parametrize("own", ["results.jsonl", ".git/HEAD", "encoder/notes.txt"])
+def test_what_was_put_beside_a_saved_model_is_not_deleted_by_the_next(own: str, tmp_path: Path) -> None:
+    real().save_pretrained(tmp_path)
+    (tmp_path / own).parent.mkdir(exist_ok=True)
+    (tmp_path / own).write_text("mine")
+    with pytest.raises(UserError, match=own.split("/")[0] + ".*would be deleted"):
+        real().save_pretrained(tmp_path)
+    assert (tmp_path / own).read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["run", "run/model", "run/checkpoints/step-000010"])
+def test_the_model_of_a_run_of_another_format_is_refused(place: str, tmp_path: Path) -> None:
+    parts = tmp_path / place if place != "run" else tmp_path / "run" / "model"
+    real().save_pretrained(parts)
+    (parts / "world_model.json").unlink()  # which a run has not
+    write_json(tmp_path / "run" / "manifest.json", {"format": 2})
+    load_world_model(tmp_path / place)
+    write_json(tmp_path / "run" / "manifest.json", {"format": 9})
+    with pytest.raises(UserError, match="run is not of format 2; another version"):
+        load_world_model(tmp_path / place)
 
 
 def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -503,6 +562,9 @@ class Felt(Frames):
     """Latents that are the state itself."""
 
     state_dim = 2
+
+    def latent_dim(self, encoder: nn.Module) -> int:
+        return 2
 
     def forward(self, encoder: nn.Module, pixels: Tensor, state: Tensor | None = None) -> Tensor:
         assert state is not None

@@ -19,6 +19,9 @@ FEW = 4
 BLOCK = 2**20
 """Logits that are in memory at once: what is beyond is left for the next candidates, which is no slower on a CPU."""
 
+LAUNCHED = 2**28
+"""The same on other devices, 1 GiB in float32, where each turn has its kernels to launch; it was not measured there."""
+
 
 class WindowAttention(nn.Module):
     """Self-attention in which a frame sees itself and the `window - 1` frames before it.
@@ -63,7 +66,8 @@ def attend(q: Tensor, cache: Cache, visible: Tensor | None) -> Tensor:
     if visible is None and alone(q) and cache.tokens <= FEW:
         return _one_by_one(q, cache)
     states = cache.shared.keys.shape[0]
-    samples = max(BLOCK // (states * q.shape[1] * q.shape[2] * cache.tokens), 1)
+    block = BLOCK if q.device.type == "cpu" else LAUNCHED
+    samples = max(block // (states * q.shape[1] * q.shape[2] * cache.tokens), 1)
     if torch.compiler.is_exporting() or q.shape[0] <= states * samples:
         return _attended(q, cache, visible)
     own = zip(*(part.split(states, samples) for part in cache.own), strict=True)

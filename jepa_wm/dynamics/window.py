@@ -16,10 +16,11 @@ class WindowState(NamedTuple):
 
 
 class WindowDynamics(Dynamics):
-    """The form that published predictors have: no cache; what they see is the last `window` frames and their actions.
+    """The form that published predictors have: what they see is the last `window` frames and their actions.
 
-    A subclass says in `read` what follows each of at most `window` frames. Kept for their released weights: a
-    `TransformerDynamics` of the same size rolls out several times as fast.
+    A subclass says in `read` what follows each of at most `window` frames; a step reads all of them anew. Within its
+    `future` it may keep what does not change until the window is full, as LeWM's does. Kept for their released weights:
+    a `TransformerDynamics` of the same size rolls out several times as fast.
 
     Attributes:
         window: frames that are read.
@@ -55,5 +56,9 @@ class WindowDynamics(Dynamics):
         return state.latents[:, -1]
 
     def expand(self, state: WindowState, candidates: int) -> WindowState:
-        """S candidates of each state, adjacent."""
+        """S candidates of each state, adjacent.
+
+        The window is copied for each: a step joins it with what is imagined and reads it all, which takes more than ten
+        times as much memory, so that to share it would save nothing where most is needed.
+        """
         return WindowState(*(part.repeat_interleave(candidates, dim=0) for part in state))

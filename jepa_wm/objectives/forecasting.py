@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from jepa_wm.contracts import Batch, Dynamics, LatentTerm, Objective
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.calibration import Calibration, signs_of
+from jepa_wm.dynamics.checks import check_width
 from jepa_wm.dynamics.ensemble import Ensemble
 from jepa_wm.dynamics.rollout import rollouts
 from jepa_wm.encoders.encoded import check_encoded, latents_of
@@ -32,9 +33,10 @@ class Rollout:
     """How a clip is rolled out in training.
 
     Args:
-        weight: of the error.
+        weight: of the error, the mean over the steps.
         seen: frames of the clip that the rollout begins with.
-        cut: let no gradient back past a step, as jepa-wms does.
+        cut: let no gradient back past a step, as jepa-wms does. What a cached predictor keeps of frames before has none
+            either; there, and in `JepaWMDynamics`, the window is read anew with it.
         steps: how many follow; None for all that the clip has.
 
     Raises:
@@ -89,11 +91,7 @@ class Forecasting(Objective):
     ) -> None:
         super().__init__()
         frames = frames or PooledFrames()
-        if frames.latent_dim(encoder) != dynamics.latent_dim:
-            raise UserError(
-                f"Forecasting: the encoder's latents are {frames.latent_dim(encoder)} wide, the dynamics' latent_dim "
-                f"is {dynamics.latent_dim}; expected the same: set latent_dim to {frames.latent_dim(encoder)}"
-            )
+        check_width("Forecasting", encoder, frames, dynamics)
         if error not in ERRORS:
             raise UserError(f"Forecasting.error: got '{error}'; expected one of {', '.join(ERRORS)}")
         self.encoder, self.dynamics, self.frames = encoder, dynamics, frames

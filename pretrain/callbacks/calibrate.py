@@ -21,7 +21,8 @@ class Calibrate(L.Callback):
         """Calibrate, if training came to its end; of several ranks, the first sees its share of the clips and saves."""
         if trainer.global_step < trainer.max_steps:
             return
-        # In the precision that the model imagines in: where members agree, half the bits are noise.
+        # In float32, as `imagine` answers, for where members agree half the bits are noise. A search in bfloat16 reads
+        # the same off its futures as long as they do not agree so well: see docs/world-models.md.
         for objective in training_of(pl_module).eval().each():
             try:
                 objective.calibrate(_batches(trainer, "train"), _batches(trainer, "val"))

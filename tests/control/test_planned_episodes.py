@@ -203,6 +203,9 @@ class Felt(Frames):
 
     state_dim = 2
 
+    def latent_dim(self, encoder: nn.Module) -> int:
+        return 2
+
     def forward(self, encoder: nn.Module, pixels: Tensor, state: Tensor | None = None) -> Tensor:
         assert state is not None
         return state[:, :, None]

@@ -1,9 +1,12 @@
 """The cached, step-by-step form of the dynamics against the parallel one."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from jepa_wm.dynamics import TimeRope, TransformerDynamics, Trunk, attention, rollout
 from jepa_wm.dynamics.attention import FEW, attend, band, behind
@@ -264,3 +267,25 @@ def test_candidates_by_turns_are_all_of_them_at_once(
         found = attend(q, cache, visible)
         torch.testing.assert_close(found, whole)
         torch.testing.assert_close(torch.autograd.grad(found.square().sum(), q)[0], slope)
+
+
+class Softmaxes(TorchDispatchMode):
+    """Counts them: each turn of attention has one."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += "softmax" in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("device", "turns"), [("cpu", 4), ("meta", 1)])
+def test_turns_are_as_long_as_the_device_has_memory_for(device: str, turns: int) -> None:
+    """The window of a JEPA-WM's patches, of four candidates: with turns as on a CPU, a GPU would but launch kernels."""
+    shared, own = (
+        Pair(*torch.zeros(2, count, 16, 1, 1, device=device).expand(-1, -1, -1, 256, -1)) for count in (1, 4)
+    )
+    q = torch.zeros(4, 16, 256, 1, device=device)
+    with Softmaxes() as found:
+        attend(q, Cache(shared, (own,)), None)
+    assert found.count == turns

@@ -244,6 +244,12 @@ def test_terms_are_not_called_what_the_objective_says_itself(encoder: ViT, name:
         Forecasting(encoder, dynamics(), {name: TimeSimilarity()})
 
 
+@pytest.mark.parametrize("name", ["values", "keys", "train", "training", "exported", "a.b", ""])
+def test_terms_have_names_that_can_be_kept(encoder: ViT, name: str) -> None:
+    with pytest.raises(UserError, match=rf"terms: got the names \['{name}'\]; expected words of letters"):
+        Forecasting(encoder, dynamics(), {name: TimeSimilarity()})
+
+
 @pytest.mark.parametrize(("mean", "spread"), [(None, None), ([0.1], [0.2]), ([0.0] * 3, [1.0] * 3), ([0.0] * 2, [1.0])])
 def test_statistics_of_other_actions_are_refused(
     encoder: ViT, mean: list[float] | None, spread: list[float] | None

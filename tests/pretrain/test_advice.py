@@ -42,6 +42,13 @@ def schedule(name: str, **arguments: float) -> dict[str, Any]:
     return {"class_path": f"jepa_wm.schedules.{name}", "init_args": arguments}
 
 
+def forecast(**arguments: Any) -> dict[str, Any]:
+    """Settings with a dynamics of such arguments, and clips of four frames."""
+    dynamics = {"class_path": "a.Dynamics", "init_args": arguments}
+    objective = {"class_path": "a.Forecasting", "init_args": {"dynamics": dynamics}}
+    return {"data__frames": 4, "model__objectives__next": objective}
+
+
 def test_a_sound_config_is_not_commented_upon() -> None:
     assert advice(CONFIG) == []
     assert advice({}) == []
@@ -86,6 +93,11 @@ def test_a_sound_config_is_not_commented_upon() -> None:
             "the encoder is frozen, and masked would train it",
         ),
         ({"start_from": "a", "source": "b"}, "give one of them"),
+        (forecast(window=4), "objectives.next: the dynamics' window is 4 frames, and of a clip of 4 3 are read"),
+        (
+            forecast(member={"init_args": {"window": 32}}),
+            "raise data.frames to 33, or lower the window to 3",
+        ),
     ],
 )
 def test_each_mistake_is_named_once(settings: dict[str, Any], said: str) -> None:
@@ -117,6 +129,8 @@ def test_each_mistake_is_named_once(settings: dict[str, Any], said: str) -> None
         {"model__objectives__masked__init_args__sigreg": 0.0},
         {"trainer__precision": "32-true"},
         {"start_from": "a"},
+        forecast(window=3),
+        forecast(window=4) | {"data__frames": 5},
     ],
 )
 def test_what_is_no_mistake_is_not_commented_upon(settings: dict[str, Any]) -> None:

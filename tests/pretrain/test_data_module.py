@@ -7,6 +7,8 @@ import pytest
 from torchvision.transforms.v2 import Resize
 
 from jepa_wm.control.collect import collect
+from jepa_wm.data import Shards
+from jepa_wm.data.verbs.merge import merge
 from jepa_wm.errors import UserError
 from jepa_wm.manifest import read_manifest
 from pretrain.data import ClipDataModule, _bounds
@@ -39,6 +41,18 @@ def test_one_folder_has_its_own_statistics_and_says_what_it_gave(folders: list[s
     assert all(len(batch["pixels"]) == 8 for batch in batches)
     report = data.report()[folders[0]]
     assert report["train_samples"] == 2 * len(batches) and report["train_broken"] == {}
+
+
+def test_each_folder_says_how_many_of_its_episodes_were_too_short(folders: list[str], tmp_path: Path) -> None:
+    short, mixed = str(tmp_path / "short"), str(tmp_path / "mixed")
+    collect(short, episodes=9, steps=8, size=16, expert_fraction=0.0, held_out=0.4)
+    merge([folders[0], short], mixed)
+    data = ClipDataModule({folders[1]: 1.0, mixed: 1.0}, frames=3, batch_size=4)  # of eleven frames each
+    with pytest.warns(UserWarning, match="shorter than 11 frames"):
+        data.train_dataloader(), data.val_dataloader()
+    few = {split: len(Shards(short, split)) for split in ("train", "val")}
+    told = {folder: {split: report[f"{split}_short"] for split in few} for folder, report in data.report().items()}
+    assert few["train"] != few["val"] and told == {folders[1]: {"train": 0, "val": 0}, mixed: few}
 
 
 @pytest.mark.parametrize(("transform", "side"), [(None, 16), (Resize(24), 24), (Resize((24, 32)), None)])

@@ -206,7 +206,8 @@ DINOWM = {
     "errors": (1.0, 0.0, True, True),
 }
 # jepa-wms: configs/vjepa_wm/pt_sweep/pt_4f_fsk5_ask1_r224_vjtranoaug_predAdaLN_ftprop_depth6_repro_2roll_save.yaml;
-# numbers of weights are those of its classes, less the blocks' own norms, which are in the modulation here.
+# numbers of weights are those of its classes, less the blocks' own norms, which are in the modulation here. Its second
+# step counts a half, which here is half of the mean of two.
 JEPA_WM = {
     "batch": 4 * 8 * 8,
     "steps": 50 * 7500,
@@ -219,11 +220,12 @@ JEPA_WM = {
     "world model": (6, 16, (384 + 16) // 16, 4 * (384 + 16), 3, 0.0),
     "latents": (224, 384 + 16),
     "error": "mse_loss",
-    "errors": (1 / 3, 1 / 2, False, True),
+    "errors": (1 / 3, 2 * (1 / 2), False, True),
     "rollout": (2, 2, True),
     "weights": 17626480 - 6 * 2 * 2 * 400,
 }
-# vjepa2: configs/train/vitg16/droid-256px-8f.yaml; less the weights of cameras, which are never used.
+# vjepa2: configs/train/vitg16/droid-256px-8f.yaml; less the weights of cameras, which are never used. Its clips of 8
+# frames train a window of 7.
 VJEPA2_AC = {
     "batch": 4 * 8 * 8,
     "steps": 315 * 300,
@@ -233,7 +235,7 @@ VJEPA2_AC = {
     "clip": None,
     "encoder": GIANT,
     "frames": (8, 1),
-    "world model": (24, 16, 64, 4096, 8, 0.0),
+    "world model": (24, 16, 64, 4096, 7, 0.0),
     "latents": (256, 1408),
     "error": "l1_loss",
     "errors": (1.0, 1.0, False, True),

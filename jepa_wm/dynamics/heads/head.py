@@ -47,10 +47,10 @@ def check_name(name: str, owner: str) -> None:
     Raises:
         UserError: if it is such a name.
     """
-    if not name.isidentifier() or name in PARTS or hasattr(nn.ModuleDict, name):
+    if not name.isidentifier() or name in PARTS or hasattr(nn.ModuleDict(), name):
         raise UserError(
             f"{owner}: got a head named '{name}'; expected a word of letters, digits and underscores, other than "
-            f"{', '.join(PARTS)} and the methods of nn.ModuleDict"
+            f"{', '.join(PARTS)} and the attributes and methods of nn.ModuleDict"
         )
 
 

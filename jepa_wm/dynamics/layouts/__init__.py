@@ -9,9 +9,10 @@ A layout is a module with a docstring whose first line ends its name with a colo
 has a "predictor.norm.weight", without what wraps (`module.`, `_orig_mod.`, an outer `model.` or `state_dict.`).
 `told` is what the user says of what weights do not tell; what was published stands in for what is left out.
 
-A new one is a new file here; nothing else has to know it.
+A new one is a new file here; nothing else has to know it. What several share is in `jepa_wm.dynamics.published`.
 """
 
+import logging
 import pkgutil
 from importlib import import_module
 from types import ModuleType
@@ -29,8 +30,12 @@ from jepa_wm.errors import UserError
 
 Made = TypeVar("Made", bound=nn.Module)
 
+logger = logging.getLogger("jepa_wm")
+
 FRAME_SKIP = 5
 """Environment steps between two latents in all published models of simulated worlds."""
+HEAD = 64
+"""Channels of an attention head in LeWM's and DINO-WM's classes."""
 
 
 class Told(NamedTuple):
@@ -60,6 +65,27 @@ class Told(NamedTuple):
         if not isinstance(found, dict):
             raise UserError(f'"{part}" in the config.json beside it is {found!r}; expected an object')
         return found
+
+    def attention(self, channels: int, published: int | None = None) -> int:
+        """The predictor's attention heads, which share so many channels: as told, in the config, or as published.
+
+        Args:
+            channels: of all heads together.
+            published: their number; where none is given, published heads have `HEAD` channels each.
+
+        Raises:
+            UserError: if they do not share out the channels.
+        """
+        told = self.heads or self.says("predictor").get("heads")
+        heads = told or published or (channels // HEAD if channels % HEAD == 0 else None)
+        if not isinstance(heads, int) or heads < 1 or channels % heads:
+            raise UserError(
+                f"its predictor's attention has {channels} channels; got {'no' if heads is None else heads} heads, "
+                "expected a divisor of that: give heads="
+            )
+        how = "as told" if told else "as published, for its weights do not tell"
+        logger.info("the predictor has %d heads of %d channels (%s)", heads, channels // heads, how)
+        return heads
 
     def refuse_encoder(self) -> None:
         """Of a checkpoint that has its encoder.

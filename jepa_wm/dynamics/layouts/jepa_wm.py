@@ -9,8 +9,7 @@ from torch import Tensor
 
 from jepa_wm.dynamics.jepa_wm import JepaWMDynamics
 from jepa_wm.dynamics.layouts import Parts, Told, filled
-from jepa_wm.dynamics.layouts.dino_wm import encoder, states
-from jepa_wm.dynamics.layouts.vjepa2_ac import BLOCKS, expecting, part, side, trunk
+from jepa_wm.dynamics.published import BLOCKS, HEADS, expecting, fitting, part, side, states, trunk
 from jepa_wm.encoders.frames import PatchFrames
 from jepa_wm.encoders.renaming import renamed
 from jepa_wm.encoders.weights import State
@@ -39,14 +38,13 @@ def convert(state: State, told: Told) -> Parts:
     own, felt = part(state, "predictor"), part(state, "proprio_encoder")
     latent_dim, block = own["predictor_embed.weight"].shape[1], own["action_encoder.weight"].shape[1]
     given = told.encoder or ENCODERS.get(latent_dim)
-    frozen = expecting(encoder(given, latent_dim), told, SIZES.get(latent_dim, 224))
+    frozen = expecting(fitting(given, latent_dim), told, SIZES.get(latent_dim, 224))
     frames = states(felt, PatchFrames())
-    return Parts(frozen, frames, predictor(own, told.of_robots(block).steps(block)[0], side(frozen), told.heads or 16))
+    action_dim, heads = told.of_robots(block).steps(block)[0], told.attention(len(own["action_encoder.weight"]), HEADS)
+    return Parts(frozen, frames, predictor(own, action_dim, side(frozen), heads))
 
 
-def predictor(
-    state: State, action_dim: int, grid: tuple[int, int], heads: int = 16, window: int = WINDOW
-) -> JepaWMDynamics:
+def predictor(state: State, action_dim: int, grid: tuple[int, int], heads: int, window: int = WINDOW) -> JepaWMDynamics:
     """JEPA-WM's predictor with the weights of a published state; states are what is wider than what enters.
 
     Args:

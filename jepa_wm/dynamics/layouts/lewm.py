@@ -49,8 +49,8 @@ def convert(state: State, told: Told) -> Parts:
     told.refuse_encoder()
     config = told.says("predictor")
     block = state["action_encoder.patch_embed.weight"].shape[1]
-    heads, dropout = told.heads or config.get("heads", 16), config.get("dropout", 0.1)
-    dynamics = predictor(state, told.steps(block)[0], heads, dropout)
+    heads = told.attention(state["predictor.transformer.layers.0.attn.to_out.0.weight"].shape[1])
+    dynamics = predictor(state, told.steps(block)[0], heads, config.get("dropout", 0.1))
     return Parts(encoder(state, told.says("encoder"), told.size), PooledFrames(), dynamics)
 
 
@@ -73,7 +73,7 @@ def encoder(state: State, config: dict[str, Any], size: int | None = None) -> Vi
     return found
 
 
-def predictor(state: State, action_dim: int, heads: int = 16, dropout: float = 0.1) -> LeWMDynamics:
+def predictor(state: State, action_dim: int, heads: int, dropout: float = 0.1) -> LeWMDynamics:
     """LeWM's predictor with the weights of a published state.
 
     Its action encoder begins with a convolution over one step, which is linear and here part of the layer behind it.

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from jepa_wm.dynamics.layouts import Parts, Told
-from jepa_wm.dynamics.layouts.dino_wm import encoder as fitting
-from jepa_wm.dynamics.layouts.dino_wm import predictor, states
-from jepa_wm.dynamics.layouts.vjepa2_ac import expecting, part
+from jepa_wm.dynamics.layouts.dino_wm import predictor
+from jepa_wm.dynamics.published import expecting, fitting, part, states
 from jepa_wm.encoders.frames import PatchFrames
 from jepa_wm.encoders.layouts import dinov2
 from jepa_wm.encoders.vit import ViT
@@ -48,7 +47,8 @@ def convert(state: State, told: Told) -> Parts:
     embedded, block = renamed["action_encoder.patch_embed.weight"].shape[:2]
     rows, width = renamed["predictor.pos_embedding"].shape[1:]
     fitting(found, width - embedded - (frames.latent_dim(found) - found.dim))
-    side, heads = found.preprocessing.size // found.patch, told.heads or config.get("heads", 16)
+    heads = told.attention(renamed["predictor.transformer.layers.0.0.to_out.0.weight"].shape[1])
+    side = found.preprocessing.size // found.patch
     window, dropout = config.get("num_frames", rows // side**2), config.get("dropout", 0.1)
     return Parts(found, frames, predictor(renamed, side**2, told.steps(block)[0], heads, window, dropout))
 

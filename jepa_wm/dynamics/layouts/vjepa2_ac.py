@@ -5,19 +5,13 @@ encoder, and one of which has no states. Their video encoder sees each frame twi
 is what our `ViT` does with an image.
 """
 
-import torch
-
-from jepa_wm.contracts import Encoder
-from jepa_wm.dynamics.blocks import Trunk
-from jepa_wm.dynamics.layouts import Parts, Told, blocks, filled
+from jepa_wm.dynamics.layouts import Parts, Told, filled
+from jepa_wm.dynamics.published import BLOCKS, HEADS, expecting, part, side, trunk
 from jepa_wm.dynamics.vjepa2_ac import VJepa2ACDynamics
 from jepa_wm.encoders.frames import Frames, PatchFrames, StateToken
 from jepa_wm.encoders.layouts import convert as convert_encoder
-from jepa_wm.encoders.load import load_encoder
-from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.encoders.renaming import renamed
-from jepa_wm.encoders.vit import ViT
-from jepa_wm.encoders.weights import State, unwrapped
+from jepa_wm.encoders.weights import State
 from jepa_wm.errors import UserError
 
 ENCODER = "hf:facebook/vjepa2-vitg-fpc64-256"
@@ -25,20 +19,6 @@ ENCODER = "hf:facebook/vjepa2-vitg-fpc64-256"
 SIZE = 256
 POSE = 7
 
-BLOCKS = (
-    (r"^predictor_embed\.", "enter."),
-    (r"^predictor_blocks\.", "blocks."),
-    (r"^predictor_norm\.", "norm."),
-    (r"^predictor_proj\.", "leave."),
-    (r"^action_encoder\.", "actions.embed."),
-    (r"\.norm1\.", ".norms.0."),
-    (r"\.norm2\.", ".norms.1."),
-    (r"\.attn\.qkv\.", ".attention.qkv."),
-    (r"\.attn\.proj\.", ".attention.out."),
-    (r"\.mlp\.fc1\.", ".rise."),
-    (r"\.mlp\.fc2\.", ".fall."),
-)
-"""What these predictors and JEPA-WM's have in common."""
 TABLE = ((r"^extrinsics_encoder\.", None), (r"^(state|proprio)_encoder\.", "feel."), *BLOCKS)
 
 
@@ -60,7 +40,8 @@ def convert(state: State, told: Told) -> Parts:
         told.refuse_encoder()
         given = convert_encoder(own, told.says("encoder"), "the encoder")[0]
     encoder = expecting(given, told, SIZE)
-    dynamics = predictor(part(state, "predictor"), side(encoder), told.heads or 16)
+    named = part(state, "predictor")
+    dynamics = predictor(named, side(encoder), told.attention(len(named["action_encoder.weight"]), HEADS))
     if told.action_dim not in (None, dynamics.action_dim):
         raise UserError(f"its actions have {dynamics.action_dim} numbers; got an action_dim of {told.action_dim}")
     frames: Frames = PatchFrames(normalise=True)
@@ -69,7 +50,7 @@ def convert(state: State, told: Told) -> Parts:
     return Parts(encoder, frames, dynamics)
 
 
-def predictor(state: State, grid: tuple[int, int], heads: int = 16) -> VJepa2ACDynamics:
+def predictor(state: State, grid: tuple[int, int], heads: int) -> VJepa2ACDynamics:
     """V-JEPA 2-AC's predictor with the weights of a published state; theirs are of cameras, too, and never used.
 
     Args:
@@ -85,43 +66,3 @@ def predictor(state: State, grid: tuple[int, int], heads: int = 16) -> VJepa2ACD
     follows = "none" if "feel.weight" not in found else "pose" if actions == POSE else "sum"
     made = VJepa2ACDynamics(latent_dim, grid, actions, 1, trunk(found, heads), state=follows)  # type: ignore[arg-type]
     return filled(found, "V-JEPA 2-AC", made)
-
-
-def expecting(given: Encoder | str, told: Told, size: int) -> Encoder:
-    """The frozen encoder, for the middle of pictures in the size that is told, or else in this one.
-
-    Raises:
-        UserError: if a size is told, and the encoder keeps its own.
-    """
-    encoder = load_encoder(given) if isinstance(given, str) else given
-    if isinstance(encoder, ViT):
-        old = encoder.preprocessing
-        encoder.expect(Preprocessing(told.size or size, 1.0, "bilinear", old.mean, old.std))  # type: ignore[arg-type]
-    elif told.size:
-        raise UserError(
-            f"its encoder is a {type(encoder).__name__}, which keeps its size of pictures; got size={told.size}, "
-            "expected none: leave it out"
-        )
-    return encoder
-
-
-def side(encoder: Encoder) -> tuple[int, int]:
-    """The grid of a frame of the encoder's own size."""
-    picture = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
-    return encoder.grid_of(encoder.preprocessing(picture))[1:]
-
-
-def part(state: State, name: str) -> State:
-    """What is in a part of a checkpoint, without what wraps it there."""
-    start = f"{name}."
-    return unwrapped({key.removeprefix(start): value for key, value in state.items() if key.startswith(start)})
-
-
-def trunk(found: State, heads: int) -> Trunk:
-    """The size of a renamed predictor's blocks.
-
-    Raises:
-        UserError: if the heads do not share out its width.
-    """
-    width, hidden = len(found["actions.embed.weight"]), len(found["blocks.0.rise.bias"])
-    return Trunk(width, blocks(found), heads, hidden=hidden, eps=1e-6)

@@ -20,13 +20,20 @@ class Terms(nn.ModuleDict):
         terms: what is asked of the latents.
 
     Raises:
-        UserError: if one has the name of what an objective says itself, or two would be saved under one name.
+        UserError: if one has the name of what an objective says itself, or none that `nn.ModuleDict` can take, or two
+            would be saved under one name.
     """
 
     def __init__(self, terms: dict[str, LatentTerm]) -> None:
         if taken := sorted(TAKEN & terms.keys()):
             raise UserError(f"terms: got the names {taken}; expected others than {', '.join(sorted(TAKEN))}")
-        super().__init__(terms)
+        super().__init__()
+        if wrong := [name for name in terms if not name.isidentifier() or hasattr(self, name)]:
+            raise UserError(
+                f"terms: got the names {wrong}; expected words of letters, digits and underscores, other than the "
+                "attributes and methods of nn.ModuleDict and of Terms"
+            )
+        self.update(terms)
         saved = Counter(name for term in self._each().values() for name in term.exported())
         if twice := sorted(name for name, count in saved.items() if count > 1):
             raise UserError(f"terms: got several that are saved as {twice}; expected a name for each")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from jepa_wm.dynamics import JepaWMDynamics, rollout
-from jepa_wm.dynamics.layouts.dino_wm import states
 from jepa_wm.dynamics.layouts.jepa_wm import predictor
+from jepa_wm.dynamics.published import states
 from jepa_wm.encoders import Learned, PatchFrames, StateFrames, ViT
 from jepa_wm.errors import UserError
 from jepa_wm.released import load_world_model

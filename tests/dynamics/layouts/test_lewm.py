@@ -53,7 +53,7 @@ def test_predictions_and_rollouts_are_the_published_ones() -> None:
 
 def test_weights_of_another_model_are_refused() -> None:
     with pytest.raises(UserError, match=r"fit the LeWM layout: 'action_encoder\.patch_embed\.weight' is missing"):
-        predictor({"a": torch.zeros(1)}, 2)
+        predictor({"a": torch.zeros(1)}, 2, 2)
     with pytest.raises(UserError, match=r"unknown predictor\.more"):
         predictor(state() | {"predictor.more": torch.zeros(1)}, 2, 2)
     less = {name: value for name, value in state().items() if "0.attn.to_qkv" not in name}
