@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks.tables import RESULTS, ROOT, machine, markdown, replace_section
 from jepa_wm.data import EpisodeShards
+from jepa_wm.encoders import StateToken
 from jepa_wm.files import atomic_path
 from jepa_wm.manifest import is_complete
 from jepa_wm.paths import config_root
@@ -36,6 +37,8 @@ KINDS = {"plain": ("default", 2000, 0.1), "varied": ("sample", 2000, 0.1), "shif
 """Which values factors have, how many episodes, and the share that is not for training, by kind of episodes."""
 MOVING = {"two_rooms": {"disc": slice(0, 2)}, "push_t": {"pusher": slice(0, 2), "block": slice(2, 4)}}
 """What moves, and where the state says where it is."""
+STATES = {"two_rooms": (2, 0.03), "push_t": (8, 0.06)}
+"""Numbers of a state, and how far an action of 1 moves the first two, for the family that is told them."""
 EPISODES, STEPS, SEEN, HORIZON, SKIP = 100, 115, 3, 20, 5
 SHOWN = (1, 5, 10, 20)
 FRAMES = 4000
@@ -70,8 +73,11 @@ def train(out: Path, world: str, kind: str, family: str, seed: int) -> Path:
         verb("pretrain", "--config=two_rooms/pretrain", f"--run={pretrained}", *seeds)
     if not is_complete(run):
         config = config_root() / "dynamics" / f"{family}.yaml"
-        source = [f"--source={pretrained}"] if "\nsource:" in config.read_text() else []
-        verb("forecast", f"--config={config}", f"--run={run}", *source, *seeds)
+        given, (numbers, reach) = config.read_text(), STATES[world]
+        source = [f"--source={pretrained}"] if "\nsource:" in given else []
+        made = "--model.objectives.forecast.init_args"
+        told = [f"{made}.frames.init_args.state_dim={numbers}", f"{made}.dynamics.init_args.reach={reach}"]
+        verb("forecast", f"--config={config}", f"--run={run}", *source, *seeds, *(told if "state_dim" in given else []))
     return run
 
 
@@ -91,20 +97,28 @@ def measured(run: Path, world: str) -> dict[str, np.ndarray]:
 def measure(model: WorldModel, shards: Path, world: str) -> dict[str, Tensor]:
     """Errors (E, K): of the latents, and of the places that are read off them, in sides of the world."""
     film = read_film(EpisodeShards(str(shards), "test"), SKIP, SEEN + HORIZON, EPISODES)
-    found, disturbed = stray(model, film, SEEN), noisy(model, film)[:, SEEN:]
-    others = stray(model, film._replace(actions=film.actions.roll(1, dims=0)), SEEN)
-    latents = {"imagined": found.imagined, "still": found.still, "others": others.imagined}
-    errors = {name: in_variances(z, found.real) for name, z in (latents | {"noisy": disturbed}).items()}
+    found, others = (
+        stray(model, film._replace(actions=actions), SEEN) for actions in (film.actions, film.actions.roll(1, dims=0))
+    )
+    every = {"imagined": found.imagined, "still": found.still, "others": others.imagined, "real": found.real}
+    every |= {"noisy": noisy(model, film)[:, SEEN:]}
+    latents = {name: seen(model, z) for name, z in every.items()}
+    errors = {name: in_variances(latents[name], latents["real"]) for name in ("imagined", "still", "others", "noisy")}
     known = [
-        (encode(model, rows.pixels, rows.state).flatten(1), rows.state)
+        (seen(model, encode(model, rows.pixels, rows.state)).flatten(1), rows.state)
         for split, share in (("train", 1.0), ("val", 0.1))
         for rows in [draw_rows(EpisodeShards(str(shards), split), round(share * FRAMES), np.random.default_rng(0))]
     ]
     read, state = position_reader(known[0], known[1]), film.state[:, SEEN:]
     for thing, place in MOVING[world].items():
-        for name, z in (latents | {"real": found.real}).items():
-            errors[f"{thing} {name}"] = (read(z.flatten(2)) - state)[..., place].norm(dim=-1)
+        for name in ("imagined", "still", "others", "real"):
+            errors[f"{thing} {name}"] = (read(latents[name].flatten(2)) - state)[..., place].norm(dim=-1)
     return errors
+
+
+def seen(model: WorldModel, latents: Tensor) -> Tensor:
+    """Latents (..., N, D) without the token that holds the state itself, if there is one: it is told, not seen."""
+    return latents[..., :-1, :] if isinstance(model.frames, StateToken) else latents
 
 
 def shown(errors: np.ndarray) -> str:
