@@ -4,8 +4,9 @@ In two worlds, the two rooms and Push-T: episodes are collected once, an encoder
 and each config of `configs/dynamics/` is trained for each seed, those that want one on that encoder. Then held-out
 episodes are imagined from three frames and their recorded actions, or another episode's, 20 blocks of five steps.
 Errors are in parts of the variance of the latents, since each model has latents of its own, and a ridge regression
-reads positions off the imagined latents, which compares them all. Writes a section of docs/results.md and
-docs/drift.svg; what is there of a run is not done again.
+reads positions off the imagined latents, which compares them all. Writes a section of docs/results.md, docs/drift.svg,
+and docs/drift.json, where the figures of each family stay with the machine that they are from until it is measured
+again; what is there of a run is not done again.
 """
 
 import argparse
@@ -18,17 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.tables import RESULTS, ROOT, machine, markdown, replace_section
+from benchmarks.drift_told import panels, section, told
+from benchmarks.tables import RESULTS, ROOT, machine, replace_section
 from jepa_wm.data import EpisodeShards
-from jepa_wm.files import atomic_path
+from jepa_wm.encoders import StateToken
+from jepa_wm.files import atomic_path, read_json, write_json
 from jepa_wm.manifest import is_complete
 from jepa_wm.paths import config_root
 from jepa_wm.world_model import WorldModel
 from probes.drift import encode, in_variances, noisy, read_film, stray
 from probes.features import draw_rows
 from probes.imagine import position_reader
-from probes.report.charts import BLUE, GREY, ORANGE, Line, Panel, small_multiples, standalone
-from probes.statistics import crossed_interval
+from probes.report.charts import small_multiples, standalone
 
 WORLDS = {"two_rooms": ["agent_color", "agent_size", "door_position"], "push_t": ["agent_color", "block_color"]}
 """The factors that vary where any do, by world."""
@@ -36,10 +38,12 @@ KINDS = {"plain": ("default", 2000, 0.1), "varied": ("sample", 2000, 0.1), "shif
 """Which values factors have, how many episodes, and the share that is not for training, by kind of episodes."""
 MOVING = {"two_rooms": {"disc": slice(0, 2)}, "push_t": {"pusher": slice(0, 2), "block": slice(2, 4)}}
 """What moves, and where the state says where it is."""
+STATES = {"two_rooms": (2, 0.03), "push_t": (8, 0.06)}
+"""Numbers of a state, and how far an action of 1 moves the first two, for the family that is told them."""
 EPISODES, STEPS, SEEN, HORIZON, SKIP = 100, 115, 3, 20, 5
-SHOWN = (1, 5, 10, 20)
 FRAMES = 4000
 """Frames that positions are learned to be read from."""
+KEPT = ROOT / "docs" / "drift.json"
 UNCERTAIN = "ensemble"
 LEFT_OUT = (UNCERTAIN, "prefix")
 """The one is measured by `benchmarks.uncertainty`, the other does not look as far ahead."""
@@ -70,8 +74,11 @@ def train(out: Path, world: str, kind: str, family: str, seed: int) -> Path:
         verb("pretrain", "--config=two_rooms/pretrain", f"--run={pretrained}", *seeds)
     if not is_complete(run):
         config = config_root() / "dynamics" / f"{family}.yaml"
-        source = [f"--source={pretrained}"] if "\nsource:" in config.read_text() else []
-        verb("forecast", f"--config={config}", f"--run={run}", *source, *seeds)
+        given, (numbers, reach) = config.read_text(), STATES[world]
+        source = [f"--source={pretrained}"] if "\nsource:" in given else []
+        made = "--model.objectives.forecast.init_args"
+        told = [f"{made}.frames.init_args.state_dim={numbers}", f"{made}.dynamics.init_args.reach={reach}"]
+        verb("forecast", f"--config={config}", f"--run={run}", *source, *seeds, *(told if "state_dim" in given else []))
     return run
 
 
@@ -91,89 +98,58 @@ def measured(run: Path, world: str) -> dict[str, np.ndarray]:
 def measure(model: WorldModel, shards: Path, world: str) -> dict[str, Tensor]:
     """Errors (E, K): of the latents, and of the places that are read off them, in sides of the world."""
     film = read_film(EpisodeShards(str(shards), "test"), SKIP, SEEN + HORIZON, EPISODES)
-    found, disturbed = stray(model, film, SEEN), noisy(model, film)[:, SEEN:]
-    others = stray(model, film._replace(actions=film.actions.roll(1, dims=0)), SEEN)
-    latents = {"imagined": found.imagined, "still": found.still, "others": others.imagined}
-    errors = {name: in_variances(z, found.real) for name, z in (latents | {"noisy": disturbed}).items()}
+    found, others = (
+        stray(model, film._replace(actions=actions), SEEN) for actions in (film.actions, film.actions.roll(1, dims=0))
+    )
+    every = {"imagined": found.imagined, "still": found.still, "others": others.imagined, "real": found.real}
+    every |= {"noisy": noisy(model, film)[:, SEEN:]}
+    latents = {name: seen(model, z) for name, z in every.items()}
+    errors = {name: in_variances(latents[name], latents["real"]) for name in ("imagined", "still", "others", "noisy")}
     known = [
-        (encode(model, rows.pixels, rows.state).flatten(1), rows.state)
+        (seen(model, encode(model, rows.pixels, rows.state)).flatten(1), rows.state)
         for split, share in (("train", 1.0), ("val", 0.1))
         for rows in [draw_rows(EpisodeShards(str(shards), split), round(share * FRAMES), np.random.default_rng(0))]
     ]
     read, state = position_reader(known[0], known[1]), film.state[:, SEEN:]
     for thing, place in MOVING[world].items():
-        for name, z in (latents | {"real": found.real}).items():
-            errors[f"{thing} {name}"] = (read(z.flatten(2)) - state)[..., place].norm(dim=-1)
+        for name in ("imagined", "still", "others", "real"):
+            errors[f"{thing} {name}"] = (read(latents[name].flatten(2)) - state)[..., place].norm(dim=-1)
     return errors
 
 
-def shown(errors: np.ndarray) -> str:
-    """The mean of errors (seeds, E) and its interval, over seeds and over the episodes that all of them share."""
-    low, high = crossed_interval(torch.from_numpy(errors).double(), torch.Generator().manual_seed(0))
-    return f"{errors.mean():.3f} [{low:.3f}, {high:.3f}]"
-
-
-def rows_of(runs: dict[str, dict[str, np.ndarray]], thing: str) -> dict[str, dict[str, str]]:
-    """A table's rows: each family's error after some steps, and standing still and the floor beside it."""
-    rows = {}
-    for family, errors in runs.items():
-        kinds = ("imagined", "still", "others", "real" if thing else "noisy")
-        imagined, still, others, floor = (errors[f"{thing} {kind}".strip()] for kind in kinds)
-        rows[family] = {f"{step}": shown(imagined[..., step - 1]) for step in SHOWN}
-        for name, control in (("still", still), ("others' actions", others)):
-            rows[family] |= {f"{name}, {step}": f"{control[..., step - 1].mean():.3f}" for step in (1, HORIZON)}
-        rows[family] |= {"floor": f"{floor.mean():.3f}"}
-    return rows
-
-
-def panels(world: str, runs: dict[str, dict[str, np.ndarray]]) -> list[Panel]:
-    """A chart for each family: imagined, standing still and noisy pixels over the steps."""
-    kinds = (
-        ("imagined", "imagined", BLUE, "-"),
-        ("still", "nothing changes", ORANGE, "--"),
-        ("noisy", "noise on the pixels", GREY, ":"),
-    )
-    return [
-        Panel(
-            f"{world}: {family}",
-            [
-                Line(label, dict(enumerate(errors[kind].mean(axis=(0, 1)).tolist(), 1)), colour, style)
-                for kind, label, colour, style in kinds
-            ],
-        )
-        for family, errors in runs.items()
-    ]
+def seen(model: WorldModel, latents: Tensor) -> Tensor:
+    """Latents (..., N, D) without the token that holds the state itself, if there is one: it is told, not seen."""
+    return latents[..., :-1, :] if isinstance(model.frames, StateToken) else latents
 
 
 def main() -> None:
     """Collect, train, imagine, write."""
+    families = sorted(path.stem for path in (config_root() / "dynamics").glob("*.yaml") if path.stem not in LEFT_OUT)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/drift"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=list(WORLDS))
+    parser.add_argument("--families", nargs="+", default=families, choices=families)
     parser.add_argument("--train_only", action="store_true", help="leave the documents as they are")
     arguments = parser.parse_args()
-    families = sorted(path.stem for path in (config_root() / "dynamics").glob("*.yaml") if path.stem not in LEFT_OUT)
-    charts, texts = [], []
+    kept = read_json(KEPT)
     for world in arguments.worlds:
-        found: dict[str, list[dict[str, np.ndarray]]] = {family: [] for family in families}
+        found: dict[str, list[dict[str, np.ndarray]]] = {family: [] for family in arguments.families}
         for seed in arguments.seeds:
-            for family in families:
+            for family in arguments.families:
                 found[family].append(measured(train(arguments.out, world, "plain", family, seed), world))
                 print(world, family, seed, found[family][-1]["imagined"].mean(axis=0).round(3).tolist(), flush=True)
-        runs = {
-            family: {name: np.stack([one[name] for one in each]) for name in each[0]} for family, each in found.items()
-        }
-        charts += panels(world, runs)
-        texts.append(f"{world}, latents, in parts of their variance:\n\n{markdown('family', rows_of(runs, ''))}")
-        for thing in MOVING[world]:
-            texts.append(f"{world}, place of the {thing}, in sides:\n\n{markdown('family', rows_of(runs, thing))}")
+        on = f"{len(arguments.seeds)} seeds, {machine()}"
+        for family, each in found.items():
+            errors = {name: np.stack([one[name] for one in each]) for name in each[0]}
+            kept[world] = dict(sorted((kept.get(world, {}) | {family: told(errors, [*MOVING[world]], on)}).items()))
     if arguments.train_only:
         return
-    picture = small_multiples(charts, "drift over imagined steps", "imagined blocks of five steps")
+    write_json(KEPT, kept)
+    picture = small_multiples(panels(kept), "drift over imagined steps", "imagined blocks of five steps")
     with atomic_path(ROOT / "docs" / "drift.svg") as aside:
         aside.write_text(standalone(picture))
-    replace_section(RESULTS, "drift", "\n\n".join([*texts, f"{len(arguments.seeds)} seeds. {machine()}"]))
+    replace_section(RESULTS, "drift", section(kept))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ STATES = ("pose", "sum", "none")
 class VJepa2ACDynamics(CachedDynamics):
     """Predict the patches of the next frame from tokens of patches, state and action of those before.
 
-    The state is the last token of a frame's latents (`StateToken`), as wide as an action of one environment step; the
-    next one is not predicted, but follows from the action.
+    The state is the last token of a frame's latents (`StateToken`); as many of its first numbers are read as an action
+    of one environment step has. The next ones are not predicted, but follow from the action; the others are 0.
 
     Args:
         latent_dim: width D of the latents.
@@ -36,6 +36,7 @@ class VJepa2ACDynamics(CachedDynamics):
         state: how the next one follows: "pose" is moved by the actions as a gripper's pose (`poses.moved`), to "sum"
             they are added; with "none" there is no such token.
         normalise: layer-normalise what is predicted, as `PatchFrames` does what is seen.
+        reach: what an action of 1 is in the state's units.
 
     Raises:
         UserError: if `state` is none of these, a pose is not of 7 numbers, or there is no window.
@@ -54,12 +55,14 @@ class VJepa2ACDynamics(CachedDynamics):
         window: int = 32,
         state: Literal["pose", "sum", "none"] = "pose",
         normalise: bool = True,
+        reach: float = 1.0,
     ) -> None:
         super().__init__()
         trunk = trunk or Trunk(1024, 24, 16, eps=1e-6)
         self.latent_dim, self.grid = latent_dim, (grid[0], grid[1])
         self.action_dim, self.frame_skip = action_dim, frame_skip
-        self.trunk, self.window, self.state, self.normalise = trunk, window, state, normalise
+        self.trunk, self.window, self.state = trunk, window, state
+        self.normalise, self.reach = normalise, reach
         check_window(self, window)
         if state not in STATES or (state == "pose" and action_dim != 7):
             raise UserError(
@@ -79,7 +82,8 @@ class VJepa2ACDynamics(CachedDynamics):
         """Take in the data's statistics before training."""
         super().prepare(statistics)
         if self.standard is not None:
-            self.standard.prepare(statistics)
+            names = ("state_mean", "state_std")
+            self.standard.prepare({name: statistics.get(name, [])[: self.action_dim] for name in names})
 
     def read(self, latents: Tensor, actions: Tensor, frame: int, caches: Caches) -> tuple[Tensor, Caches]:
         """See `CachedDynamics`."""
@@ -105,6 +109,6 @@ class VJepa2ACDynamics(CachedDynamics):
         if self.state == "none":
             return token
         state = token[..., : self.action_dim]
-        for action in actions.unflatten(-1, (self.frame_skip, 1, self.action_dim)).unbind(dim=2):
+        for action in (self.reach * actions).unflatten(-1, (self.frame_skip, 1, self.action_dim)).unbind(dim=2):
             state = moved(state, action) if self.state == "pose" else state + action
         return F.pad(state, (0, self.latent_dim - self.action_dim))

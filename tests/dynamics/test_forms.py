@@ -239,6 +239,11 @@ def test_a_state_follows_the_actions_and_tells_the_patches() -> None:
     added.prepare({"action_mean": [0.5] * 3, "action_std": [2.0] * 3, "state_mean": [-1.0] * 3, "state_std": [4.0] * 3})
     seen[:, :, 2] = 4.0 * seen[:, :, 2] - 1.0
     torch.testing.assert_close(added(seen, 2.0 * actions + 0.5)[:, :, :2], patches, rtol=1e-4, atol=1e-4)
+    told = lively(VJepa2ACDynamics(8, action_dim=3, state="sum", reach=0.5, **size))
+    told.prepare({"action_mean": [0.0] * 3, "action_std": [1.0] * 3, "state_mean": [0.0] * 5, "state_std": [1.0] * 5})
+    after = rollout(told, seen, actions[:, :0], actions)[:, 0, 2]
+    torch.testing.assert_close(after[:, :3], seen[:, 0, 2, :3] + 0.5 * (actions[:, 0, :3] + actions[:, 0, 3:]))
+    assert not after[:, 3:].any()
     with pytest.raises(UserError, match="got 'pose' with an action_dim of 3"):
         VJepa2ACDynamics(8, action_dim=3)
 

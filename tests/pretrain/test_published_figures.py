@@ -178,9 +178,12 @@ LIT = {
 
 # stable-worldmodel: scripts/train/config/lewm.yaml, scripts/train/lewm.py. A world model is its predictor's depth,
 # heads, channels of a head, MLP, window and dropout; latents are the side of the pictures, and the width of a latent.
+# Steps are the paper's 10 epochs of the 1.92 million windows of 18,685 episodes.
 LEWM = {
     "batch": 128,
+    "steps": 10 * (1920000 // 128),
     "lr": (0.0, 5e-5, 0.0),
+    "warm-up": 0.01 * 10 * (1920000 // 128),
     "weight decay": (1e-3, 1e-3),
     "clip": 1.0,
     "encoder": (192, 12, 3, 14, 1),
@@ -189,12 +192,22 @@ LEWM = {
     "frames": (4, 5),
     "error": "mse_loss",
     "errors": (1.0, 0.0, False, False),
+    "terms": {"sigreg": {"weight": 0.09, "slices": 1024}},
+}
+# stable-worldmodel: scripts/train/config/pldm.yaml, which is lewm.yaml but for the terms (arXiv 2603.19312, Table 2).
+PLDM = LEWM | {
+    "terms": {
+        "spread": {"weight": 1.0, "variance": 18.0, "covariance": 12.0, "time_variance": 0.7, "time_covariance": 0.0},
+        "slowness": {"weight": 0.2},
+    },
 }
 # dino_wm: conf/train.yaml, conf/predictor/vit.yaml, datasets/img_transforms.py; what is optimised how in train.py;
-# decay is PyTorch's default of AdamW.
+# decay is PyTorch's default of AdamW; 100 epochs of the same windows.
 DINOWM = {
     "batch": 32,
+    "steps": 100 * (1920000 // 32),
     "lr": (5e-4, 5e-4, 5e-4),
+    "warm-up": 0,
     "weight decay": (0.01, 0.01),
     "clip": None,
     "encoder": (384, 12, 6, 14, 1),
@@ -246,7 +259,7 @@ VJEPA2_AC = {
 PUBLISHED: dict[str, dict[str, Any]] = {"ijepa_vith14": IJEPA, "vjepa_vitl16": VJEPA, "vjepa2_vitg16": VJEPA2}
 PUBLISHED |= {"vjepa2_vitg16_cooldown": COOLDOWN, "dinov3_vitl16": DINOV3, "dinov3_gram": GRAM, "lejepa_vitl14": LEJEPA}
 PUBLISHED |= {"vjepa21_vitg16": VJEPA21, "clip_vitb16": CLIP, "siglip_vitb16": SIGLIP, "lit": LIT}
-PUBLISHED |= {"lewm_pusht": LEWM, "dinowm_pusht": DINOWM}
+PUBLISHED |= {"lewm_pusht": LEWM, "pldm_pusht": PLDM, "dinowm_pusht": DINOWM}
 PUBLISHED |= {"jepawm_pusht": JEPA_WM, "vjepa2_ac_droid": VJEPA2_AC}
 
 SIZES = {
@@ -342,8 +355,14 @@ def forecast(objective: Forecasting) -> dict[str, Any]:
         "rollout": (rollout.seen, rollout.steps, rollout.cut),
         "action": own.actions.width,
         "error": objective.error.__name__,
+        "terms": {name: numbers(term) for name, term in objective.terms.items()},
         "errors": (objective.forced, objective.rollout.weight, objective.detach, objective.freeze_encoder),
     }
+
+
+def numbers(term: Any) -> dict[str, float]:
+    """A term's own figures."""
+    return {name: value for name, value in vars(term).items() if isinstance(value, int | float) and name != "training"}
 
 
 def transforms(given: dict[str, Any]) -> list[Any]:
@@ -363,6 +382,7 @@ def test_a_model_is_shown_pictures_as_it_was_trained_on_them(name: str) -> None:
 
 
 def flat(value: Any) -> list[Any]:
+    value = sorted(value.items()) if isinstance(value, dict) else value
     return [leaf for part in value for leaf in flat(part)] if isinstance(value, tuple | list) else [value]
 
 

@@ -4,11 +4,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from jepa_wm.checkpoint import save_modules
@@ -20,7 +18,7 @@ from jepa_wm.control.goal_kinds import draw_goals, read_goals
 from jepa_wm.control.goals import GoalSet, Task
 from jepa_wm.control.match import Match
 from jepa_wm.control.plan import plan
-from jepa_wm.control.restored_world import RestoredWorld, simulator
+from jepa_wm.control.restored_world import simulator
 from jepa_wm.control.spaces import narrow
 from jepa_wm.data import EpisodeShards
 from jepa_wm.dynamics import TransformerDynamics, Trunk
@@ -31,71 +29,12 @@ from jepa_wm.manifest import write_manifest
 from jepa_wm.planning import CEM
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
+from tests.control.cart import CART, Cart
 from tests.planners import Answering
 
-CART, AHEAD, STEPS = "tests/Cart-v0", 5, 8
+AHEAD, STEPS = 5, 8
 TASK = Task(ahead=AHEAD)
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-
-
-class Cart(gymnasium.Env):
-    """Pushed along a line; the longer it was pushed the slower it is, which its state does not say."""
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
-    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
-    action_space = spaces.Box(np.array([-2, -1], np.float32), np.array([2, 1], np.float32))
-    drawn = 0
-
-    def __init__(self, render_mode: str | None = None) -> None:
-        self.render_mode = render_mode
-        self.place, self.wear = np.zeros(2), 0.0
-
-    def reset(self, seed=None, options=None):  # type: ignore[no-untyped-def]
-        super().reset(seed=seed)
-        self.place, self.wear = self.np_random.uniform(-1, 1, 2), 0.0
-        return self.place.astype(np.float32), {}
-
-    def step(self, action):  # type: ignore[no-untyped-def]
-        assert self.action_space.contains(action)
-        self.wear += float(np.abs(action).sum())
-        self.place = self.place + action / (10 + 0.002 * self.wear)
-        # A goal of its own ends an episode that is recorded, not one that is planned in.
-        return self.place.astype(np.float32), 0.0, bool(self.place[1] > 2), False, {}
-
-    def render(self) -> np.ndarray:
-        Cart.drawn += 1
-        return np.full((8, 8, 3), np.clip(100 + 50 * self.place[0], 0, 255), np.uint8)
-
-    def restore(self, state: np.ndarray) -> np.ndarray:
-        self.place, self.wear = state.astype(float), 0.0
-        return self.place.astype(np.float32)
-
-    def snapshot(self) -> tuple[np.ndarray, float]:
-        return self.place, self.wear
-
-    def resume(self, snapshot: tuple[np.ndarray, float]) -> None:
-        self.place, self.wear = snapshot
-
-    def reached(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        return np.asarray(np.abs(states - goals).max(axis=-1) < 0.1)
-
-
-class Stuck(Cart):
-    """Cannot be put anywhere."""
-
-    def restore(self, state: np.ndarray) -> np.ndarray:
-        return np.zeros(2, np.float32)
-
-
-class Chosen(Cart):
-    """Has choices, no numbers."""
-
-    action_space = spaces.Discrete(3)
-
-
-gymnasium.register(CART, entry_point=Cart)
-gymnasium.register("tests/Stuck-v0", entry_point=Stuck)
-gymnasium.register("tests/Chosen-v0", entry_point=Chosen)
 
 
 @pytest.fixture(scope="module")
@@ -119,23 +58,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def drawn(data: str, episodes: int = 6, seed: int = 1) -> GoalSet:
     return draw_goals(CART, "image", data, episodes, seed, TASK)
-
-
-def test_episodes_side_by_side_go_as_each_goes_alone() -> None:
-    random = np.random.default_rng(0)
-    states, actions = random.normal(size=(3, 2)).astype(np.float32), random.uniform(-3, 3, (3, 9, 2))
-    world = RestoredWorld(CART, 4, 3)
-    world.reset(options={"state": states})
-    for step in range(9):
-        world.step(actions[:, step])
-        world.render_states(-states)  # Where nobody is: they go on from where they were.
-    for number, (state, own) in enumerate(zip(states, actions, strict=True)):
-        alone = Cart()
-        alone.restore(state)
-        for action in own:
-            found, *_ = alone.step(np.clip(action, [-2, -1], [2, 1]).astype(np.float32))
-        np.testing.assert_array_equal(world.state[number], found)
-        assert world.look(np.arange(3) == number)[0, 0, 0, 0] == int(np.clip(100 + 50 * alone.place[0], 0, 255))
 
 
 def test_goals_are_what_held_out_episodes_came_to_and_those_that_are_met_are_counted(data: str) -> None:
@@ -231,20 +153,6 @@ def drawn_states(folder: Path) -> list[list[float]]:
     return json.loads((folder / "goals-image.json").read_text())["state"]
 
 
-@pytest.mark.parametrize(
-    ("environment", "said"),
-    [
-        ("tests/Stuck-v0", r"was put at \[1.0, 1.0\] and observes \[0.0, 0.0\]"),
-        ("tests/Chosen-v0", r"has actions Discrete\(3\); expected a row of numbers"),
-        ("CartPole-v1", "goals of CartPole-v1 are not known; .* restore, snapshot, resume, reached is missing"),
-        ("Else-v0", "'Else-v0' cannot be made"),
-    ],
-)
-def test_what_cannot_be_put_at_a_state_is_named(environment: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        RestoredWorld(environment, 8, 1).reset(options={"state": np.ones((1, 2), np.float32)})
-
-
 def test_what_there_is_not_in_such_an_environment_is_refused(data: str, run: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"got task\.factors"):
         draw_goals(CART, "image", data, 2, 0, Task(AHEAD, factors={"floor": "held_out"}))
@@ -255,4 +163,3 @@ def test_what_there_is_not_in_such_an_environment_is_refused(data: str, run: str
     write_json(tmp_path / "goals-image.json", {"environment": CART, "actions": []})
     with pytest.raises(UserError, match="is no goal set"):
         read_goals(str(tmp_path), CART, "image")
-    assert simulator(CART) is simulator(CART)
