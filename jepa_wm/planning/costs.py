@@ -35,22 +35,30 @@ class Distance:
         final: weight of the last step; the mean over all steps has the rest.
         discount: in that mean, the weight of a step over that of the one before.
         head: name of a state head, what which reads of latents is compared, in standard deviations, in their place.
+        scale: if it is given, a step counts log(1 + distance / scale). Distances far above it then differ little, so
+            that a way round costs little more than standing still before a wall; near the goal every bit counts, so
+            that to stay is better than to come back.
 
     Raises:
         UserError: if the metric is unknown, or a number is out of range.
+
+    Source: Levine et al. 2016 (arXiv 1504.00702) add the logarithm of a square distance to it, to be exact near the
+        goal; here it takes its place, and holds for every metric, and for the costs of sentences.
     """
 
     metric: Literal["l2", "l1", "cosine"] = "l2"
     final: float = 0.5
     discount: float = 1.0
     head: str | None = None
+    scale: float | None = None
 
     def __post_init__(self) -> None:
-        numbers = isinstance(self.final, Real) and isinstance(self.discount, Real)
-        if self.metric not in METRICS or not numbers or not (0 <= self.final <= 1 and 0 < self.discount < inf):
+        numbers = (self.final, self.discount, 1 if self.scale is None else self.scale)
+        known = self.metric in METRICS and all(isinstance(number, Real) for number in numbers)
+        if not known or not 0 <= self.final <= 1 or not all(0 < number < inf for number in numbers[1:]):
             raise UserError(
-                f"distance: got metric {self.metric!r}, final {self.final!r}, discount {self.discount!r}; expected one "
-                f"of {', '.join(METRICS)}, 0 to 1, and a finite number above 0"
+                f"distance: got metric {self.metric!r}, final {self.final!r}, discount {self.discount!r}, scale "
+                f"{self.scale!r}; expected one of {', '.join(METRICS)}, 0 to 1, and finite numbers above 0"
             )
 
     def between(self, latents: Tensor, goal: Tensor) -> Tensor:
@@ -64,5 +72,7 @@ class Distance:
     def over_time(self, distances: Tensor) -> Tensor:
         """Distances (E, S, K) -> costs (E, S)."""
         distances = at_least_float32(distances)
+        if self.scale is not None:
+            distances = torch.log1p(distances / self.scale)
         weights = self.discount ** torch.arange(distances.shape[-1], device=distances.device)
         return torch.lerp((distances * (weights / weights.sum())).sum(dim=-1), distances[..., -1], self.final)

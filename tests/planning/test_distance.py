@@ -1,5 +1,7 @@
 """Distances to a goal, by hand."""
 
+import math
+
 import pytest
 import torch
 
@@ -15,6 +17,17 @@ def test_the_last_step_and_the_mean_are_weighed(final: float, expected: float) -
 def test_a_discount_weighs_early_steps_more() -> None:
     costs = Distance(final=0.0, discount=0.5).over_time(torch.tensor([[[1.0, 4.0, 9.0]]]))
     assert costs.item() == pytest.approx((1 + 4 / 2 + 9 / 4) / (1 + 1 / 2 + 1 / 4))
+
+
+def test_a_scale_makes_far_distances_alike_and_near_ones_count() -> None:
+    costs = Distance(final=0.0, scale=0.5).over_time(torch.tensor([[[0.0, 1.0, 4.0]]]))
+    assert costs.item() == pytest.approx((math.log(3) + math.log(9)) / 3)
+    # A way round that is farther off at first, and standing still: by distances the latter, on a scale the former.
+    round_about, still = torch.tensor([[[2.0, 2.0, 0.0]]]), torch.tensor([[[1.0, 1.0, 1.0]]])
+    for scale, better in ((None, still), (0.01, round_about)):
+        costs = [Distance(final=0.0, scale=scale).over_time(way).item() for way in (round_about, still)]
+        assert min(costs) == Distance(final=0.0, scale=scale).over_time(better).item()
+        assert costs[0] != costs[1]
 
 
 @pytest.mark.parametrize(
@@ -41,6 +54,10 @@ def test_metrics_are_means_over_a_frames_numbers(metric: str, expected: list[flo
         {"discount": float("nan")},
         {"discount": float("inf")},
         {"discount": "1"},
+        {"scale": 0.0},
+        {"scale": float("nan")},
+        {"scale": float("inf")},
+        {"scale": "1"},
     ],
 )
 def test_what_makes_no_distance_is_refused(wrong: dict) -> None:
