@@ -20,7 +20,7 @@ from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
 
-class AsItIs(Frames):
+class AsItIs(PooledFrames):
     """The pooled latent of a frame, in whatever precision the encoder gives it."""
 
     def forward(self, encoder: Encoder, pixels: Tensor, state: Tensor | None = None) -> Tensor:
