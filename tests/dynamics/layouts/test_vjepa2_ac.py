@@ -107,8 +107,14 @@ def test_weights_of_another_model_are_refused() -> None:
 
 
 def test_an_encoder_that_keeps_its_size_is_told_no_other(tmp_path: Path) -> None:
-    torch.save({"predictor": STATE}, tmp_path / "ac.pt")
     encoder = TimmEncoder("test_vit")
+    entry, end, bias = (STATE[f"predictor_{name}"] for name in ("embed.weight", "proj.weight", "proj.bias"))
+    wide = {
+        "predictor_embed.weight": entry.new_zeros(len(entry), encoder.dim),
+        "predictor_proj.weight": end.new_zeros(encoder.dim, end.shape[1]),
+        "predictor_proj.bias": bias.new_zeros(encoder.dim),
+    }
+    torch.save({"predictor": STATE | wide}, tmp_path / "ac.pt")
     with pytest.raises(
         UserError, match=r"ac\.pt: its encoder is a TimmEncoder, which keeps .* got size=48, expected none"
     ):
