@@ -19,6 +19,7 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-def mixed(device: str) -> torch.autocast:
-    """A context in which matrix products run in bfloat16, where the hardware has it."""
-    return torch.autocast(device if device in ("cpu", "cuda") else "cpu", torch.bfloat16, enabled=has_bf16(device))
+def mixed(device: str, weights: torch.dtype = torch.float32) -> torch.autocast:
+    """A context in which matrix products run in bfloat16, where the hardware has it or `weights` are in it."""
+    enabled = weights == torch.bfloat16 or has_bf16(device)
+    return torch.autocast(device if device in ("cpu", "cuda") else "cpu", torch.bfloat16, enabled=enabled)

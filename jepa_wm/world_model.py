@@ -167,8 +167,7 @@ class WorldModel(nn.Module):
             )
         seen = self.encode(pixels, state)
         # A dynamics in bfloat16 takes what is seen in its own precision.
-        half = next(self.dynamics.parameters(), self.bounds.low).dtype == torch.bfloat16
-        with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
+        with torch.autocast(self.device.type, torch.bfloat16) if self._weights == torch.bfloat16 else nullcontext():
             members = at_least_float32(rollouts(self.dynamics, seen, known, actions))
             latents = members.mean(dim=0)
             readouts = {name: at_least_float32(head(latents)) for name, head in self.heads.items()}
@@ -228,7 +227,7 @@ class WorldModel(nn.Module):
             cost.known = proposed if once and not isinstance(self.dynamics, Ensemble) else None
         # The search alone: for a frame or two, to bring an encoder's weights to bfloat16 takes longer than it saves.
         # And to pack the dynamics' weights pays in a search, not for one candidate.
-        with mixed(self.device.type), nullcontext() if once else packed():
+        with mixed(self.device.type, self._weights), nullcontext() if once else packed():
             return search.planner.plan(cost, mean, std, low, high, _generators(seed, len(latents)), search.budget)
 
     def action_cost(self, latents: Tensor, goal: GoalLike, search: Search) -> ActionCost:
@@ -256,9 +255,14 @@ class WorldModel(nn.Module):
                 "`proposal`; train one, as configs/two_rooms/amortise.yaml does"
             )
         wanted = goal.seen_from(latents).place(self, len(latents))
-        with mixed(self.device.type):
+        with mixed(self.device.type, self._weights):
             found = propose(self.proposal, self.dynamics, latents, wanted, search.horizon, search.hold)
         return found._replace(actions=found.actions.to(at_least_float32(self.bounds.low)))
+
+    @property
+    def _weights(self) -> torch.dtype:
+        """The precision of the dynamics."""
+        return next(self.dynamics.parameters(), self.bounds.low).dtype
 
     def widening(self, search: Search) -> int:
         """How many of the environment's actions are in one planned action.

@@ -15,7 +15,6 @@ from jepa_wm.encoders.frames import Frames
 from jepa_wm.goals import Image, Latents
 from jepa_wm.observations import Observation
 from jepa_wm.planning import CEM, Amortised
-from jepa_wm.precision import has_bf16
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
@@ -76,9 +75,12 @@ def test_where_a_goal_is_a_model_in_half_precision_reads_in_float32() -> None:
         torch.testing.assert_close(found, whole, rtol=0.1, atol=0.1)
 
 
-@pytest.mark.skipif(not has_bf16("cpu"), reason="autocast multiplies in bfloat16 only where the hardware does")
+@pytest.mark.parametrize("hardware", [True, False], ids=["with bfloat16", "without"])
 @pytest.mark.parametrize("planner", [CEM(8, 2, 2), Amortised()], ids=["searched", "proposed"])
-def test_a_model_in_half_precision_is_planned_with_and_controlled_in_float32(planner: Planner) -> None:
+def test_a_model_in_half_precision_is_planned_with_and_controlled_in_float32(
+    planner: Planner, hardware: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: hardware)
     model, (seen, _) = made(PooledFrames()), given()
     model.proposal = Proposal(6, width=8)
     model.bfloat16()
