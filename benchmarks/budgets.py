@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--demo", type=Path, default=Path("runs/demo"))
     parser.add_argument("--goals", type=int, default=100)
     parser.add_argument("--budgets", type=int, nargs="+", default=list(BUDGETS))
+    parser.add_argument("--seconds", type=float, nargs="+", default=list(SECONDS))
     parser.add_argument("--play_only", action="store_true", help="nothing that asks for a machine of its own")
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -139,7 +140,7 @@ def main() -> None:
     for name, each in found.items():
         for count, cell in each.items():
             cell["seconds"] = seconds(model, goals, size, limited(search, name, Budget(int(count))))
-    within = cells(demo / "budgets", model, goals, size, search, [Budget(seconds=limit) for limit in SECONDS])
+    within = cells(demo / "budgets", model, goals, size, search, [Budget(seconds=limit) for limit in arguments.seconds])
     with atomic_path(ROOT / "docs" / "budgets.svg") as aside:
         aside.write_text(chart(found))
     replace_section(RESULTS, "budgets", f"{text_of(found, within)}\n\n{arguments.goals} goals. {machine()}")
