@@ -7,8 +7,9 @@ from torch import Tensor
 
 from jepa_wm.contracts import Encoder, Planner
 from jepa_wm.control.controller import Controller
+from jepa_wm.control.expected import Expected
 from jepa_wm.dynamics import TransformerDynamics, Trunk, rollout
-from jepa_wm.dynamics.heads import StateHead
+from jepa_wm.dynamics.heads import PixelHead, StateHead
 from jepa_wm.dynamics.proposal import Proposal
 from jepa_wm.encoders import GridPool, PooledFrames, ViT
 from jepa_wm.encoders.frames import Frames
@@ -88,3 +89,14 @@ def test_a_model_in_half_precision_is_planned_with_and_controlled_in_float32(
     assert plan.actions.dtype == plan.cost.dtype == torch.float32
     controller = Controller(model, seen[0], Search(planner, horizon=3))
     np.testing.assert_array_equal(controller.act(seen.numpy()), plan.actions[:, 0].numpy())
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["bfloat16", "float32"])
+def test_what_a_model_imagined_is_drawn_in_either_precision(half: bool) -> None:
+    model, (seen, _) = made(PooledFrames()), given()
+    model.heads["drawn"] = head = PixelHead(6, size=16, width=8)
+    torch.nn.init.constant_(list(head.parameters())[-1], -20.0)  # it draws black, whatever it is shown
+    expected = Expected(Controller(model.bfloat16() if half else model, seen[0], Search(CEM(8, 2, 2), horizon=3)))
+    expected.act(seen.numpy(), np.ones(2, dtype=bool), np.zeros((2, 2), dtype=np.float32))
+    film = seen.numpy()[:, None].repeat(2, axis=1)
+    np.testing.assert_array_equal(expected.pictures(film, np.zeros((2, 2, 2), dtype=np.float32)), 0 * film)

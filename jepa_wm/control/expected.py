@@ -47,7 +47,7 @@ class Expected:
         self.controller = controller
         head = next((each for each in controller.model.heads.values() if isinstance(each, PixelHead)), None)
         self.by = "head" if head is not None else "nearest" if album is not None else None
-        self._show: Callable[[Tensor], Tensor] | None = head if head is not None else album
+        self._show: Callable[[Tensor], Tensor] | None = album if head is None else _drawing(head)
         self.first: Plan | None = None
         self.plans, self.evaluations = 0, 0.0
         self.steps: list[list[Step]] = []
@@ -110,6 +110,11 @@ class Expected:
 
     def _seen(self, pixels: np.ndarray, states: np.ndarray) -> Observation:
         return self.controller.sight.see(pixels, states)[0]
+
+
+def _drawing(head: PixelHead) -> Callable[[Tensor], Tensor]:
+    weights = next(head.parameters())
+    return lambda latents: head(latents.to(weights))  # which may be in bfloat16
 
 
 def _pixels(drawn: Tensor, size: tuple[int, ...]) -> np.ndarray:
