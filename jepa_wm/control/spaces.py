@@ -9,6 +9,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from jepa_wm.dynamics.bounds import ROUNDING, ActionBounds
+from jepa_wm.envs.action_spaces import fits
 from jepa_wm.errors import UserError
 from jepa_wm.planning import Amortised, CategoricalCEM
 from jepa_wm.search import Search
@@ -33,7 +34,7 @@ class Actions:
         """Whether an environment that has ended takes a step of no effect to begin anew."""
         # NumPy has no bfloat16, in which a model may be, its bounds with it.
         low, high = (side.cpu().float().numpy() for side in (bounds.low, bounds.high))
-        if not _fits(self.space, low, high, max(ROUNDING, torch.finfo(bounds.low.dtype).eps)):
+        if not fits(self.space, low, high, max(ROUNDING, torch.finfo(bounds.low.dtype).eps)):
             raise UserError(
                 f"controller: got an environment with actions {self.space}; expected {len(low)} numbers between "
                 f"{low.tolist()} and {high.tolist()}, or as many choices, as the model was trained on"
@@ -93,17 +94,3 @@ def check_planner(search: Search, space: gymnasium.Space[Any]) -> None:
             f"controller: got {name}, which judges what lies between choices, for actions {space}: something else "
             f"would be done; expected jepa_wm.planning.{wanted}"
         )
-
-
-def _fits(space: gymnasium.Space[Any], low: np.ndarray, high: np.ndarray, rounding: float) -> bool:
-    """Whether vectors within bounds (A,), which may be off by a part of them, are actions of a space."""
-    if isinstance(space, spaces.Box):
-        least, most = space.low.ravel(), space.high.ravel()
-    elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        least, most = np.zeros(spaces.flatdim(space)), np.ones(spaces.flatdim(space))
-    else:
-        return False
-    if len(least) != len(low):
-        return False
-    room = rounding * np.maximum(np.abs(low), np.abs(high)).clip(1)
-    return bool((low >= least - room).all() and (high <= most + room).all())

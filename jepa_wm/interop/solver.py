@@ -9,6 +9,7 @@ from torch import Tensor
 
 from jepa_wm.contracts import Budget, Planner
 from jepa_wm.dynamics.bounds import ROUNDING
+from jepa_wm.envs.action_spaces import fits
 from jepa_wm.errors import UserError
 from jepa_wm.interop.units import ActionUnits
 from jepa_wm.search import Search
@@ -71,20 +72,14 @@ class PlannerSolver:
             UserError: if the units stand for actions that are not in the action space.
         """
         low, high = self.units.low, self.units.high
-        if not isinstance(action_space, spaces.Box) or not self._stands_for(action_space):
+        ours = np.tile(low, n_envs), np.tile(high, n_envs)
+        if not isinstance(action_space, spaces.Box) or not fits(action_space, *ours, ROUNDING):
             raise UserError(
                 f"PlannerSolver: got an action space {action_space}; expected of each environment the {len(low)} "
                 f"numbers of the units, {low.tolist()} to {high.tolist()}: make ActionUnits of its actions"
             )
         self.n_envs, self.horizon = n_envs, config.horizon
         self.action_dim = len(low) * config.action_block
-
-    def _stands_for(self, space: spaces.Box) -> bool:
-        least, most = (side.reshape(len(side), -1) for side in (space.low, space.high))
-        bounds = self.units.low, self.units.high
-        room = ROUNDING * np.abs(bounds).max(axis=0).clip(1)
-        same = least.shape[1] == len(room)
-        return same and bool((least <= bounds[0] + room).all() and (bounds[1] - room <= most).all())
 
     def __call__(self, info_dict: dict[str, Any], init_action: Tensor | None = None) -> dict[str, Any]:
         """The same as `solve`."""
