@@ -213,6 +213,7 @@ class TestVerbs:
         assert [row.get("evaluations") for row in table] == [None, None, None, 1, 16, 16, 16]
         assert all(row["seconds_each"] > 0 for row in table[3:])
         assert said.count("of 7 from 5 recorded; 16 candidates and ") == 3
+        assert all(f"and {1000 * row['seconds_each']:.3g} ms a plan" in said for row in table[3:])
 
     def test_what_cannot_be_compared_is_refused(self, folders: tuple[str, str], tmp_path: Path) -> None:
         names = [str(self.play(folders, tmp_path / "a")), str(self.play(folders, tmp_path / "b", seed=1))]
