@@ -21,6 +21,7 @@ from benchmarks.tables import RESULTS, machine, markdown, replace_section
 from jepa_wm.cli import run_verb
 from jepa_wm.control import Controller
 from jepa_wm.control.evaluate import make_world, play
+from jepa_wm.control.goals import HELD_OUT
 from jepa_wm.control.results import policy_row
 from jepa_wm.control.two_rooms_goals import RoomGoals
 from jepa_wm.goals import Image, StepsToGo
@@ -29,7 +30,6 @@ from jepa_wm.planning import CEM, Amortised, Hybrid
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
 
-SEED = 1_000_003
 SIZE, STEPS, REPEATS = 64, 100, 9
 CONFIGURED = "as the demo plans"
 SMALL = CEM(samples=32, elites=4, iterations=2)
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=100)
     arguments = parser.parse_args()
     model = WorldModel.from_pretrained(train(arguments.demo))
-    goals = RoomGoals.draw(str(arguments.demo / "collect"), arguments.episodes, SEED)
+    goals = RoomGoals.draw(str(arguments.demo / "collect"), arguments.episodes, HELD_OUT)
     world = make_world(goals, SIZE)
     shown = goals.wanted(world)
     assert isinstance(shown, Image)

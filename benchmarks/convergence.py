@@ -12,8 +12,6 @@ docs/convergence.md and its charts; what is there of a run is not done again.
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from itertools import combinations, combinations_with_replacement
 from pathlib import Path
@@ -21,6 +19,7 @@ from pathlib import Path
 from torch import Tensor
 
 from benchmarks.tables import ROOT, machine, markdown, replace_section
+from benchmarks.verbs import verb
 from jepa_wm.files import atomic_path
 from jepa_wm.manifest import is_complete
 from jepa_wm.paths import config_root
@@ -41,23 +40,19 @@ SNAPSHOTS, PERMUTATIONS = 6, 50
 DOCUMENT = ROOT / "docs" / "convergence.md"
 
 
-def run(*arguments: str) -> None:
-    """Run a verb of the package in a process of its own."""
-    subprocess.run([sys.executable, "-m", "jepa_wm", *arguments], check=True)
-
-
 def train(folder: Path, seeds: Sequence[int]) -> list[Path]:
     """The run of every objective and seed; data and runs that are complete are left as they are."""
     shards, configs = folder / "shards", config_root() / "objectives"
     if not is_complete(shards):
-        run("collect", f"--config={configs / 'data' / 'collect.yaml'}", f"--out={shards}")
+        verb("collect", f"--config={configs / 'data' / 'collect.yaml'}", f"--out={shards}")
     runs = []
     for seed in seeds:
         for name in OBJECTIVES:
             here = folder / f"{name}-{seed}"
             if not is_complete(here):
+                folders = [f"--run={here}", f"--data.folder={shards}"]
                 options = [f"--seed_everything={seed}", f"--data.seed={seed}", f"--snapshots={SNAPSHOTS}"]
-                run("pretrain", f"--config={configs / name}.yaml", f"--run={here}", f"--data.folder={shards}", *options)
+                verb("pretrain", f"--config={configs / name}.yaml", *folders, *options)
             runs.append(here)
     return runs
 
@@ -192,7 +187,7 @@ def main() -> None:
     if not is_complete(tracked):
         data = arguments.out / "shards"
         options = [f"--anchors={json.dumps(anchors)}", f"--data={data}", f"--out={tracked}"]
-        run("probe", "track", *map(str, runs), *options)
+        verb("probe", "track", *map(str, runs), *options)
     n, texts = 0, []
     found = {"last": of_last_layers(tracked, runs, anchors), "best": read_table(tracked)[0]}
     for which, rows in found.items():

@@ -6,12 +6,11 @@ docs/results.md: of those over the horizon the last step, of surprise the greate
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import RESULTS, machine, markdown, replace_section
+from benchmarks.verbs import verb
 from jepa_wm.files import read_json
 
 MODEL = "model"
@@ -22,7 +21,7 @@ LEFT_OUT = ("_mean_accuracy", "_mean_auroc", "_max_accuracy", "rankme", "rank", 
 def asked(demo: Path, out: Path) -> list[dict[str, Any]]:
     """The rows that the verb wrote."""
     where = [f"--model={demo / 'forecast'}", f"--data={demo / 'collect'}", f"--out={out}"]
-    subprocess.run([sys.executable, "-m", "jepa_wm", "probe", "world", *where], check=True, stdout=subprocess.DEVNULL)
+    verb("probe", "world", *where, quiet=True)
     found: list[dict[str, Any]] = read_json(out / "diagnostics.json")["rows"]
     return found
 

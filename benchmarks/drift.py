@@ -10,8 +10,6 @@ again; what is there of a run is not done again.
 """
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from torch import Tensor
 
 from benchmarks.drift_told import panels, section, told
 from benchmarks.tables import RESULTS, ROOT, machine, replace_section
+from benchmarks.verbs import verb
 from jepa_wm.data import EpisodeShards
 from jepa_wm.encoders import StateToken
 from jepa_wm.files import atomic_path, read_json, write_json
@@ -47,11 +46,6 @@ KEPT = ROOT / "docs" / "drift.json"
 UNCERTAIN = "ensemble"
 LEFT_OUT = (UNCERTAIN, "prefix")
 """The one is measured by `benchmarks.uncertainty`, the other does not look as far ahead."""
-
-
-def verb(name: str, *arguments: str) -> None:
-    """Run a verb of the package in a process of its own."""
-    subprocess.run([sys.executable, "-m", "jepa_wm", name, *arguments], check=True)
 
 
 def collect(out: Path, world: str, kind: str) -> Path:

@@ -9,10 +9,7 @@ pixels. Writes the section of docs/results.md; what is there of a run is not don
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables import RESULTS, machine, markdown, replace_section
+from benchmarks.verbs import verb
 from jepa_wm.encoders import load_encoder
 from jepa_wm.files import read_json, write_json
 from jepa_wm.manifest import is_complete, read_manifest
@@ -59,12 +57,6 @@ def probed(checkpoint: Path, part: str, rows: dict[str, Rows]) -> Found:
     return probe(means, rows)
 
 
-def run(verb: str, *arguments: str) -> None:
-    """Run a verb of the package in a process of its own, on one core."""
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", "jepa_wm", verb, *arguments], check=True, env=alone)
-
-
 def one_run(config: Path, seed: int, folder: Path, shards: Path, rows: dict[str, Rows]) -> dict[str, Any]:
     """Train and probe one objective with one seed, unless it is done; the minutes of training are beside it."""
     here = folder / f"{config.stem}-{seed}"
@@ -75,7 +67,7 @@ def one_run(config: Path, seed: int, folder: Path, shards: Path, rows: dict[str,
         options = [f"--run={here}", f"--data.folder={shards}", f"--seed_everything={seed}", f"--data.seed={seed}"]
         if config.stem == "alignment":
             options.append(f"--source={folder / f'ijepa-{seed}'}")
-        run("pretrain", f"--config={config}", *options)
+        verb("pretrain", f"--config={config}", *options, alone=True)
     manifest = read_manifest(here, "pretrain")
     part = "teacher" if (here / "model" / "teacher").is_dir() else "encoder"
     found = {
@@ -135,7 +127,8 @@ def main() -> None:
     arguments = parser.parse_args()
     shards = arguments.out / "shards"
     if not is_complete(shards):
-        run("collect", f"--config={config_root() / 'objectives' / 'data' / 'collect.yaml'}", f"--out={shards}")
+        config = config_root() / "objectives" / "data" / "collect.yaml"
+        verb("collect", f"--config={config}", f"--out={shards}", alone=True)
     rows = read_splits(str(shards), FRAMES, 0)
     configs = sorted(
         (config_root() / "objectives").glob("*.yaml"), key=lambda config: (config.stem == "alignment", config.stem)

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.learning import run
 from benchmarks.success import planner_of
 from benchmarks.tables import RESULTS, machine, markdown, replace_section
+from benchmarks.verbs import verb
 from jepa_wm.control import Controller
 from jepa_wm.control.evaluate import Act, Outcome, make_world, play
+from jepa_wm.control.goals import HELD_OUT
 from jepa_wm.control.landmarks import Landmarks
 from jepa_wm.control.route import Route
 from jepa_wm.control.two_rooms_goals import RoomGoals
@@ -33,7 +34,7 @@ from jepa_wm.search import Search
 from jepa_wm.statistics import wilson
 from jepa_wm.world_model import WorldModel
 
-EPISODES, BUDGET, SIZE, SEED = 60, 160, 64, 1_000_003
+EPISODES, BUDGET, SIZE = 60, 160, 64
 SLOW = {"agent_speed": 0.02}
 DOORS = (0.25, 0.75)
 """Where the door is while goals are played: the ends of where it was drawn for the shards."""
@@ -50,12 +51,12 @@ def prepare(demo: Path, out: Path) -> WorldModel:
     shards, model = out / "collect", out / "forecast"
     if not is_complete(shards):
         factors = json.dumps(SLOW | {"door_position": "sample"})
-        run("collect", "--config=two_rooms/collect", f"--out={shards}", f"--factors={factors}")
+        verb("collect", "--config=two_rooms/collect", f"--out={shards}", f"--factors={factors}", alone=True)
     if not is_complete(model):
         before = demo / "forecast"
         folders = [f"--run={model}", f"--data.folder={shards}", f"--source={before}", f"--start_from={before}"]
         training = [f"--trainer.max_steps={STEPS}", "--trainer.val_check_interval=100", "--data.batch_size=32"]
-        run("forecast", "--config=two_rooms/forecast_doors", *folders, *training)
+        verb("forecast", "--config=two_rooms/forecast_doors", *folders, *training, alone=True)
     return WorldModel.from_pretrained(model)
 
 
@@ -72,7 +73,7 @@ def goals_between(least: int, below: int, episodes: int, draws: int = 64) -> Roo
     world = TwoRoomsVectorEnv(
         draws * episodes, size=8, factors=SLOW | {"door_position": [DOORS[i % 2] for i in range(draws * episodes)]}
     )
-    world.reset(seed=SEED)
+    world.reset(seed=HELD_OUT)
     goals = RoomGoals(world.state.copy(), world.goal.copy(), dict(world.factor_values), 0)
     outcome = play(make_world(goals, 8), goals, scripted(NoisyExpert(0.0), goals), below - 1, True, "expert")
     steps = outcome.reached.argmax(axis=1) + 1
@@ -94,7 +95,7 @@ def band(model: WorldModel, search: Search, landmarks: Landmarks, goals: RoomGoa
     wanted = goals.wanted(world)
     route = Route.to(wanted, model, landmarks, count, AHEAD)
     rows: dict[str, dict[str, Any]] = {}
-    policies: dict[str, Policy] = {"random": RandomWalk(count, SEED), "expert": NoisyExpert(0.0)}
+    policies: dict[str, Policy] = {"random": RandomWalk(count, HELD_OUT), "expert": NoisyExpert(0.0)}
     for name, policy in policies.items():
         rows[name] = figures(play(world, goals, scripted(policy, goals), BUDGET, True, name))
     flat = None

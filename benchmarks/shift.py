@@ -11,12 +11,11 @@ The last line is JSON.
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import RESULTS, machine, markdown, replace_section
+from benchmarks.verbs import verb
 from jepa_wm.control.compare import difference
 from jepa_wm.control.results import read_episodes
 from jepa_wm.manifest import read_manifest
@@ -30,8 +29,7 @@ def played(out: Path, factor: str, arguments: list[str]) -> dict[str, dict[str, 
     """A run of `plan` with one factor held out, or none; the random floor and the planner, episodes by name."""
     folder = out / factor.replace(" ", "_")
     changed = [] if factor == PLAIN else [f"--task.factors={json.dumps({factor: 'held_out'})}"]
-    verb = [sys.executable, "-m", "jepa_wm", "plan", *arguments, "--films=0", f"--out={folder}", *changed]
-    subprocess.run(verb, check=True)
+    verb("plan", *arguments, "--films=0", f"--out={folder}", *changed)
     found: dict[str, dict[str, Any]] = {}
     for row in read_episodes(str(folder)):
         if row["goal"] == "image":

@@ -8,6 +8,7 @@ from torch import nn
 from jepa_wm.checkpoint import find_part, load_module
 from jepa_wm.contracts import Dynamics, Encoder
 from jepa_wm.dynamics.bounds import ActionBounds
+from jepa_wm.encoders.hub import hub_folder
 from jepa_wm.errors import UserError
 from jepa_wm.files import atomic_path, read_json, write_json
 
@@ -53,7 +54,7 @@ def model_folder(source: str | Path) -> Path:
         UserError: if there is none, another version made it, or a part is missing.
     """
     if not Path(source).exists() and str(source).count("/") == 1 and not str(source).startswith((".", "/")):
-        folder = fetched(str(source))
+        folder = hub_folder(str(source), None)
     else:
         folder = find_part(source, "encoder").parent
     if (folder / NAME).is_file():
@@ -109,21 +110,6 @@ def _check(made: Any, folder: Path) -> None:
         raise UserError(f"{folder / NAME} is of format {found}; expected {FORMAT}: another version of jepa_wm made it")
     if missing := [name for name in made.get("parts", []) if not (folder / name).is_dir()]:
         raise UserError(f"{folder} lacks {', '.join(missing)}, which was saved with it; copy or fetch it again")
-
-
-def fetched(name: str) -> Path:
-    """A copy of the folder that the hub has under "owner/name".
-
-    Raises:
-        UserError: if it does not give it.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"'{name}' is no folder here, and the hub does not give it: {error}") from error
 
 
 def write_card(folder: str | Path, bounds: ActionBounds, parts: dict[str, nn.Module]) -> None:

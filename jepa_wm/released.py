@@ -8,11 +8,11 @@ from typing import Any
 from jepa_wm.contracts import Encoder
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.layouts import Told, convert
+from jepa_wm.encoders.hub import hub_folder
 from jepa_wm.encoders.pickled import read_tensors
 from jepa_wm.encoders.weights import WRAPPERS, State
 from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
-from jepa_wm.model_folder import fetched
 from jepa_wm.world_model import WorldModel
 
 logger = logging.getLogger("jepa_wm")
@@ -60,7 +60,7 @@ def load_world_model(
     told = Told({}, action_dim, heads, size, encoder)
     path = Path(source)
     if not path.exists() and str(source).count("/") == 1 and not str(source).startswith("."):
-        path = fetched(str(source))
+        path = hub_folder(str(source), None)
     if any((path / inner / "encoder").is_dir() for inner in ("", "model")):
         if told != Told({}) or statistics:
             raise UserError(f"{path} is a folder of this package, which says all of itself; give its path alone")

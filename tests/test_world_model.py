@@ -526,14 +526,18 @@ def test_the_model_of_a_run_of_another_format_is_refused(place: str, tmp_path: P
 
 def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real().save_pretrained(tmp_path / "saved")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name: {"somebody/rooms": tmp_path / "saved"}[name])
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda name, **_: {"somebody/rooms": tmp_path / "saved"}[name]
+    )
     assert isinstance(WorldModel.from_pretrained("somebody/rooms").dynamics, TransformerDynamics)
 
-    def offline(name: str) -> str:
+    def offline(name: str, **_: Any) -> str:
         raise LocalEntryNotFoundError("no connection")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(UserError, match="is no folder here, and the hub does not give it: no connection"):
+    with pytest.raises(
+        UserError, match=r"is no folder here, and the Hugging Face hub did not give it \(no connection\)"
+    ):
         WorldModel.from_pretrained("somebody/else")
 
 

@@ -69,9 +69,9 @@ class Setting(NamedTuple):
 
 
 def learned_from(model: str) -> str | None:
-    """A folder of collected shards that a run's model learned from, if one is there still."""
+    """A folder of shards that a run's model learned from and that says its world, if one is there still."""
     there = [folder for folder in _sources(model) if is_complete(folder)]
-    return next((folder for folder in there if read_manifest(folder)["stage"] == "collect"), None)
+    return next((folder for folder in there if read_manifest(folder).get("environment")), None)
 
 
 def _sources(model: str) -> dict[str, dict[str, Any]]:

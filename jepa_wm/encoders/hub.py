@@ -29,8 +29,12 @@ def transformers() -> ModuleType:
         raise UserError(f"this needs transformers: pip install 'jepa_wm[hf]' ({error})") from error
 
 
-def hub_folder(name: str) -> Path:
+def hub_folder(name: str, files: list[str] | None = FILES) -> Path:
     """The folder of a model: one on this machine, or a copy of the one that the hub has under this name.
+
+    Args:
+        name: a path, or "owner/name".
+        files: patterns of what is copied; None for all.
 
     Raises:
         UserError: if there is none, and it cannot be fetched.
@@ -41,7 +45,7 @@ def hub_folder(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=FILES))
+        return Path(snapshot_download(name, allow_patterns=files))
     except (OSError, ValueError, HfHubHTTPError, RuntimeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(

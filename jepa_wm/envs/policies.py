@@ -22,10 +22,6 @@ class Policy(Protocol):
 
     def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray: ...
 
-    def reset(self) -> None:
-        """Forget the running episodes; the random stream goes on."""
-        ...
-
 
 class NoOp:
     """Stay.
@@ -39,9 +35,6 @@ class NoOp:
 
     def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray:
         return np.zeros((len(state), self.width), np.float32)
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
 
 class Uniform:
@@ -60,9 +53,6 @@ class Uniform:
     def __call__(self, state: np.ndarray, goal: np.ndarray, factors: Factors) -> np.ndarray:
         return self._random.uniform(self.low, self.high, (len(state), len(self.low))).astype(np.float32)
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
 
 class Replay:
     """Actions that were recorded, then none.
@@ -80,10 +70,6 @@ class Replay:
         if self._step > self.actions.shape[1]:
             return np.zeros_like(self.actions[:, 0])
         return self.actions[:, self._step - 1]
-
-    def reset(self) -> None:
-        """Begin again."""
-        self._step = 0
 
 
 class Walk:
@@ -108,10 +94,6 @@ class Walk:
         self._choice = np.where(over[:, None], choice, self._choice)
         self._left = np.where(over, steps, self._left) - 1
         return self._choice
-
-    def reset(self) -> None:
-        """Choose anew at the next step."""
-        self._left = np.zeros_like(self._left)
 
 
 class RandomWalk(Walk):
@@ -147,9 +129,6 @@ class NoisyExpert:
         action /= np.maximum(np.abs(action).max(-1, keepdims=True), 1)
         action += self.noise * self._random.standard_normal(action.shape)
         return np.clip(action, -1, 1).astype(np.float32)
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
 
 def _waypoint(world: Geometry, state: np.ndarray, goal: np.ndarray) -> np.ndarray:

@@ -62,9 +62,6 @@ class Pusher:
         action += self.noise * self._random.standard_normal(action.shape)
         return np.clip(action, -1, 1).astype(np.float32)
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
 
 def _push(state: np.ndarray, goal: np.ndarray, unit: np.ndarray, way: Ways) -> np.ndarray:
     """Where to (E, 2), from the pusher and as the block sees it, to bring the block nearer to its goal."""

@@ -4,17 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from probes.report.html import Markup, bar, element, image, missing, note, section, table
-from probes.report.plans import Plans
+from probes.report.plans import CONTROLS, Plans
 from probes.report.rows import Row
 from probes.report.text import count, interval, number, percent
 
-CONTROLS = {
-    "expert": "scripted expert",
-    "replay": "recorded actions",
-    "random": "random",
-    "noop": "no action",
-    "cloned": "behaviour cloning, without a search",
-}
 GOALS = {
     "image": "An image goal is reached if it is met at any step.",
     "text": "A text goal is reached if the disc is in the named region at the last step.",

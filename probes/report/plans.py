@@ -11,7 +11,14 @@ from jepa_wm.errors import UserError
 from jepa_wm.files import read_json
 from probes.report.rows import Row, checked, read_rows
 
-CONTROLS = ("random", "noop", "expert", "replay", "cloned")
+CONTROLS = {
+    "expert": "scripted expert",
+    "replay": "recorded actions",
+    "random": "random",
+    "noop": "no action",
+    "cloned": "behaviour cloning, without a search",
+}
+"""What is no planner, by its name in the rows, and in words."""
 
 
 @dataclass(frozen=True)

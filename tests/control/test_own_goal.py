@@ -1,6 +1,7 @@
 """A goal of a user's own: read, refused or played, whatever the environment is."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from jepa_wm.control.own_goal import read_goal, region_of_goal
 from jepa_wm.control.plan import plan
 from jepa_wm.control.pursue import Place, Played, _told
 from jepa_wm.control.shown import Shown
+from jepa_wm.data.verbs.merge import merge
 from jepa_wm.dynamics import TransformerDynamics, Trunk
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.encoders import ClipText, GridPool, PooledFrames, StateFrames, TextAlignment, ViT
@@ -266,6 +268,16 @@ class TestPlaying:
         assert rows == pursued(folders, tmp_path / "b", CORNER)
         with pytest.raises(UserError, match="no shards are known that owner/name learned from; expected --data"):
             pursued(("owner/name", str(tmp_path / "nowhere")), tmp_path / "c", CORNER)
+
+    def test_shards_that_say_their_world_need_not_be_those_of_collect(
+        self, folders: tuple[str, str], tmp_path: Path
+    ) -> None:
+        merged, run = tmp_path / "merged", tmp_path / "run"
+        merge([folders[1], folders[1]], str(merged))
+        shutil.copytree(Path(folders[0]) / "model", run / "model")
+        write_manifest(run, "forecast", data={str(merged): {"environment": TWO_ROOMS}})
+        rows = pursued((str(run), str(tmp_path / "nowhere")), tmp_path / "a", CORNER)
+        assert rows == pursued((str(run), str(merged)), tmp_path / "b", CORNER)
 
 
 class TestRefusing:

@@ -99,8 +99,6 @@ def test_floors():
 def test_same_seed_same_actions_of_the_right_kind(make):
     runs = []
     for _ in range(2):
-        policy = make()
-        policy.reset()
-        runs.append(play(world(6, "sample"), policy, 10)[2])
+        runs.append(play(world(6, "sample"), make(), 10)[2])
     np.testing.assert_array_equal(runs[0], runs[1])
     assert runs[0].dtype == np.float32 and np.abs(runs[0]).max() <= 1
