@@ -142,8 +142,12 @@ def _frozen(config: Config) -> Iterator[str]:
 
 
 def _start(config: Config) -> Iterator[str]:
-    if get(config, "start_from") and get(config, "source"):
-        yield "start_from loads the whole of another run, so what source brought is overwritten; give one of them"
+    start, source = get(config, "start_from"), get(config, "source")
+    if start and source and start != source:  # A config that asks for a source is told the same run by both.
+        yield (
+            f"start_from loads the whole of {start}, so what source brought from {source} is overwritten; give "
+            "start_from alone, or the same run to both where the config needs a source"
+        )
 
 
 def _window(config: Config) -> Iterator[str]:

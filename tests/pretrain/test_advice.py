@@ -92,7 +92,7 @@ def test_a_sound_config_is_not_commented_upon() -> None:
             {"model__objectives__next": {"class_path": "a.Forecasting", "init_args": {"freeze_encoder": True}}},
             "the encoder is frozen, and masked would train it",
         ),
-        ({"start_from": "a", "source": "b"}, "give one of them"),
+        ({"start_from": "a", "source": "b"}, "give start_from alone"),
         (forecast(window=4), "objectives.next: the dynamics' window is 4 frames, and of a clip of 4 3 are read"),
         (
             forecast(member={"init_args": {"window": 32}}),
@@ -129,6 +129,7 @@ def test_each_mistake_is_named_once(settings: dict[str, Any], said: str) -> None
         {"model__objectives__masked__init_args__sigreg": 0.0},
         {"trainer__precision": "32-true"},
         {"start_from": "a"},
+        {"start_from": "a", "source": "a"},
         forecast(window=3),
         forecast(window=4) | {"data__frames": 5},
     ],
