@@ -1,7 +1,9 @@
 """How a world model plans: by what search, how far ahead, at what price."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
 
 from jepa_wm.contracts import Budget, Planner
 from jepa_wm.errors import UserError
@@ -60,6 +62,10 @@ class Search:
             raise UserError(
                 f"search: got replan {self.replan} and horizon {self.horizon}; expected 1 <= replan <= horizon"
             )
+
+    def after(self, actions: Tensor) -> "Search":
+        """The same search where these actions (E, A) were done last, NaN where none was."""
+        return replace(self, terms=[term.after(actions) for term in self.terms])
 
     @property
     def one_hot(self) -> bool:

@@ -180,11 +180,18 @@ class Controller:
         weights = _weights(self.model)
         if self._settled is None or self._settled[0] != weights:
             self._settled = weights, self._goal.settled(self.model)
-        wanted = self._settled[1].of(due)
-        self.plan = self.model.plan(now.pixels, wanted, self.search, mean=mean, seed=seeds.tolist(), state=now.state)
+        last = self._last(due)
+        wanted, search = self._settled[1].of(due).after(last), self.search.after(last)
+        self.plan = self.model.plan(now.pixels, wanted, search, mean=mean, seed=seeds.tolist(), state=now.state)
         self._plans[due] = self.plan.actions.to(self._plans)
         self.plans += 1
         self.broken += int(self.plan.broken.sum())
+
+    def _last(self, due: Tensor) -> Tensor:
+        """The actions (E, A) that were done last where a plan is due; NaN where an episode begins."""
+        blocks = self._plans[due][:, self.search.replan - 1]
+        done = blocks[:, -self.model.dynamics.action_dim :]
+        return done.where(torch.from_numpy(self._age > 0)[due][:, None], torch.nan)
 
 
 def _weights(model: WorldModel) -> Weights:

@@ -67,6 +67,9 @@ class Route(Goal):
         self._require(len(environments))
         return replace(self, goal=self.goal.of(environments), ways=self.ways.of(environments))
 
+    def after(self, actions: Tensor) -> "Route":
+        return replace(self, goal=self.goal.after(actions))
+
     def settled(self, model: Model) -> "Route":
         return replace(self, goal=self.goal.settled(model))
 

@@ -84,6 +84,10 @@ class Goal(ABC):
         """
         return self
 
+    def after(self, actions: Tensor) -> "Goal":
+        """The same goal where these actions (E, A) were done last, NaN where none was; most goals do not ask."""
+        return self
+
     def settled(self, model: Model) -> "Goal":
         """The same goal, as what a model makes of its pictures and words: to be found once, and used often.
 

@@ -53,6 +53,9 @@ class Sum(Goal):
     def seen_from(self, latents: Tensor) -> "Sum":
         return replace(self, goals=[goal.seen_from(latents) for goal in self.goals])
 
+    def after(self, actions: Tensor) -> "Sum":
+        return replace(self, goals=[goal.after(actions) for goal in self.goals])
+
     def settled(self, model: Model) -> "Sum":
         return replace(self, goals=[goal.settled(model) for goal in self.goals])
 

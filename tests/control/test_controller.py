@@ -32,7 +32,7 @@ from jepa_wm.encoders.preprocessing import Preprocessing
 from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.errors import UserError
 from jepa_wm.goals import Image as Seen
-from jepa_wm.goals import Latents, StepsToGo, Sum
+from jepa_wm.goals import Latents, Smoothness, StepsToGo, Sum
 from jepa_wm.observations import Observation
 from jepa_wm.planning import CEM, Amortised, CategoricalCEM, Hybrid
 from jepa_wm.search import Search
@@ -65,7 +65,7 @@ def box(**options: bool | int) -> WorldModel:
 class Told(Answering):
     """A planner that answers what it is told, and keeps where it was to start from and what standing still costs."""
 
-    def __init__(self, answer: list[float]) -> None:
+    def __init__(self, answer: list[float] | list[list[float]]) -> None:
         self.told, self.means, self.costs = torch.tensor(answer), list[Tensor](), list[Tensor]()
         self.seeds = list[int | list[int]]()
 
@@ -328,6 +328,19 @@ class TestEpisodes:
             np.testing.assert_array_equal(done, 0.5 * np.array(active)[:, None].repeat(2, axis=1))
             told.append(controller.planned.tolist())
         assert told == [[False, True], [True, False], [False, True], [True, False]]
+
+    def test_smooth_actions_follow_the_one_that_was_done_last(self) -> None:
+        planner, seen = Told([[0.0], [0.5], [1.0], [1.0]]), np.stack([BLACK, BLACK])
+        search = Search(planner, 4, replan=2, terms=[Smoothness(weight=2.0)])
+        controller = Controller(small([0.0, 0.0], [1.0, 1.0]), Smoothness(), search)
+        for _ in range(5):
+            controller.act(seen)
+        controller.reset(np.array([True, False]))
+        for _ in range(4):
+            controller.act(seen)
+        # A plan of zeros changes nothing of itself; where .5 was done, one of its four changes is by half of the bounds.
+        expected = [[0.0, 0.0], [0.75, 0.75], [0.0], [0.75]]
+        assert [cost.tolist() for cost in planner.costs] == expected
 
     def test_each_search_draws_anew(self) -> None:
         planner = Told([0.0])

@@ -103,6 +103,15 @@ def test_smoothness_counts_changes_in_halves_of_the_bounds(model: WorldModel) ->
     steps = torch.rand(1, 3, 6, 2)
     torch.testing.assert_close(cost(Future(steps, steps.reshape(1, 3, 3, 4))), cost(Future(steps, steps)))
     assert cost(Future(steps, steps[:, :, :1])).tolist() == [[0.0, 0.0, 0.0]]
+    # What was done last is one change more, where something was.
+    done = Smoothness(last=torch.tensor([[0.5, 0.5], [torch.nan, torch.nan]])).cost(model, 2, LAST)
+    both = actions.repeat(2, 1, 1, 1).requires_grad_()
+    found = done(Future(both[..., None, :], both))
+    assert found[:, 0].tolist() == pytest.approx([(0.25 + 1 + 4) / 2 / 3, (1 + 4) / 2 / 2])
+    (slope,) = torch.autograd.grad(found.sum(), both)
+    assert slope[0, 0, 0].tolist() == pytest.approx([0.0, (2 * -0.5 + 2 * -1.0) / 2 / 3]) and slope.isfinite().all()
+    with pytest.raises(UserError, match=r"Smoothness.last: got actions \(3, 2\); expected \(2, 2\)"):
+        Smoothness(last=torch.zeros(3, 2)).cost(model, 2, LAST)
     wide = WorldModel(model.encoder, model.dynamics)
     wide.bounds.prepare({"action_mean": [0.0] * 2, "action_std": [1.0] * 2, "action_bounds": ([-4.0, 0.0], [4.0, 8.0])})
     torch.testing.assert_close(

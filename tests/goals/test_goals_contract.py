@@ -54,7 +54,7 @@ CASES: dict[str, Callable[[], Goal]] = {
     ),
     "State": lambda: State(NUMBERS),
     "Reward": lambda: Reward(value="value"),
-    "Smoothness": Smoothness,
+    "Smoothness": lambda: Smoothness(last=torch.tensor([[0.3, -0.9], [torch.nan] * 2, [0.8, 0.1]])),
     "Uncertainty": lambda: Uncertainty(discount=0.9),
     "Sum": lambda: Sum([State(NUMBERS, weight=2.0), Image(Observation(PICTURES), weight=0.5), Smoothness()]),
 }
