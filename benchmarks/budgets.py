@@ -5,9 +5,9 @@ constraints, with every budget of candidates judged a plan, otherwise by the dem
 are a share of the budget, the rest of it is as it comes. Plans start from the last plan shifted; as a control, CEM
 starts anew every time. The model is the demo's with the proposal of `benchmarks.amortised`, which some planners start
 from. Episodes play on after their goals, so that the last step counts, too. The milliseconds are of one plan of one
-environment, medians of three, measured when all is played. With a budget in seconds planners are as they come, and the
-seconds are of one plan of all environments together. Writes docs/budgets.svg and a section of docs/results.md; a cell
-of the same model and search that is there is not played again.
+environment, medians of three, measured when all is played. A budget in seconds is of one plan of all environments
+together; a planner's rounds are then a share of the candidates that it can judge in that time. Writes docs/budgets.svg
+and a section of docs/results.md; a cell of the same model, goals and planner that is there is not played again.
 """
 
 import argparse
@@ -15,41 +15,59 @@ import inspect
 import statistics
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.amortised import train
-from benchmarks.budgets_told import Cells, chart, text_of
+from benchmarks.budgets_told import Cells, chart, rates, text_of
+from benchmarks.kept import kept
 from benchmarks.success import planner_of
 from benchmarks.tables import RESULTS, ROOT, machine, replace_section
 from jepa_wm import planning
 from jepa_wm.allocator import keep_freed_memory
-from jepa_wm.contracts import Budget, Planner
+from jepa_wm.checkpoint import spec
+from jepa_wm.contracts import Budget, Plan, Planner
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.evaluate import make_world, play
 from jepa_wm.control.goals import HELD_OUT, GoalSet
 from jepa_wm.control.two_rooms_goals import RoomGoals
 from jepa_wm.errors import UserError
-from jepa_wm.files import atomic_path, read_json, write_json
-from jepa_wm.manifest import read_manifest
+from jepa_wm.files import atomic_path
+from jepa_wm.goals import GoalLike
+from jepa_wm.manifest import identity, read_manifest
 from jepa_wm.observations import Observation
 from jepa_wm.search import Search
-from jepa_wm.statistics import rate_interval
 from jepa_wm.world_model import WorldModel
 
 BUDGETS, SECONDS = (4, 8, 16, 32, 64, 128, 320), (0.5, 2.0)
-STEPS, ROUNDS = 100, 5
+STEPS, ROUNDS, FEW = 100, 5, 64
+"""Steps of an episode, rounds of a planner's candidates, and candidates by whose time a planner is sized."""
+SPENT = ("seconds", "evaluations")
 COLD = "CEM, from nothing"
 LEFT_OUT = ("CategoricalCEM", "AugmentedLagrangian")
 """What is for discrete actions, and what is the search that it is built around where nothing is forbidden."""
 
 
-class ColdController(Controller):
-    """A controller that forgets its last plan."""
+class Watched(Controller):
+    """A controller that keeps what its plans have spent."""
+
+    def __init__(self, model: WorldModel, goal: GoalLike, search: Search) -> None:
+        super().__init__(model, goal, search)
+        self.spent: list[dict[str, float]] = []
+
+    def _search(self, seen: Observation, due: Tensor) -> None:
+        super()._search(seen, due)
+        assert self.plan is not None
+        self.spent.append({key: float(self.plan.trace[key][-1]) for key in SPENT})
+
+
+class Cold(Watched):
+    """One that forgets its last plan."""
 
     def _search(self, seen: Observation, due: Tensor) -> None:
         self._plans[due] = self._middle
@@ -61,62 +79,87 @@ def names() -> list[str]:
     return [COLD, *(name for name in planning.__all__ if name not in LEFT_OUT)]
 
 
-def sized(name: str, evaluations: int | None) -> Planner:
-    """A planner whose rounds are a share of its candidates; as it comes where there is no number of these."""
-    kind, sizes = planning.CEM if name == COLD else getattr(planning, name), {}
-    if evaluations is not None:
-        samples = max(evaluations // ROUNDS, 8)
-        sizes = {"samples": samples, "elites": max(samples // 8, 2), "restarts": max(samples // 8, 1)}
+def sized(name: str, evaluations: int) -> Planner:
+    """A planner whose rounds are a share of so many candidates."""
+    kind = planning.CEM if name == COLD else getattr(planning, name)
+    samples = max(evaluations // ROUNDS, 8)
+    sizes = {"samples": samples, "elites": max(samples // 8, 2), "restarts": max(samples // 8, 1)}
     asked = inspect.signature(kind).parameters
     planner: Planner = kind(**{size: value for size, value in sizes.items() if size in asked})
     return planner
 
 
-def limited(search: Search, name: str, budget: Budget) -> Search:
-    """The demo's search by another planner, with a budget."""
-    return replace(search, planner=sized(name, budget.evaluations), budget=budget)
+def limited(search: Search, name: str, budget: Budget, evaluations: int) -> Search:
+    """The demo's search by another planner, made for so many candidates, with a budget."""
+    return replace(search, planner=sized(name, evaluations), budget=budget)
 
 
-def played(model: WorldModel, goals: GoalSet, size: int, search: Search, name: str) -> dict[str, Any]:
-    """The cell of a planner and a budget: success at any step and at the last, each with its interval."""
-    world = make_world(goals, size)
-    controller = (ColdController if name == COLD else Controller)(model, goals.wanted(world), search)
-    outcome = play(world, goals, controller.act, STEPS, False, name)
-    solved = {"any": outcome.ever, "last": outcome.last}
-    return {kind: [float(each.mean()), *rate_interval(each, goals.sources)] for kind, each in solved.items()}
+class Arena(NamedTuple):
+    """Where planners meet.
+
+    Attributes:
+        folder: of the model's run.
+        model: the world model.
+        goals: that all of them plan to.
+        size: side of the frames in pixels.
+        search: the demo's.
+    """
+
+    folder: Path
+    model: WorldModel
+    goals: GoalSet
+    size: int
+    search: Search
+
+    def played(self, name: str, budget: Budget) -> dict[str, Any]:
+        """The cell of a planner and a budget: successes at any step and at the last, and what a plan has spent."""
+        evaluations = budget.evaluations or self.within(name, budget.seconds or 0.0)
+        search, world = limited(self.search, name, budget, evaluations), make_world(self.goals, self.size)
+        controller = (Cold if name == COLD else Watched)(self.model, self.goals.wanted(world), search)
+        outcome = play(world, self.goals, controller.act, STEPS, False, name)
+        spent = {key: statistics.median(one[key] for one in controller.spent) for key in SPENT}
+        return {"any": outcome.ever.tolist(), "last": outcome.last.tolist(), **spent}
+
+    def within(self, name: str, seconds: float) -> int:
+        """How many candidates of each goal a planner can judge in so many seconds, by what a few of them take."""
+        search = limited(self.search, name, Budget(FEW), FEW)
+        traces = [self._planned(search, len(self.goals.state)).trace for _ in range(3)]
+        return int(seconds * FEW / min(float(trace["seconds"][-1]) for trace in traces))
+
+    def seconds(self, name: str, count: int) -> float:
+        """Of one plan in the first episode, a median of three."""
+        search, taken = limited(self.search, name, Budget(count), count), []
+        for _ in range(4):
+            start = time.perf_counter()
+            self._planned(search, 1)
+            taken.append(time.perf_counter() - start)
+        return statistics.median(taken[1:])
+
+    def _planned(self, search: Search, count: int) -> Plan:
+        """A plan to the first goals."""
+        world = make_world(self.goals, self.size)
+        observation, _ = world.reset(seed=0, options=self.goals.reset_options())
+        first = torch.arange(len(self.goals.state)) < count
+        seen, state = (torch.from_numpy(np.asarray(observation[key]))[first] for key in ("pixels", "state"))
+        return self.model.plan(seen, self.goals.wanted(world).of(first), search, state=state)
 
 
-def seconds(model: WorldModel, goals: GoalSet, size: int, search: Search) -> float:
-    """Of one plan in the first episode, a median of three."""
-    world = make_world(goals, size)
-    observation, _ = world.reset(seed=0, options=goals.reset_options())
-    first = torch.arange(len(goals.state)) == 0
-    seen, state = (torch.from_numpy(np.asarray(observation[key])) for key in ("pixels", "state"))
-    wanted, taken = goals.wanted(world).of(first), []
-    for _ in range(4):
-        start = time.perf_counter()
-        model.plan(seen[first], wanted, search, state=state[first])
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[1:])
-
-
-def cells(out: Path, model: WorldModel, goals: GoalSet, size: int, search: Search, budgets: list[Budget]) -> Cells:
-    """Every planner's cells by what it may spend; those that were played before are read."""
+def cells(out: Path, arena: Arena, budgets: list[Budget]) -> Cells:
+    """Every planner's cells by what it may spend; what was played before, of the same, is read."""
     found: Cells = {}
+    of = {"model": identity(arena.folder), "goals": arena.goals.identity, "search": spec(arena.search)}
     for name in names():
         for budget in budgets:
             spent = budget.evaluations or budget.seconds or 0
-            file = out / name.replace(", ", "-").replace(" ", "-") / f"{spent}-{len(goals.state)}.json"
-            if not file.is_file():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    write_json(file, played(model, goals, size, limited(search, name, budget), name))
-                except UserError as error:
-                    print(f"{name} is left out: {error}", flush=True)
-                    break
-            found.setdefault(name, {})[spent] = read_json(file)
-            print(name, spent, found[name][spent], flush=True)
-    return found
+            file = out / name.replace(", ", "-").replace(" ", "-") / f"{spent}-{len(arena.goals.state)}.json"
+            made = {**of, "planner": spec(sized(name, budget.evaluations or FEW)), "budget": spec(budget)}
+            try:
+                found.setdefault(name, {})[spent] = kept(file, made, partial(arena.played, name, budget))
+            except UserError as error:
+                print(f"{name} is left out: {error}", flush=True)
+                break
+            print(name, spent, rates(found[name][spent]), flush=True)
+    return {name: each for name, each in found.items() if each}
 
 
 def main() -> None:
@@ -129,21 +172,19 @@ def main() -> None:
     parser.add_argument("--play_only", action="store_true", help="nothing that asks for a machine of its own")
     arguments = parser.parse_args()
     keep_freed_memory()
-    demo = arguments.demo
-    model, search = WorldModel.from_pretrained(train(demo)), planner_of(demo)[1]
+    demo, folder = arguments.demo, train(arguments.demo)
     size = read_manifest(demo / "collect", "collect")["config"]["size"]
     goals = RoomGoals.draw(str(demo / "collect"), arguments.goals, HELD_OUT)
-    counts = [Budget(count) for count in arguments.budgets]
-    found = cells(demo / "budgets", model, goals, size, search, counts)
+    arena = Arena(folder, WorldModel.from_pretrained(folder), goals, size, planner_of(demo)[1])
+    found = cells(demo / "budgets", arena, [Budget(count) for count in arguments.budgets])
     if arguments.play_only:
         return
-    for name, each in found.items():
-        for count, cell in each.items():
-            cell["seconds"] = seconds(model, goals, size, limited(search, name, Budget(int(count))))
-    within = cells(demo / "budgets", model, goals, size, search, [Budget(seconds=limit) for limit in arguments.seconds])
+    times = {name: {count: arena.seconds(name, int(count)) for count in each} for name, each in found.items()}
+    within = cells(demo / "budgets", arena, [Budget(seconds=limit) for limit in arguments.seconds])
     with atomic_path(ROOT / "docs" / "budgets.svg") as aside:
-        aside.write_text(chart(found))
-    replace_section(RESULTS, "budgets", f"{text_of(found, within)}\n\n{arguments.goals} goals. {machine()}")
+        aside.write_text(chart(found, times))
+    text = text_of(found, times, within)
+    replace_section(RESULTS, "budgets", f"{text}\n\n{arguments.goals} goals. {machine()}")
 
 
 if __name__ == "__main__":

@@ -17,15 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kept import kept
 from benchmarks.tables import RESULTS, ROOT, machine, markdown, replace_section
-from jepa_wm.checkpoint import build
+from jepa_wm.checkpoint import build, spec
 from jepa_wm.contracts import Planner
 from jepa_wm.control.controller import Controller
 from jepa_wm.control.goal_kinds import read_goals
 from jepa_wm.control.match import Match
 from jepa_wm.control.results import RESULTS as ROWS
 from jepa_wm.files import read_json, write_json
-from jepa_wm.manifest import is_complete, read_manifest
+from jepa_wm.manifest import identity, is_complete, read_manifest
 from jepa_wm.planning import Amortised
 from jepa_wm.search import Search
 from jepa_wm.world_model import WorldModel
@@ -97,12 +98,10 @@ def curve(demo: Path) -> dict[str, str]:
 
 def cached(demo: Path, name: str, folder: Path, planner: Planner) -> dict[str, Any]:
     """The row of a model, played unless it was before."""
-    cache = demo / "success" / f"{name}.json"
-    if not cache.is_file():
-        cache.parent.mkdir(exist_ok=True)
-        write_json(cache, played(demo, WorldModel.from_pretrained(folder), planner))
-    row: dict[str, Any] = read_json(cache)
-    return row
+    of = {"model": identity(folder), "plan": identity(demo / "plan"), "planner": spec(planner)}
+    return kept(
+        demo / "success" / f"{name}.json", of, lambda: played(demo, WorldModel.from_pretrained(folder), planner)
+    )
 
 
 def played(demo: Path, model: WorldModel, planner: Planner) -> dict[str, Any]:
@@ -116,15 +115,15 @@ def played(demo: Path, model: WorldModel, planner: Planner) -> dict[str, Any]:
     return match.rows(name, planned.outcome)[0]
 
 
-def text_of(kept: dict[str, dict[str, Any]]) -> str:
+def text_of(figures: dict[str, dict[str, Any]]) -> str:
     """The section: a table, curves, and what was measured on what."""
-    rows = {f"{name}, {goal}": row for name, demo in kept.items() for goal, row in demo["rows"].items()}
+    rows = {f"{name}, {goal}": row for name, demo in figures.items() for goal, row in demo["rows"].items()}
     curves = [
         f"- {name}: {', '.join(f'{at} {rate}' for at, rate in demo['curve'].items())}"
-        for name, demo in kept.items()
+        for name, demo in figures.items()
         if demo["curve"]
     ]
-    machines = [f"- {name}: {demo['machine']}" for name, demo in kept.items()]
+    machines = [f"- {name}: {demo['machine']}" for name, demo in figures.items()]
     over = "Image goals over minutes of training, the first without any forecasting:"
     return "\n".join([markdown("goals", rows), "", over, "", *curves, "", "Measured on:", "", *machines])
 
@@ -134,14 +133,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", nargs="*", choices=DEMOS, default=[*DEMOS], help="demos whose snapshots play, too")
     arguments = parser.parse_args()
-    kept = read_json(KEPT)
+    figures = read_json(KEPT)
     for name, demo in ((name, Path(folder)) for name, folder in DEMOS.items()):
         if (demo / "plan" / ROWS).is_file():
             curves = curve(demo) if name in arguments.curves else {}
-            kept[name] = {"rows": rows_of(demo), "curve": curves, "machine": machine()}
-    write_json(KEPT, kept)
-    replace_section(RESULTS, "success", text_of(kept))
-    print(json.dumps(kept))
+            figures[name] = {"rows": rows_of(demo), "curve": curves, "machine": machine()}
+    write_json(KEPT, figures)
+    replace_section(RESULTS, "success", text_of(figures))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

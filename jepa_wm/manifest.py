@@ -138,11 +138,11 @@ def _check_sources(there: dict[str, list[str | None]], config: dict[str, Any], f
 def _sources(config: dict[str, Any]) -> dict[str, list[str | None]]:
     """Of each setting that names finished runs or saved models, what tells these from others of the same name."""
     named = {name: value if isinstance(value, list) else [value] for name, value in config.items() if name != "out"}
-    found = {name: [_identity(value) for value in values] for name, values in named.items()}
+    found = {name: [identity(value) for value in values] for name, values in named.items()}
     return {name: identities for name, identities in found.items() if any(identities)}
 
 
-def _identity(value: Any) -> str | None:
+def identity(value: Any) -> str | None:
     """SHA-256 of a run's data, else of its manifest; of a saved model's parts; None of anything else."""
     if not _is_there(value):
         return None

@@ -338,7 +338,7 @@ class TestEpisodes:
         controller.reset(np.array([True, False]))
         for _ in range(4):
             controller.act(seen)
-        # A plan of zeros changes nothing of itself; where .5 was done, one of its four changes is by half of the bounds.
+        # A plan of zeros changes nothing of itself; where .5 was done, one of its four changes is by half the bounds.
         expected = [[0.0, 0.0], [0.75, 0.75], [0.0], [0.75]]
         assert [cost.tolist() for cost in planner.costs] == expected
 
