@@ -119,7 +119,7 @@ def _found(value: Any) -> Any:
 
 def _is_there(value: Any) -> bool:
     try:
-        return isinstance(value, str) and bool(value) and Path(value).exists()
+        return isinstance(value, str | Path) and bool(str(value)) and Path(value).exists()
     except OSError:  # A sentence, longer than names can be.
         return False
 
