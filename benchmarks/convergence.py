@@ -21,7 +21,6 @@ from torch import Tensor
 from benchmarks.tables import ROOT, machine, markdown, replace_section
 from benchmarks.verbs import verb
 from jepa_wm.files import atomic_path
-from jepa_wm.manifest import is_complete
 from jepa_wm.paths import config_root
 from probes.convergence.alignment import over_training
 from probes.convergence.left_out import LeftOut
@@ -43,16 +42,14 @@ DOCUMENT = ROOT / "docs" / "convergence.md"
 def train(folder: Path, seeds: Sequence[int]) -> list[Path]:
     """The run of every objective and seed; data and runs that are complete are left as they are."""
     shards, configs = folder / "shards", config_root() / "objectives"
-    if not is_complete(shards):
-        verb("collect", f"--config={configs / 'data' / 'collect.yaml'}", f"--out={shards}")
+    verb("collect", f"--config={configs / 'data' / 'collect.yaml'}", f"--out={shards}")
     runs = []
     for seed in seeds:
         for name in OBJECTIVES:
             here = folder / f"{name}-{seed}"
-            if not is_complete(here):
-                folders = [f"--run={here}", f"--data.folder={shards}"]
-                options = [f"--seed_everything={seed}", f"--data.seed={seed}", f"--snapshots={SNAPSHOTS}"]
-                verb("pretrain", f"--config={configs / name}.yaml", *folders, *options)
+            folders = [f"--run={here}", f"--data.folder={shards}"]
+            options = [f"--seed_everything={seed}", f"--data.seed={seed}", f"--snapshots={SNAPSHOTS}"]
+            verb("pretrain", f"--config={configs / name}.yaml", *folders, *options)
             runs.append(here)
     return runs
 
@@ -184,10 +181,8 @@ def main() -> None:
         arguments.out / "track",
         ["factors", f"{arguments.out / f'clip-{arguments.seeds[0]}'}:text", "pixels"],
     )
-    if not is_complete(tracked):
-        data = arguments.out / "shards"
-        options = [f"--anchors={json.dumps(anchors)}", f"--data={data}", f"--out={tracked}"]
-        verb("probe", "track", *map(str, runs), *options)
+    options = [f"--anchors={json.dumps(anchors)}", f"--data={arguments.out / 'shards'}", f"--out={tracked}"]
+    verb("probe", "track", *map(str, runs), *options)
     n, texts = 0, []
     found = {"last": of_last_layers(tracked, runs, anchors), "best": read_table(tracked)[0]}
     for which, rows in found.items():

@@ -23,7 +23,6 @@ from benchmarks.verbs import verb
 from jepa_wm.data import EpisodeShards
 from jepa_wm.encoders import StateToken
 from jepa_wm.files import atomic_path, read_json, write_json
-from jepa_wm.manifest import is_complete
 from jepa_wm.paths import config_root
 from jepa_wm.world_model import WorldModel
 from probes.drift import encode, in_variances, noisy, read_film, stray
@@ -51,11 +50,10 @@ LEFT_OUT = (UNCERTAIN, "prefix")
 def collect(out: Path, world: str, kind: str) -> Path:
     """The shards of a kind of episodes, collected unless they are there."""
     shards = out / world / kind / "shards"
-    if not is_complete(shards):
-        values, episodes, held_out = KINDS[kind]
-        factors = ", ".join(f"{name}: {values}" for name in WORLDS[world])
-        counts = [f"--episodes={episodes}", f"--steps={STEPS}", f"--held_out={held_out}"]
-        verb("collect", f"--config={world}/collect", f"--out={shards}", *counts, f"--factors={{{factors}}}")
+    values, episodes, held_out = KINDS[kind]
+    factors = ", ".join(f"{name}: {values}" for name in WORLDS[world])
+    counts = [f"--episodes={episodes}", f"--steps={STEPS}", f"--held_out={held_out}"]
+    verb("collect", f"--config={world}/collect", f"--out={shards}", *counts, f"--factors={{{factors}}}")
     return shards
 
 
@@ -64,15 +62,13 @@ def train(out: Path, world: str, kind: str, family: str, seed: int) -> Path:
     shards = collect(out, world, kind)
     seeds = [f"--data.folder={shards}", f"--seed_everything={seed}", f"--data.seed={seed}"]
     pretrained, run = out / world / kind / f"pretrain-{seed}", out / world / kind / f"{family}-{seed}"
-    if not is_complete(pretrained):
-        verb("pretrain", "--config=two_rooms/pretrain", f"--run={pretrained}", *seeds)
-    if not is_complete(run):
-        config = config_root() / "dynamics" / f"{family}.yaml"
-        given, (numbers, reach) = config.read_text(), STATES[world]
-        source = [f"--source={pretrained}"] if "\nsource:" in given else []
-        made = "--model.objectives.forecast.init_args"
-        told = [f"{made}.frames.init_args.state_dim={numbers}", f"{made}.dynamics.init_args.reach={reach}"]
-        verb("forecast", f"--config={config}", f"--run={run}", *source, *seeds, *(told if "state_dim" in given else []))
+    verb("pretrain", "--config=two_rooms/pretrain", f"--run={pretrained}", *seeds)
+    config = config_root() / "dynamics" / f"{family}.yaml"
+    given, (numbers, reach) = config.read_text(), STATES[world]
+    source = [f"--source={pretrained}"] if "\nsource:" in given else []
+    made = "--model.objectives.forecast.init_args"
+    told = [f"{made}.frames.init_args.state_dim={numbers}", f"{made}.dynamics.init_args.reach={reach}"]
+    verb("forecast", f"--config={config}", f"--run={run}", *source, *seeds, *(told if "state_dim" in given else []))
     return run
 
 

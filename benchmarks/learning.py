@@ -20,7 +20,7 @@ from benchmarks.tables import RESULTS, machine, markdown, replace_section
 from benchmarks.verbs import verb
 from jepa_wm.encoders import load_encoder
 from jepa_wm.files import read_json, write_json
-from jepa_wm.manifest import is_complete, read_manifest
+from jepa_wm.manifest import read_manifest
 from jepa_wm.paths import config_root
 from jepa_wm.precision import mixed
 from probes.features import BATCH, Rows, read_splits
@@ -60,14 +60,13 @@ def probed(checkpoint: Path, part: str, rows: dict[str, Rows]) -> Found:
 def one_run(config: Path, seed: int, folder: Path, shards: Path, rows: dict[str, Rows]) -> dict[str, Any]:
     """Train and probe one objective with one seed, unless it is done; the minutes of training are beside it."""
     here = folder / f"{config.stem}-{seed}"
-    done = here.with_suffix(".json")
+    options = [f"--run={here}", f"--data.folder={shards}", f"--seed_everything={seed}", f"--data.seed={seed}"]
+    if config.stem == "alignment":
+        options.append(f"--source={folder / f'ijepa-{seed}'}")
+    verb("pretrain", f"--config={config}", *options, alone=True)
+    done = here / "probed.json"
     if done.is_file():
         return read_json(done)
-    if not is_complete(here):
-        options = [f"--run={here}", f"--data.folder={shards}", f"--seed_everything={seed}", f"--data.seed={seed}"]
-        if config.stem == "alignment":
-            options.append(f"--source={folder / f'ijepa-{seed}'}")
-        verb("pretrain", f"--config={config}", *options, alone=True)
     manifest = read_manifest(here, "pretrain")
     part = "teacher" if (here / "model" / "teacher").is_dir() else "encoder"
     found = {
@@ -126,9 +125,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of configs; all if none is given")
     arguments = parser.parse_args()
     shards = arguments.out / "shards"
-    if not is_complete(shards):
-        config = config_root() / "objectives" / "data" / "collect.yaml"
-        verb("collect", f"--config={config}", f"--out={shards}", alone=True)
+    config = config_root() / "objectives" / "data" / "collect.yaml"
+    verb("collect", f"--config={config}", f"--out={shards}", alone=True)
     rows = read_splits(str(shards), FRAMES, 0)
     configs = sorted(
         (config_root() / "objectives").glob("*.yaml"), key=lambda config: (config.stem == "alignment", config.stem)

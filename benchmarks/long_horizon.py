@@ -29,7 +29,6 @@ from jepa_wm.envs.geometry import path_distance
 from jepa_wm.envs.policies import NoisyExpert, Policy, RandomWalk
 from jepa_wm.envs.state_env import StateVectorEnv
 from jepa_wm.envs.vector import TwoRoomsVectorEnv
-from jepa_wm.manifest import is_complete
 from jepa_wm.search import Search
 from jepa_wm.statistics import wilson
 from jepa_wm.world_model import WorldModel
@@ -49,20 +48,18 @@ APART = 0.1
 def prepare(demo: Path, out: Path) -> WorldModel:
     """Collect and train, unless it is done."""
     shards, model = out / "collect", out / "forecast"
-    if not is_complete(shards):
-        factors = json.dumps(SLOW | {"door_position": "sample"})
-        verb("collect", "--config=two_rooms/collect", f"--out={shards}", f"--factors={factors}", alone=True)
-    if not is_complete(model):
-        before = demo / "forecast"
-        folders = [f"--run={model}", f"--data.folder={shards}", f"--source={before}", f"--start_from={before}"]
-        training = [f"--trainer.max_steps={STEPS}", "--trainer.val_check_interval=100", "--data.batch_size=32"]
-        verb("forecast", "--config=two_rooms/forecast_doors", *folders, *training, alone=True)
+    factors = json.dumps(SLOW | {"door_position": "sample"})
+    verb("collect", "--config=two_rooms/collect", f"--out={shards}", f"--factors={factors}", alone=True)
+    before = demo / "forecast"
+    folders = [f"--run={model}", f"--data.folder={shards}", f"--source={before}", f"--start_from={before}"]
+    training = [f"--trainer.max_steps={STEPS}", "--trainer.val_check_interval=100", "--data.batch_size=32"]
+    verb("forecast", "--config=two_rooms/forecast_doors", *folders, *training, alone=True)
     return WorldModel.from_pretrained(model)
 
 
 def remembered(model: WorldModel, out: Path) -> Landmarks:
     """The landmarks of the shards, from their folder if they are there."""
-    folder = out / "landmarks"
+    folder = out / "forecast" / "landmarks"  # Made anew with the model.
     if not folder.is_dir():
         Landmarks.of_episodes(model, str(out / "collect"), steady=STEADY).save(folder)
     return Landmarks.load(folder)
