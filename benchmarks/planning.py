@@ -7,9 +7,10 @@ clips for as many steps. Both plan from the same pictures to the same goals, by 
 times are medians over goals, ratios the peer's seconds in float32 over ours. The `cem_cost_ratio` is of what the plans
 cost in truth, ours over the peer's, mean over goals and the worse of our two precisions: the environment carries them
 out, and the encoder that all share says how far from the goal that is. `same_weights` is ours with the peer's own
-predictor. The rest needs no peer: fifty environments at once, by LeWM's plan with a tenth of its iterations, and a plan
-without a search, as `WorldModel.plan` makes it, beside LeWM's plan by the same model, both in float32; the table has
-both in bfloat16, too. The last line is JSON, null for what needs a peer where there is none.
+predictor; its `_cost_ratio` is of what that imagines of the plans, which both searched for the least of, the peer's cut
+off at the bounds of the actions. The rest needs no peer: fifty environments at once, by LeWM's plan with a tenth of its
+iterations, and a plan without a search, as `WorldModel.plan` makes it, beside LeWM's plan by the same model, both in
+float32; the table has both in bfloat16, too. The last line is JSON, null for what needs a peer where there is none.
 """
 
 import argparse
@@ -89,8 +90,8 @@ def serve(precision: str, folder: Path, weights: str) -> None:
 
 
 def beside(peer: str, goals: int, steps: int, folder: Path) -> dict[str, dict[str, float]]:
-    """Median seconds of each side, and mean distance from the goals."""
-    ways = write(folder, goals)
+    """Median seconds of each side; mean distance from the goals, in truth and as the peer's weights imagine it."""
+    ways, pictures = write(folder, goals), torch.load(folder / "goals.pt")
     sides = {"peer fp32": Side([peer, str(PEER), str(folder), str(steps)])}
     theirs = load_world_model(str(folder), size=SIZE)
     for name, model in (("ours", learn(theirs.encoder, folder, steps)), ("same weights", theirs)):
@@ -98,15 +99,32 @@ def beside(peer: str, goals: int, steps: int, folder: Path) -> dict[str, dict[st
         for precision in ("fp32", "bf16"):
             command = [sys.executable, "-m", "benchmarks.planning", "--serve", precision]
             sides[f"{name} {precision}"] = Side([*command, "--folder", str(folder), "--weights", str(folder / name)])
-    taken, costs = dict[str, list[float]](), dict[str, list[float]]()
+    found = {name: list[tuple[float, ...]]() for name in sides}
     for number in range(goals):
+        seen, goal = (pictures[name][number][None] for name in ("seen", "goal"))
         for name, side in sides.items():
-            seconds, actions = json.loads(side(str(number)))
-            taken.setdefault(name, []).append(seconds)
-            costs.setdefault(name, []).append(missed_by(theirs.encoder, ways, number, torch.tensor(actions)))
+            seconds, plan = json.loads(side(str(number)))
+            actions = torch.tensor(plan)
+            cost = missed_by(theirs.encoder, ways, number, actions)
+            found[name].append((seconds, cost, imagined(theirs, seen, goal, actions)))
     for side in sides.values():
         side.end()
-    return {name: {"seconds": statistics.median(taken[name]), "cost": statistics.fmean(costs[name])} for name in sides}
+    columns = {name: list(zip(*rows, strict=True)) for name, rows in found.items()}
+    return {
+        name: {
+            "seconds": statistics.median(seconds),
+            "cost": statistics.fmean(costs),
+            "imagined": statistics.fmean(imagined_costs),
+        }
+        for name, (seconds, costs, imagined_costs) in columns.items()
+    }
+
+
+@torch.no_grad()
+def imagined(model: WorldModel, seen: Tensor, goal: Tensor, actions: Tensor) -> float:
+    """What a plan (K, A) costs as a model imagines it, cut off at the bounds, as environments do it."""
+    cost = model.action_cost(model.latents_of(Observation(seen)), goal, LEWM)
+    return float(cost(actions.clamp(-1, 1)[None, None]))
 
 
 def untrained() -> WorldModel:
@@ -180,8 +198,15 @@ def main() -> None:
         figures["cem_cost_ratio"] = (
             max(found[f"ours {precision}"]["cost"] for precision in ("fp32", "bf16")) / peer["cost"]
         )
+        figures["same_weights_cost_ratio"] = (
+            max(found[f"same weights {precision}"]["imagined"] for precision in ("fp32", "bf16")) / peer["imagined"]
+        )
         rows = {
-            name: {"seconds a plan": f"{one['seconds']:.2f}", "distance from the goal": f"{one['cost']:.4f}"}
+            name: {
+                "seconds a plan": f"{one['seconds']:.2f}",
+                "distance from the goal": f"{one['cost']:.4f}",
+                "as LeWM's weights imagine it": f"{one['imagined']:.4f}",
+            }
             for name, one in found.items()
         }
         tables.append(markdown("side", rows))
