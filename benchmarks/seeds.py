@@ -1,7 +1,7 @@
 """The demo's main figures over seeds, a row a finished demo.
 
-    jepa-wm demo --out runs/seed1 --preset benchmarks/seed1.yaml
-    python -m benchmarks.seeds --demos runs/demo runs/seed1
+    jepa-wm demo --out runs/seed1 --preset benchmarks/seed1.yaml      # seed2: nothing was chosen on it
+    python -m benchmarks.seeds --demos runs/demo runs/seed1 runs/seed2
 
 Rewrites the section of docs/results.md; the last line is JSON.
 """
