@@ -1,5 +1,6 @@
 """`jepa-wm compare`: several planners on the same goals."""
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from jepa_wm.statistics import holm, rate_interval
 
 RULES = ("steps", "check")
 """What must be alike for two successes to mean the same."""
+COUNTED = {"image": {"any": "success", "last": "success_last"}, "text": {"last": "success"}}
+"""At which steps goals of each kind count when they are met, and what says so in the row of an episode."""
+SAID = {"any": "at any step", "last": "at the last step"}
 
 
 def compare(runs: list[str], out: str | None = None) -> None:
@@ -21,8 +25,10 @@ def compare(runs: list[str], out: str | None = None) -> None:
 
     For each kind of goals: how often each planner reached them, with an interval; how much oftener than the first
     run's, with the interval of the difference; and whether chance alone would part them as far. That is McNemar's
-    exact test, or its like over whole sources where episodes share one; if there are several, p-values are corrected
-    by Holm. Beside it the candidates and seconds of a plan. The floors of the first run are shown beside them.
+    exact test, or its like over whole sources where episodes share one. Images are counted at any step and at the last
+    one, which tells whether they were kept; not at the last where episodes of a run ended with their goals. All
+    p-values together are corrected by Holm. Beside them the candidates and seconds of a plan, and the first run's
+    floors.
 
     Args:
         runs: folders that `plan` wrote, played on the same goals, as with its option `goals`.
@@ -40,36 +46,43 @@ def compare(runs: list[str], out: str | None = None) -> None:
     for run, rows in played.items():
         _check_whole(run, rows)
     _same_rules(runs)
-    table = [row for kind in _same_goals(played) for row in compare_rows(kind, played)]
+    table: list[dict[str, Any]] = []
+    for kind in _same_goals(played):
+        for step, name in COUNTED[kind].items():
+            counted = {run: _counted(rows, kind, name) for run, rows in played.items()}
+            if stopped := [run for run, rows in counted.items() if any(row["success"] is None for row in rows)]:
+                ended = f"episodes of {', '.join(stopped)} end with their goals"
+                print(f"{kind} goals {SAID[step]}: left out, as {ended}; plan with --stop=false to compare it")
+            else:
+                table += [{"goal": kind, "step": step, **row} for row in compare_rows(counted)]
+    tested = [row for row in table if "p" in row]
+    for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = p
     spent = {run: read_spent(run) for run in runs}
     for row in table:
         row |= spent[row["run"]].get((row["goal"], row["policy"]), {})
-    for row in table:
-        print(_line(row))
+    for (kind, step), block in groupby(table, lambda row: (row["goal"], row["step"])):
+        print(f"{kind} goals {SAID[step]}", *map(_line, block), sep="\n  ")
     if out:
         write_json(Path(out), table)
 
 
-def compare_rows(kind: str, played: dict[str, list[Row]]) -> list[dict[str, Any]]:
+def compare_rows(played: dict[str, list[Row]]) -> list[dict[str, Any]]:
     """The rows of the table for one kind of goals: the first run's floors, and every run's planner.
 
     Args:
-        kind: of goals.
-        played: episodes of each run, as `read_episodes` gives them, on the same goals.
+        played: episodes of each run, on the same goals; "success" says whether one counts.
     """
-    policies = {run: _by_policy(rows, kind) for run, rows in played.items()}
+    policies = {run: _by_policy(rows) for run, rows in played.items()}
     first, *others = played
     own = {run: list(found)[-1] for run, found in policies.items()}
     _same_episodes({run: found[own[run]] for run, found in policies.items()})
-    table = [_rated(kind, first, name, rows) for name, rows in policies[first].items()]
+    table = [_rated(first, name, rows) for name, rows in policies[first].items()]
     before = policies[first][own[first]]
-    compared = []
     for run in others:
         rows = policies[run][own[run]]
-        compared.append({**_rated(kind, run, own[run], rows), **difference(before, rows)})
-    for row, p in zip(compared, holm([row["p"] for row in compared]), strict=True):
-        row["p_holm"] = p
-    return table + compared
+        table.append({**_rated(run, own[run], rows), **difference(before, rows)})
+    return table
 
 
 def difference(before: list[Row], after: list[Row]) -> dict[str, Any]:
@@ -85,10 +98,9 @@ def difference(before: list[Row], after: list[Row]) -> dict[str, Any]:
     }
 
 
-def _rated(kind: str, run: str, policy: str, rows: list[Row]) -> dict[str, Any]:
+def _rated(run: str, policy: str, rows: list[Row]) -> dict[str, Any]:
     hits, sources = _hits(rows), [row["source"] for row in rows]
     return {
-        "goal": kind,
         "run": run,
         "policy": policy,
         "success": float(hits.mean()),
@@ -102,12 +114,16 @@ def _hits(rows: list[Row]) -> np.ndarray:
     return np.array([row["success"] for row in rows], dtype=bool)
 
 
-def _by_policy(rows: list[Row], kind: str) -> dict[str, list[Row]]:
-    """The episodes of each policy on one kind of goals; the run's planner is the last."""
+def _counted(rows: list[Row], kind: str, name: str) -> list[Row]:
+    """The episodes on one kind of goals, with what `name` says as their success."""
+    return [{**row, "success": row[name]} for row in rows if row["goal"] == kind]
+
+
+def _by_policy(rows: list[Row]) -> dict[str, list[Row]]:
+    """The episodes of each policy; the run's planner is the last."""
     found: dict[str, list[Row]] = {}
     for row in rows:
-        if row["goal"] == kind:
-            found.setdefault(row["policy"], []).append(row)
+        found.setdefault(row["policy"], []).append(row)
     return found
 
 
@@ -159,7 +175,7 @@ def _same_episodes(played: dict[str, list[Row]]) -> None:
 
 def _line(row: dict[str, Any]) -> str:
     low, high = row["ci95"]
-    text = f"{row['goal']:6} {row['run']} {row['policy']:7} {row['success']:6.1%}  [{low:.1%}, {high:.1%}]"
+    text = f"{row['run']} {row['policy']:7} {row['success']:6.1%}  [{low:.1%}, {high:.1%}]"
     text += f" of {row['episodes']}"
     if row["sources"] < row["episodes"]:
         text += f" from {row['sources']} recorded"

@@ -166,4 +166,6 @@ def _goal_set(
 def _say(rows: list[Row]) -> None:
     for row in rows:
         low, high = row["ci95"]
-        print(f"{row['goal']:6} {row['policy']:7} {row['success']:6.1%}  [{low:.1%}, {high:.1%}] of {row['episodes']}")
+        last = "" if row["success_last"] is None else f", at the last step {row['success_last']:.1%}"
+        rate = f"{row['success']:6.1%}  [{low:.1%}, {high:.1%}] of {row['episodes']}"
+        print(f"{row['goal']:6} {row['policy']:7} {rate}{last}")

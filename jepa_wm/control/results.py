@@ -36,7 +36,7 @@ class Results(NamedTuple):
 
 
 RESULTS, EPISODES, FIRST = "results.jsonl", "episodes.jsonl", "plan.json"
-TOLD = ("goal", "goals", "episode", "source", "policy", "success")
+TOLD = ("goal", "goals", "episode", "source", "policy", "success", "success_last")
 """What a row of an episode must have for runs to be compared."""
 SPENT = ("evaluations", "seconds_each")
 """What a plan of one environment took: candidates, and its share of the seconds of those that are planned at once."""

@@ -168,9 +168,14 @@ class TestVerbs:
         films = [sorted(path.name for path in (folder / "films").iterdir()) for folder in (together, apart)]
         assert films == [["image-00.webp", "image-01.webp", "index.json"]] * 2
 
-    def test_rates_are_those_of_the_episodes(self, folders: tuple[str, str], tmp_path: Path) -> None:
+    def test_rates_are_those_of_the_episodes(
+        self, folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         stopped = self.play(folders, tmp_path / "a", task=Task(ahead=4))
+        assert "last step" not in capsys.readouterr().out
         free = self.play(folders, tmp_path / "b", stop=False, goals=str(stopped))
+        said = re.findall(r"of 7, at the last step (.*)%", capsys.readouterr().out)
+        assert said == [f"{row['success_last']:.1%}"[:-1] for row in rows_of(free, "results.jsonl")]
         for folder in (stopped, free):
             episodes = rows_of(folder, "episodes.jsonl")
             for row in rows_of(folder, "results.jsonl"):
@@ -244,7 +249,7 @@ class TestVerbs:
         broken.write_text("")
         with pytest.raises(UserError, match="ends with the episodes of nobody; expected 'cem'"):
             compare([names[0], str(tmp_path / "same")])
-        for name in ("goal", "goals", "policy", "source", "success", "episode"):
+        for name in ("goal", "goals", "policy", "source", "success", "success_last", "episode"):
             broken.write_text(json.dumps({key: value for key, value in rows[0].items() if key != name}))
             with pytest.raises(UserError, match=rf"same/episodes.jsonl is broken \(KeyError\('{name}'\)\)"):
                 compare([names[0], str(tmp_path / "same")])
