@@ -1,19 +1,21 @@
 """Their search and ours, their model and ours, the same goals in their world: `python -m benchmarks.interop --out DIR`.
 
 Needs the extra swm. stable-worldmodel's noisy expert records TwoRoom at 64 pixels, `shards pack` reads its file, and
-`forecast` trains a small LeWM of ours on it; its own LeWM has random weights: that row shows that it runs, not how good
-it is. Every policy plays the same held-out starts, to what was there 25 steps later, in `World.evaluate` with a budget
-of 50 steps. What --out holds already is not made again. Rewrites a section of docs/results.md unless --episodes is
-given; the last line is JSON.
+`forecast` trains a small LeWM of ours on it; their own, of that size, learns from the same shards by its own objective,
+for as many steps. Every policy plays the same held-out starts, to what was there 25 steps later, in `World.evaluate`
+with a budget of 50 steps. What --out holds already is not made again. Rewrites a section of docs/results.md unless
+--episodes is given; the last line is JSON.
 """
 
 import argparse
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +33,9 @@ from jepa_wm.planning import CEM
 
 WORLD, SIZE, BLOCK = "swm/TwoRoom-v1", 64, 5
 RECORDED, EPISODES = 500, 50
+BATCH, FRAMES, RATE = 32, 4, 3e-4
+SPAN = FRAMES * BLOCK
+"""Steps of a clip: its frames, and what is done from the last of them, which their model wants too."""
 SAMPLES, ELITES, ROUNDS, HORIZON = 64, 10, 5, 5
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -58,11 +63,14 @@ def ours(out: Path, shards: Path, steps: int) -> WorldModel:
     return WorldModel.from_pretrained(out / "forecast")
 
 
-def theirs() -> nn.Module:
-    """Their LeWM, of the width and depth of ours, with random weights."""
+def theirs(shards: Path, units: ActionUnits, steps: int) -> nn.Module:
+    """Their LeWM, of the width and depth of ours, trained by its own objective on the same shards."""
     from stable_pretraining.backbone.utils import vit_hf
     from stable_worldmodel.wm.lewm import LeWM
     from stable_worldmodel.wm.lewm.module import MLP, Embedder, Predictor
+    from stable_worldmodel.wm.loss import SIGReg
+
+    from benchmarks.peers.swm_lewm import loss
 
     torch.manual_seed(0)
     encoder = vit_hf(
@@ -70,14 +78,36 @@ def theirs() -> nn.Module:
     )
     predictor = Predictor(num_frames=3, depth=4, heads=4, dim_head=24, mlp_dim=512, input_dim=96, hidden_dim=96)
     projections = (MLP(192, 512, 96, norm_fn=nn.BatchNorm1d), MLP(96, 512, 96, norm_fn=nn.BatchNorm1d))
-    model: nn.Module = LeWM(encoder, predictor, Embedder(input_dim=2 * BLOCK, emb_dim=96), *projections).eval()
-    for weight in model.predictor.parameters():  # type: ignore[union-attr]
-        nn.init.normal_(weight, std=0.05)  # else actions matter for nothing
-    return model
+    model = LeWM(encoder, predictor, Embedder(input_dim=2 * BLOCK, emb_dim=96), *projections)
+    optimizer, gaussianity = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-3), SIGReg()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
+    for pixels, actions in clips(shards, units, steps):
+        error = loss(model, gaussianity, normalised(pixels), actions)
+        error.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+    trained: nn.Module = model.eval()
+    return trained
+
+
+def clips(shards: Path, units: ActionUnits, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """So many batches: frames uint8 (B, T, C, H, W), and in a solver's numbers the actions from each (B, T, A)."""
+    found, random = EpisodeShards(shards, "train"), np.random.default_rng(0)
+    episodes = [episode for episode in map(found.__getitem__, range(len(found))) if len(episode.actions) >= SPAN]
+    for _ in range(count):
+        pixels, actions = [], []
+        for number in random.integers(len(episodes), size=BATCH):
+            frames, done = episodes[number].frames, units.transform(episodes[number].actions)
+            first = random.integers(len(done) - SPAN + 1)
+            pixels.append(torch.as_tensor(frames[first : first + SPAN : BLOCK]))
+            actions.append(torch.from_numpy(done[first : first + SPAN].reshape(FRAMES, -1)))
+        yield torch.stack(pixels), torch.stack(actions)
 
 
 def normalised(picture: Any) -> Tensor:
-    """A picture uint8 (C, H, W) as their models want it."""
+    """Pictures uint8 (…, C, H, W) as their models want them."""
     mean, std = (torch.tensor(each)[:, None, None] for each in (MEAN, STD))
     return (torch.as_tensor(picture) / 255 - mean) / std
 
@@ -105,7 +135,7 @@ def rows(out: Path, episodes: int, steps: int) -> tuple[dict[str, dict[str, Any]
     statistics = read_manifest(shards, "pack")["statistics"]
     units = ActionUnits(statistics["action_mean"], statistics["action_std"], [-1.0, -1.0], [1.0, 1.0])
     goals = WorldGoals.draw(RecordedEpisodes(EpisodeShards(shards, "test"), WORLD), episodes)
-    model, lewm = ours(out, shards, steps), theirs()
+    model, lewm = ours(out, shards, steps), theirs(shards, units, steps)
     torch.save(lewm.state_dict(), out / "weights.pt")
     told = {name: statistics[name] for name in ("action_mean", "action_std")}
     told["action_bounds"] = ([-1.0, -1.0], [1.0, 1.0])
@@ -127,8 +157,8 @@ def rows(out: Path, episodes: int, steps: int) -> tuple[dict[str, dict[str, Any]
     found = {name: evaluate(policy, goals) | {"seconds": 0.0} for name, policy in scripted(goals).items()}
     found["their CEM, our model"] = played(SolverCost(model, units), False)
     found["our CEM, our model"] = played(SolverCost(model, units), True)
-    found["their CEM, their LeWM (random weights)"] = played(lewm, False, floats)
-    found["our CEM, their LeWM (random weights)"] = played(lewm, True, floats)
+    found["their CEM, their LeWM"] = played(lewm, False, floats)
+    found["our CEM, their LeWM"] = played(lewm, True, floats)
     found["our CEM, their LeWM read by load_world_model"] = played(SolverCost(loaded, units), True)
     return found, difference(lewm, loaded, units)
 
@@ -147,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="runs/interop", help="where recordings and models are kept")
     parser.add_argument("--episodes", type=int, help=f"{EPISODES} by default; fewer to try it, which writes no section")
-    parser.add_argument("--steps", type=int, default=600, help="of training, of our model")
+    parser.add_argument("--steps", type=int, default=600, help="of training, of both models")
     given = parser.parse_args()
     out = Path(given.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -157,8 +187,9 @@ def main() -> None:
     excluded = found["noop"]["excluded"]
     told = (
         f"{WORLD}, {given.episodes or EPISODES} held-out starts, goals 25 steps ahead, budget 50; {excluded} more were "
-        f"solved already and left out. Our model: {given.steps} steps of `dynamics/lewm`. Their LeWM in their hands "
-        f"and read by `load_world_model`, on the same candidates: costs differ by {apart:.1e} of themselves at most."
+        f"solved already and left out. Our model: {given.steps} steps of `dynamics/lewm`; their LeWM: as many of "
+        f"its own objective, OneCycle to {RATE}. In their hands and read by `load_world_model`, on "
+        f"the same candidates: costs differ by {apart:.1e} of themselves at most."
     )
     table = markdown("policy", {name: shown(figures) for name, figures in found.items()})
     print(table, told, sep="\n\n")
