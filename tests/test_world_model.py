@@ -26,7 +26,7 @@ from jepa_wm.encoders.frames import Frames
 from jepa_wm.encoders.linear import packed
 from jepa_wm.errors import UserError
 from jepa_wm.files import write_json
-from jepa_wm.goals import Image, StepsToGo
+from jepa_wm.goals import Image, Sentence, StepsToGo
 from jepa_wm.observations import Observation
 from jepa_wm.planning import CEM, LBFGS, Amortised, AugmentedLagrangian, CategoricalCEM, Hybrid
 from jepa_wm.planning.costs import Distance
@@ -725,5 +725,7 @@ def test_what_cannot_be_proposed_is_refused(world: WorldModel) -> None:
         world.plan(seen, seen, Search(Hybrid()))
     with pytest.raises(UserError, match="this model has no part `proposal`"):
         world.plan(seen, StepsToGo(Observation(seen)))
-    with pytest.raises(UserError, match="a SentenceVectors is none"):
-        proposing().plan(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "the left room", Search(Amortised()))
+    sentences = "the left room", Sentence("the left room", against=["the door"])
+    for planner, goal in itertools.product((Amortised(), Hybrid()), sentences):
+        with pytest.raises(UserError, match="towards latents, and a Sentence is none; expected an image"):
+            proposing().plan(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), goal, Search(planner))

@@ -10,7 +10,7 @@ from jepa_wm.control.goals import DRAWN, GoalSet, Task
 from jepa_wm.control.recorded_goals import RecordedGoals
 from jepa_wm.envs import TWO_ROOMS
 from jepa_wm.envs.geometry import geometry, move, success
-from jepa_wm.envs.language import REGIONS, region_of
+from jepa_wm.envs.language import REGIONS, middle_of, region_of
 from jepa_wm.envs.policies import NoisyExpert, NoOp, Policy, RandomWalk
 from jepa_wm.envs.state_env import StateVectorEnv
 from jepa_wm.envs.vector import TwoRoomsVectorEnv
@@ -102,7 +102,7 @@ class RecordedRooms(RecordedGoals):
 
 @dataclass(frozen=True)
 class RegionGoals(TwoRoomsGoals):
-    """Regions; the expert, who knows positions, cannot play them.
+    """Regions, named by a sentence; the expert walks to the middle of each, and stays.
 
     Args:
         regions: indices into REGIONS, (E,).
@@ -135,6 +135,10 @@ class RegionGoals(TwoRoomsGoals):
 
     def reached(self, states: np.ndarray) -> np.ndarray:
         return np.asarray(region_of(states) == self.regions)
+
+    def policies(self, seed: int) -> dict[str, Policy]:
+        expert, middles = NoisyExpert(0.0, seed), middle_of(self.regions, self.factors)
+        return {**super().policies(seed), "expert": lambda state, goal, factors: expert(state, middles, factors)}
 
 
 KINDS = (RoomGoals, RecordedRooms, RegionGoals)

@@ -61,6 +61,21 @@ def region_of(state: np.ndarray) -> np.ndarray:
     return right * 9 + row * 3 + column
 
 
+def middle_of(region: np.ndarray, factors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The middle (E, 2) of regions by number (E,), or of what is nearest to it where the disc can stand.
+
+    Args:
+        region: indices into `REGIONS`.
+        factors: the values of E environments by name: a thick wall or a wide disc reaches into what was a middle.
+    """
+    room, row, column = np.unravel_index(region, (len(ROOMS), len(ROWS), len(COLUMNS)))
+    across, down = (column + 0.5) / 3 * (_WALL - _MARGIN), (row + 0.5) / 3 * (1 - 2 * _MARGIN)
+    world = geometry(factors)
+    reach = world.half + world.radius
+    x = np.where(room == 0, np.minimum(_MARGIN + across, 0.5 - reach), np.maximum(1 - _WALL + across, 0.5 + reach))
+    return np.stack([x, _MARGIN + down], axis=-1)
+
+
 def caption(state: np.ndarray, factors: Mapping[str, Any], rng: np.random.Generator) -> str:
     """A sentence that names the region of `state` (2,) and, mostly, the disc's looks.
 

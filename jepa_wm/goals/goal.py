@@ -68,9 +68,14 @@ class Goal(ABC):
             UserError: if it is none, or does not fit the model or the environments.
         """
         raise UserError(
-            f"plan: actions are proposed towards latents, and a {type(self).__name__} is none; expected an image, or a "
-            "planner that needs no proposal, such as CEM"
+            f"plan: actions are proposed towards latents, and a {self.given} is none; expected an image, or a planner "
+            "that needs no proposal, such as CEM"
         )
+
+    @property
+    def given(self) -> str:
+        """The kind of goal that was asked for, for errors: what is settled is told as what it was made of."""
+        return type(self).__name__
 
     def of(self, environments: Tensor) -> Self:
         """The goal of some environments, bool (E,); what is the same for all stays as it is."""

@@ -114,6 +114,10 @@ class SentenceVectors(Goal):
 
         return cost
 
+    @property
+    def given(self) -> str:
+        return Sentence.__name__
+
     def of(self, environments: Tensor) -> "SentenceVectors":
         if len(self.vectors) == 1:
             return self

@@ -27,6 +27,7 @@ from jepa_wm.dynamics.heads import StateHead
 from jepa_wm.encoders import ClipText, GridPool, TextAlignment, ViT
 from jepa_wm.encoders.frames import Frames
 from jepa_wm.envs import PUSH_T
+from jepa_wm.envs.factors import FACTORS
 from jepa_wm.envs.geometry import SUCCESS_DISTANCE
 from jepa_wm.envs.language import REGIONS
 from jepa_wm.envs.policies import NoisyExpert, NoOp
@@ -137,6 +138,14 @@ class TestPlay:
         for states, reached in zip(expert.states, expert.reached, strict=True):
             first = int(reached.argmax())
             assert (states[first + 1 :] == states[first + 1]).all() and not reached[:first].any()
+
+    @pytest.mark.parametrize("split", ["default", "sample", "held_out"])
+    def test_the_expert_stays_in_every_region_that_is_named_and_is_there_at_the_last_step(self, split: str) -> None:
+        goals = RegionGoals.sample(150, dict.fromkeys(FACTORS, split), seed=2)
+        match = Match(goals, 8, steps=100)
+        outcomes = {name: match.scripted(name, policy) for name, policy in goals.policies(0).items()}
+        assert outcomes["expert"].last.all() and outcomes["random"].last.mean() < 0.2
+        assert set(goals.regions) == set(range(18))
 
 
 class TestForbiddenGoals:
@@ -256,7 +265,7 @@ class TestVerb:
         found = [(row["goal"], row["policy"], row["episodes"]) for row in rows]
         assert found == [
             *[("image", policy, 4) for policy in ("noop", "random", "expert", "cem")],
-            *[("text", policy, 3) for policy in ("noop", "random", "cem")],
+            *[("text", policy, 3) for policy in ("noop", "random", "expert", "cem")],
         ]
         for row, other in zip(rows, again, strict=True):
             assert row["ci95"][0] <= row["success"] <= row["ci95"][1]
@@ -284,7 +293,7 @@ class TestVerb:
         rows = self.run((str(tmp_path / "saved"), folders[1]), tmp_path / "a")
         of_the_run = self.run(folders, tmp_path / "b")
         told = [[(row["policy"], row["success"]) for row in each] for each in (rows, of_the_run)]
-        assert told[0] == told[1] and len(rows) == 7
+        assert told[0] == told[1] and len(rows) == 8
         with pytest.raises(UserError, match="nowhere"):
             self.run((str(tmp_path / "nowhere"), folders[1]), tmp_path / "c")
         assert not (tmp_path / "c").exists()
@@ -316,7 +325,7 @@ class TestVerb:
         after = [json.loads(line) for line in (tmp_path / "b" / "results.jsonl").read_text().splitlines()]
         for name in ("goals-image.json", "goals-text.json"):
             assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
-        fixed = [("image", "noop"), ("image", "expert"), ("text", "noop")]
+        fixed = [(kind, policy) for kind in ("image", "text") for policy in ("noop", "expert")]
         for kind in fixed:
             old, new = (next(r for r in rows if (r["goal"], r["policy"]) == kind) for rows in (before, after))
             assert old == new

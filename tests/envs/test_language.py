@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jepa_wm.envs.factors import COLORS, FACTORS
-from jepa_wm.envs.geometry import geometry
-from jepa_wm.envs.language import REGIONS, Region, caption, captions, region_of
+from jepa_wm.envs.factors import COLORS, FACTORS, default_values
+from jepa_wm.envs.geometry import TOLERANCE, geometry, overlap
+from jepa_wm.envs.language import REGIONS, Region, caption, captions, middle_of, region_of
 from jepa_wm.envs.vector import TwoRoomsVectorEnv
 
 FACTOR = {"agent_color": [220, 40, 40], "agent_size": 0.05}
@@ -42,6 +42,23 @@ def test_regions_have_equal_shares_of_the_reachable_area():
     right = np.stack([x + 0.5, y], -1)
     assert np.bincount(region_of(left).ravel(), minlength=18).tolist() == [900] * 9 + [0] * 9
     np.testing.assert_array_equal(region_of(right), region_of(left) + 9)
+
+
+def test_a_middle_is_the_mean_of_what_the_default_disc_reaches_of_a_region():
+    x, y = np.meshgrid(0.08 + 0.34 * (np.arange(90) + 0.5) / 90, 0.08 + 0.84 * (np.arange(90) + 0.5) / 90)
+    points = np.concatenate([np.stack([x + room, y], -1).reshape(-1, 2) for room in (0, 0.5)])
+    means = [points[region_of(points) == region].mean(axis=0) for region in range(18)]
+    np.testing.assert_allclose(middle_of(np.arange(18), default_values(FACTORS, 18)), means, atol=1e-9)
+
+
+def test_the_disc_can_stand_in_the_middle_of_every_region_of_every_world():
+    numbers = [name for name in FACTORS if hasattr(FACTORS[name], "allowed")]
+    worlds = np.array([*itertools.product(range(18), *(FACTORS[name].allowed for name in numbers))])
+    region = worlds[:, 0].astype(int)
+    factors = default_values(FACTORS, len(worlds)) | dict(zip(numbers, worlds[:, 1:].T, strict=True))
+    middles = middle_of(region, factors)
+    np.testing.assert_array_equal(region_of(middles), region)
+    assert overlap(geometry(factors), middles).max() <= TOLERANCE
 
 
 def test_mirroring_swaps_rooms_and_columns():
