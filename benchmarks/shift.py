@@ -47,9 +47,11 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
 def figures(plain: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
     """What changing a factor did, over all of its episodes, and over the pairs that both worlds have."""
     rates = {name: sum(row["success"] for row in rows.values()) / len(rows) for name, rows in changed.items()}
+    last = [row["success_last"] for row in changed["planner"].values()]
     shared = [name for name in plain["planner"] if name in changed["planner"]]
     return {
         "success": rates["planner"],
+        "last": None if None in last else sum(last) / len(last),
         **{name: rates[name] for name in (RANDOM, TOP)},
         "episodes": len(changed["planner"]),
         "pairs": len(shared),
@@ -62,6 +64,7 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
     low, high = row["difference_ci95"]
     return {
         "success": f"{row['success']:.1%} of {row['episodes']}",
+        "at the last step": "" if row["last"] is None else f"{row['last']:.1%}",
         **{name: f"{row[name]:.1%}" for name in (RANDOM, TOP)},
         "difference": f"{row['difference']:+.1%} [{low:+.1%}, {high:+.1%}] of {row['pairs']}",
         "p, Holm": f"{row['p_holm']:.2g}" if "p_holm" in row else "",

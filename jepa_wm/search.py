@@ -65,7 +65,7 @@ class Search:
 
     def after(self, actions: Tensor) -> "Search":
         """The same search where these actions (E, A) were done last, NaN where none was."""
-        return replace(self, terms=[term.after(actions) for term in self.terms])
+        return replace(self, terms=[term.after(actions) for term in self.terms]) if self.terms else self
 
     @property
     def one_hot(self) -> bool:

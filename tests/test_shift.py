@@ -13,7 +13,10 @@ from jepa_wm.control.results import EPISODES
 def test_the_planner_stands_between_floor_and_ceiling(top: str, tmp_path: Path) -> None:
     successes = {"noop": [0, 0, 0, 0], "random": [0, 1, 0, 0], top: [1, 1, 1, 1], "cloned": [0, 0, 0, 0]}
     rows = [
-        {"goal": goal, "goals": "", "policy": policy, "episode": str(number), "source": number, "success": success}
+        {
+            **{"goal": goal, "goals": "", "policy": policy, "episode": str(number), "source": number},
+            **{"success": success, "success_last": success * (number > 0)},
+        }
         for goal in ("image", "text")
         for policy, each in {**successes, "cem": [1, 0, 1, 0]}.items()
         for number, success in enumerate(each if goal == "image" else [0] * 4)
@@ -22,3 +25,4 @@ def test_the_planner_stands_between_floor_and_ceiling(top: str, tmp_path: Path) 
     found = read(tmp_path)
     cells = shown(figures(found, found))
     assert [cells[name] for name in ("success", "random", "expert or replay")] == ["50.0% of 4", "25.0%", "100.0%"]
+    assert cells["at the last step"] == "25.0%"
