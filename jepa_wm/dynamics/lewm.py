@@ -55,6 +55,7 @@ class LeWMDynamics(WindowDynamics):
         self.window, self.dropout, self.discrete = window, dropout, discrete
         check_window(self, window)
         self.actions = ActionEncoder(action_dim, frame_skip, latent_dim, 4 * latent_dim, discrete)
+        _begin_behind_a_map(self.actions.embed[0])  # type: ignore[index]
         self.place = nn.Parameter(torch.randn(window, latent_dim))
         self.blocks = nn.ModuleList(LeWMBlock(latent_dim, heads, head_dim, hidden, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(latent_dim)
@@ -94,6 +95,18 @@ class LeWMDynamics(WindowDynamics):
                 x, pasts[i] = block.read(x, modulations[i][:, new:stop], past, newest=i == self.depth - 1)
             latents.append(self.project(self.norm(x[:, -1])).to(latents[0].dtype))
         return torch.stack(latents[seen:], dim=1)[:, :, None]
+
+
+@torch.no_grad()
+def _begin_behind_a_map(layer: nn.Linear) -> None:
+    """Begin with the product of two linear maps: the official code has one more before this layer, here they are one.
+
+    Actions weigh less at first than by a map alone, and short trainings from pixels come to tell far better where
+    things are (docs/results.md).
+    """
+    before = nn.Linear(layer.in_features, layer.in_features)
+    layer.bias += layer.weight @ before.bias
+    layer.weight.copy_(layer.weight @ before.weight)
 
 
 class LeWMBlock(PlainBlock):
