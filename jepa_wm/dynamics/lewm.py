@@ -105,7 +105,7 @@ def _begin_behind_a_map(layer: nn.Linear) -> None:
     things are (docs/results.md).
     """
     before = nn.Linear(layer.in_features, layer.in_features)
-    layer.bias += layer.weight @ before.bias
+    layer.bias.add_(layer.weight @ before.bias)
     layer.weight.copy_(layer.weight @ before.weight)
 
 
