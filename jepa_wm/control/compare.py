@@ -62,7 +62,7 @@ def compare(runs: list[str], out: str | None = None) -> None:
     for row in table:
         row |= spent[row["run"]].get((row["goal"], row["policy"]), {})
     for (kind, step), block in groupby(table, lambda row: (row["goal"], row["step"])):
-        print(f"{kind} goals {SAID[step]}", *map(_line, block), sep="\n  ")
+        print(f"{kind} goals {SAID[step]}", *(_line(row, max(map(len, runs))) for row in block), sep="\n  ")
     if out:
         write_json(Path(out), table)
 
@@ -173,9 +173,9 @@ def _same_episodes(played: dict[str, list[Row]]) -> None:
             )
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any], wide: int) -> str:
     low, high = row["ci95"]
-    text = f"{row['run']} {row['policy']:7} {row['success']:6.1%}  [{low:.1%}, {high:.1%}]"
+    text = f"{row['run']:{wide}} {row['policy']:7} {row['success']:6.1%}  [{low:.1%}, {high:.1%}]"
     text += f" of {row['episodes']}"
     if row["sources"] < row["episodes"]:
         text += f" from {row['sources']} recorded"
