@@ -4,6 +4,8 @@
     jepa-wm demo --preset doors --out runs/doors              # with a door anywhere
     jepa-wm demo --preset push_t --out runs/push_t            # Push-T
     python -m benchmarks.amortised                            # for the two rooms' proposal, which is cloned behaviour
+    jepa-wm forecast --config two_rooms/amortise --run runs/doors/amortise --source runs/doors/forecast \
+        --data.folder runs/doors/collect                      # the same for a door anywhere
 
 Reads what `plan` of these demos counted, and plays the image goals of each again with the models that training left
 behind on its way: success over minutes of training, beside the random floor. Writes a section of docs/results.md, and
@@ -46,7 +48,7 @@ def minutes(demo: Path) -> tuple[float, float]:
 def rows_of(demo: Path) -> dict[str, dict[str, Any]]:
     """The success of each kind of goal, as its demo counted it.
 
-    Where `benchmarks.amortised` left a model with a proposal, this plays the demo's image goals, too.
+    Where there is a model with a proposal beside it, this plays the demo's image goals, too.
     """
     found: dict[str, dict[str, Any]] = {}
     for line in map(json.loads, (demo / "plan" / ROWS).read_text().splitlines()):
