@@ -4,7 +4,7 @@
     jepa-wm demo --preset doors --out runs/doors              # with a door anywhere
     jepa-wm demo --preset push_t --out runs/push_t            # Push-T
     python -m benchmarks.amortised                            # for the two rooms' proposal, which is cloned behaviour
-    jepa-wm forecast --config two_rooms/amortise --run runs/doors/amortise --source runs/doors/forecast \
+    jepa-wm forecast --config two_rooms/amortise --run runs/doors/amortise --source runs/doors/forecast \\
         --data.folder runs/doors/collect                      # the same for a door anywhere
 
 Reads what `plan` of these demos counted, and plays the image goals of each again with the models that training left

@@ -220,3 +220,8 @@ class TestRoute:
         goal = Latents(marks.latents[7:8], weight=3.0)
         route = Route.to(Sum([goal, Uncertainty(), Smoothness()]), many, marks, 2)
         assert route.ways.ends.tolist() == [7, 7] and Route.to(goal, many, marks, 1).weight == 3.0
+
+    def test_what_was_done_last_is_told_to_what_is_planned_for_at_its_end(self, corridor: Landmarks) -> None:
+        route, last = Route(Smoothness(), corridor.ways_to(torch.tensor([0]))), torch.ones(1, 2)
+        told = route.after(last).goal
+        assert isinstance(told, Smoothness) and told.last is last

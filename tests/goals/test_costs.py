@@ -110,6 +110,10 @@ def test_smoothness_counts_changes_in_halves_of_the_bounds(model: WorldModel) ->
     assert found[:, 0].tolist() == pytest.approx([(0.25 + 1 + 4) / 2 / 3, (1 + 4) / 2 / 2])
     (slope,) = torch.autograd.grad(found.sum(), both)
     assert slope[0, 0, 0].tolist() == pytest.approx([0.0, (2 * -0.5 + 2 * -1.0) / 2 / 3]) and slope.isfinite().all()
+    # What holds goals tells them.
+    last = torch.tensor([[0.5, 0.5], [torch.nan, torch.nan]])
+    told = Sum([Smoothness(), Sum([Smoothness(weight=2.0)])]).after(last)
+    torch.testing.assert_close(told.cost(model, 2, LAST)(Future(both[..., None, :], both)), 3 * found)
     with pytest.raises(UserError, match=r"Smoothness.last: got actions \(3, 2\); expected \(2, 2\)"):
         Smoothness(last=torch.zeros(3, 2)).cost(model, 2, LAST)
     wide = WorldModel(model.encoder, model.dynamics)
