@@ -23,7 +23,7 @@ def variance_hinge(x: Tensor, over_ranks: bool = True, margin: float = 1.0, eps:
     Source: VICReg (arXiv 2105.04906). Its official code measures each rank's samples alone.
     """
     with torch.autocast(x.device.type, enabled=False):
-        x, rows = _centred(x, over_ranks)
+        rows, x = _samples(x, over_ranks), centred(x, over_ranks)
         variance = _mean(x.square().mean(dim=1), over_ranks) * (rows / (rows - 1))
         return (margin - (variance + eps).sqrt()).clamp(min=0.0).mean()
 
@@ -41,20 +41,25 @@ def covariance_penalty(x: Tensor, over_ranks: bool = True) -> Tensor:
     D * (D - 1), as by the public codes whose weights world models are trained with (eb_jepa, stable-worldmodel).
     """
     with torch.autocast(x.device.type, enabled=False):
-        x, rows = _centred(x, over_ranks)
+        rows, x = _samples(x, over_ranks), centred(x, over_ranks)
         covariance = _mean(x.mT @ x / x.shape[1], over_ranks) * (rows / (rows - 1))
         others = covariance - torch.diag_embed(covariance.diagonal(dim1=1, dim2=2))
         dim = x.shape[2]
         return others.square().sum(dim=(1, 2)).mean() / max(dim * (dim - 1), 1)
 
 
-def _centred(x: Tensor, over_ranks: bool) -> tuple[Tensor, int]:
-    """Samples in float32 at least, their mean taken away, and how many a set has."""
+def centred(x: Tensor, over_ranks: bool = True) -> Tensor:
+    """Sets of samples (V, n, D) in float32 at least, the mean of each set, over all ranks, taken away."""
+    x = at_least_float32(x)
+    return x - _mean(x.mean(dim=1, keepdim=True), over_ranks)
+
+
+def _samples(x: Tensor, over_ranks: bool) -> int:
+    """How many a set has, two or more."""
     rows = x.shape[1] * (distributed.world_size() if over_ranks else 1)
     if rows < 2:
         raise UserError(f"variance and covariance: got sets of {rows} samples; expected two at least")
-    x = at_least_float32(x)
-    return x - _mean(x.mean(dim=1, keepdim=True), over_ranks), rows
+    return rows
 
 
 def _mean(x: Tensor, over_ranks: bool) -> Tensor:

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from jepa_wm import distributed
 from jepa_wm.contracts import Batch, LatentTerm
-from jepa_wm.losses.vicreg import covariance_penalty, variance_hinge
+from jepa_wm.losses.vicreg import centred, covariance_penalty, variance_hinge
 
 
 class VarianceCovariance(LatentTerm):
@@ -20,9 +20,9 @@ class VarianceCovariance(LatentTerm):
         time_covariance: weight of the covariance over the frames of a clip; 0 leaves it out.
 
     Source: PLDM (arXiv 2502.14819), as in the code of stable-worldmodel; weights of the best of the 256 runs in LeWM's
-    Table 2 (arXiv 2603.19312), whose time_variance was .7. Theirs has the batch's mean taken away before it looks at
-    covariances over time, and divides those by the size of the batch; here both are of the clip. eb_jepa's has the
-    tokens of all frames and places as one set.
+    Table 2 (arXiv 2603.19312), whose time_variance was .7. As there, the batch's mean of each frame is taken away before
+    a clip is looked at over time, so that what all clips do alike is no variation; theirs leaves a clip's own mean in
+    the covariances over time. eb_jepa's has the tokens of all frames and places as one set.
     """
 
     def __init__(
@@ -39,14 +39,16 @@ class VarianceCovariance(LatentTerm):
 
     def forward(self, latents: Tensor, imagined: Tensor | None, batch: Batch) -> Tensor:
         """See `LatentTerm`."""
-        places, paths = latents.flatten(1, 2).transpose(0, 1), latents.transpose(1, 2).flatten(0, 1)
+        places = latents.flatten(1, 2).transpose(0, 1)
         loss = latents.new_zeros(())
         # What is left of held-out clips for the last batch may be one, which says nothing and must not end the run.
-        told = self.training or places.shape[1] * distributed.world_size() > 1
-        if self.variance and told:
+        if not self.training and places.shape[1] * distributed.world_size() == 1:
+            return loss
+        if self.variance:
             loss = loss + self.variance * variance_hinge(places)
-        if self.covariance and told:
+        if self.covariance:
             loss = loss + self.covariance * covariance_penalty(places)
+        paths = centred(places).transpose(0, 1).unflatten(1, latents.shape[1:3]).transpose(1, 2).flatten(0, 1)
         if self.time_variance:
             loss = loss + self.time_variance * variance_hinge(paths, over_ranks=False)
         if self.time_covariance:
