@@ -20,9 +20,9 @@ class VarianceCovariance(LatentTerm):
         time_covariance: weight of the covariance over the frames of a clip; 0 leaves it out.
 
     Source: PLDM (arXiv 2502.14819), as in the code of stable-worldmodel; weights of the best of the 256 runs in LeWM's
-    Table 2 (arXiv 2603.19312), whose time_variance was .7. As there, the batch's mean of each frame is taken away before
-    a clip is looked at over time, so that what all clips do alike is no variation; theirs leaves a clip's own mean in
-    the covariances over time. eb_jepa's has the tokens of all frames and places as one set.
+    Table 2 (arXiv 2603.19312), whose time_variance was .7. As there, the batch's mean of each frame is taken away
+    before a clip is looked at over time, so that what all clips do alike is no variation; theirs leaves a clip's own
+    mean in the covariances over time. eb_jepa's has the tokens of all frames and places as one set.
     """
 
     def __init__(
