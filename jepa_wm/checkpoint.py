@@ -25,6 +25,8 @@ from jepa_wm.manifest import NAME as MANIFEST
 from jepa_wm.manifest import check_manifest
 
 PACKAGE = "jepa_wm"
+PARTS = "parts.json"
+"""Beside saved modules: their names, so that one that is lost is missed."""
 MODELS = (f"{PACKAGE}.encoders", f"{PACKAGE}.dynamics", f"{PACKAGE}.losses")
 """Where the classes are that saved models are made of. Others open files or run commands when they are constructed, and
 a downloaded `config.json` must not."""
@@ -133,6 +135,21 @@ def save_modules(folder: str | Path, modules: dict[str, nn.Module]) -> None:
             write_json(aside / name / "config.json", config)
             state = {key: value.contiguous() for key, value in module.state_dict().items()}
             save_file(state, aside / name / "model.safetensors")
+        write_json(aside / PARTS, sorted(modules))
+
+
+def saved_parts(folder: Path) -> list[str]:
+    """The names of the modules that were saved into `folder`, all of them there; none where nothing says so.
+
+    Raises:
+        UserError: if one was lost since.
+    """
+    names = read_json(folder / PARTS) if (folder / PARTS).is_file() else []
+    if not isinstance(names, list):
+        raise UserError(f"{folder / PARTS} is no list of names; it is broken: copy or fetch it again")
+    if missing := [str(name) for name in names if not (folder / str(name)).is_dir()]:
+        raise UserError(f"{folder} lacks {', '.join(missing)}, which was saved with it; copy or fetch it again")
+    return names
 
 
 def load_module(folder: str | Path) -> nn.Module:
@@ -176,7 +193,7 @@ def find_part(source: str | Path, part: str) -> Path:
             if (run / MANIFEST).is_file():
                 check_manifest(read_json(run / MANIFEST), run)
             return folder
-    found = sorted(path.name for path in (source / "model").glob("*")) or sorted(path.name for path in source.glob("*"))
+    found = sorted(path.name for path in source.glob("model/*/")) or sorted(path.name for path in source.glob("*"))
     raise UserError(f"{source} holds no '{part}'; it holds {found or 'nothing'}")
 
 

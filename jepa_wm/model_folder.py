@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from jepa_wm.checkpoint import find_part, load_module
+from jepa_wm.checkpoint import PARTS, find_part, load_module, saved_parts
 from jepa_wm.contracts import Dynamics, Encoder
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.encoders.hub import hub_folder
@@ -51,7 +51,7 @@ def model_folder(source: str | Path) -> Path:
     """The folder with a model's parts: of a run, a saved one, or fetched from the hub.
 
     Raises:
-        UserError: if there is none, another version made it, or a part is missing.
+        UserError: if there is none, another version made it, or a part was lost since.
     """
     if not Path(source).exists() and str(source).count("/") == 1 and not str(source).startswith((".", "/")):
         folder = hub_folder(str(source), None)
@@ -59,6 +59,7 @@ def model_folder(source: str | Path) -> Path:
         folder = find_part(source, "encoder").parent
     if (folder / NAME).is_file():
         _check(read_json(folder / NAME), folder)
+    saved_parts(folder)
     return folder
 
 
@@ -92,9 +93,8 @@ def check_free(folder: str | Path) -> None:
     """
     path, own = Path(folder), set[str]()
     if (path / NAME).is_file():
-        made = read_json(path / NAME)
-        parts = made.get("parts", []) if isinstance(made, dict) else []
-        own = {NAME, README, *parts, *(f"{part}/{file}" for part in parts for file in FILES)}
+        parts = saved_parts(path)
+        own = {NAME, README, PARTS, *parts, *(f"{part}/{file}" for part in parts for file in FILES)}
     found = (str(entry.relative_to(path)) for entry in path.rglob("*"))
     if other := next((name for name in found if name not in own), None):
         raise UserError(
@@ -104,12 +104,10 @@ def check_free(folder: str | Path) -> None:
 
 
 def _check(made: Any, folder: Path) -> None:
-    """Refuse a saved folder that another version made, or of which a part was lost since."""
+    """Refuse a saved folder that another version made."""
     found = made.get("format") if isinstance(made, dict) else made
     if found != FORMAT:
         raise UserError(f"{folder / NAME} is of format {found}; expected {FORMAT}: another version of jepa_wm made it")
-    if missing := [name for name in made.get("parts", []) if not (folder / name).is_dir()]:
-        raise UserError(f"{folder} lacks {', '.join(missing)}, which was saved with it; copy or fetch it again")
 
 
 def write_card(folder: str | Path, bounds: ActionBounds, parts: dict[str, nn.Module]) -> None:
@@ -130,4 +128,4 @@ def write_card(folder: str | Path, bounds: ActionBounds, parts: dict[str, nn.Mod
     )
     with atomic_path(Path(folder) / README) as aside:
         aside.write_text(text)
-    write_json(Path(folder) / NAME, {"format": FORMAT, "parts": sorted(parts)})
+    write_json(Path(folder) / NAME, {"format": FORMAT})

@@ -52,8 +52,12 @@ class Imagined(NamedTuple):
     readouts: dict[str, Tensor]
 
 
-def tensor_of(seen: Any) -> Tensor:
-    """What is seen or felt as a tensor: itself, or a NumPy array's numbers.
+def tensor_of(seen: Any, name: str = "observation") -> Tensor:
+    """What is seen, felt or done as a tensor: itself, or a NumPy array's numbers.
+
+    Args:
+        seen: what is given.
+        name: what it is.
 
     Raises:
         UserError: if it is neither.
@@ -66,7 +70,7 @@ def tensor_of(seen: Any) -> Tensor:
     mend = ""
     if isinstance(seen, Mapping):
         mend = '; of a dictionary give its "pixels", and its "state" as state: `Controller.act` alone takes it whole'
-    raise UserError(f"observation: got {type(seen).__name__}; expected a tensor or a NumPy array of numbers{mend}")
+    raise UserError(f"{name}: got {type(seen).__name__}; expected a tensor or a NumPy array of numbers{mend}")
 
 
 def check_count(count: int, environments: int, of: str) -> None:

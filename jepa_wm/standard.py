@@ -29,12 +29,17 @@ class Standard(nn.Module):
         """Take in the data's statistics; a number that never varied keeps its unit.
 
         Raises:
-            UserError: if they are not of `size` numbers.
+            UserError: if they are not of `size` numbers, or one is not finite, or a deviation below 0.
         """
         mean, std = (torch.tensor(statistics.get(f"{self.name}_{which}", [])) for which in ("mean", "std"))
         if len(mean) != self.size or len(std) != self.size:
             mend = f"set it to {len(mean)}, or use other data" if len(mean) else "use shards of episodes"
             raise UserError(f"the data's {self.name} has {len(mean)} numbers; {self.name}_dim is {self.size}: {mend}")
+        if not (mean.isfinite() & std.isfinite() & (std >= 0)).all():
+            raise UserError(
+                f"the data's {self.name}_mean is {mean.tolist()} and its {self.name}_std {std.tolist()}; expected "
+                "numbers, and deviations of 0 or more"
+            )
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 0, std, 1.0))
 

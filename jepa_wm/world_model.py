@@ -12,7 +12,7 @@ from jepa_wm.checkpoint import save_modules
 from jepa_wm.contracts import Dynamics, Encoder, Future, Generators, Plan
 from jepa_wm.dynamics.bounds import ActionBounds
 from jepa_wm.dynamics.calibration import Calibration, signs_of
-from jepa_wm.dynamics.checks import check_bounds, check_width
+from jepa_wm.dynamics.checks import check_bounds, check_readers, check_width
 from jepa_wm.dynamics.cost import ActionCost, ConstrainedActionCost
 from jepa_wm.dynamics.ensemble import Ensemble
 from jepa_wm.dynamics.heads import Head, check_heads
@@ -46,8 +46,8 @@ class WorldModel(nn.Module):
         proposal: what actions lead from a latent to another; without it, plans begin nowhere.
 
     Raises:
-        UserError: if dynamics, encoder and bounds are of other latents or actions, or what is given as a head is none,
-            has a name that no head can have, or two names.
+        UserError: if the parts are of other latents or actions, or what is given as a head is none, has a name that no
+            head can have, or two names.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class WorldModel(nn.Module):
         self.proposal = proposal
         several = isinstance(dynamics, Ensemble)
         self.calibration = (calibration or Calibration(dynamics.latent_dim)) if several else None
+        check_readers("WorldModel", dynamics, (heads or {}) | {"calibration": self.calibration, "proposal": proposal})
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> "WorldModel":
@@ -131,8 +132,8 @@ class WorldModel(nn.Module):
     def imagine(
         self,
         pixels: Seen,
-        actions: Tensor,
-        context: Tensor | None = None,
+        actions: Seen,
+        context: Seen | None = None,
         state: Seen | None = None,
         clip: bool = False,
     ) -> Imagined:
@@ -148,32 +149,34 @@ class WorldModel(nn.Module):
         Raises:
             UserError: if actions do not fit or lie outside their bounds, or something is not a number.
         """
-        pixels = tensor_of(pixels)
-        fits = all(isinstance(given, Tensor) and len(given) for given in (pixels, actions))
-        if not fits or pixels.ndim not in (4, 5) or actions.ndim != 3 or not actions.shape[1]:
+        film, blocks = tensor_of(pixels), tensor_of(actions, "actions")
+        felt = None if state is None else tensor_of(state, "state")
+        if film.ndim not in (4, 5) or not len(film) or blocks.ndim != 3 or not all(blocks.shape[:2]):
             raise UserError(
-                f"imagine: got pixels {_told(pixels)} and actions {_told(actions)}; expected tensors (B, C, H, W) or "
+                f"imagine: got pixels {_told(film)} and actions {_told(blocks)}; expected tensors (B, C, H, W) or "
                 "(B, T, C, H, W), and blocks (B, K, frame_skip * A) or (B * S, K, frame_skip * A), B and K 1 or more"
             )
-        pixels = pixels if pixels.ndim == 5 else pixels[:, None]
-        state = state[:, None] if state is not None and state.ndim == 2 else state
-        actions = self.bounds(actions, clip)
-        known = actions[: len(pixels), :0] if context is None else self.bounds(context, clip)
-        if known.shape[:2] != (len(pixels), pixels.shape[1] - 1) or len(actions) % len(pixels):
+        film = film if film.ndim == 5 else film[:, None]
+        felt = felt[:, None] if felt is not None and felt.ndim == 2 else felt
+        blocks = self.bounds(blocks, clip)
+        known = blocks[: len(film), :0] if context is None else self.bounds(tensor_of(context, "context"), clip)
+        if known.shape[:2] != (len(film), film.shape[1] - 1) or len(blocks) % len(film):
             raise UserError(
-                f"imagine: got {pixels.shape[1]} frames with {known.shape[1]} blocks of actions between them, and "
-                f"{len(actions)} sequences of actions and a context of {len(known)} for {len(pixels)} observations; "
+                f"imagine: got {film.shape[1]} frames with {known.shape[1]} blocks of actions between them, and "
+                f"{len(blocks)} sequences of actions and a context of {len(known)} for {len(film)} observations; "
                 "expected one block fewer than frames, a context for each and a whole number of sequences for each"
             )
-        seen = self.encode(pixels, state)
+        seen = self.encode(film, felt)
         # A dynamics in bfloat16 takes what is seen in its own precision.
         with torch.autocast(self.device.type, torch.bfloat16) if self._weights == torch.bfloat16 else nullcontext():
-            members = at_least_float32(rollouts(self.dynamics, seen, known, actions))
+            members = at_least_float32(rollouts(self.dynamics, seen, known, blocks))
             latents = members.mean(dim=0)
+            if not latents.isfinite().all():
+                raise UserError("imagine: the model answers with NaN or infinity; are its weights numbers?")
             readouts = {name: at_least_float32(head(latents)) for name, head in self.heads.items()}
         uncertainty = None
         if self.calibration is not None:
-            last = seen[:, -1].repeat_interleave(len(actions) // len(seen), dim=0)
+            last = seen[:, -1].repeat_interleave(len(blocks) // len(seen), dim=0)
             uncertainty = self.calibration(signs_of(members, last))
         return Imagined(latents, uncertainty, readouts)
 

@@ -15,9 +15,11 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
+from jepa_wm.checkpoint import save_modules
 from jepa_wm.contracts import Dynamics, Future, Planner
 from jepa_wm.dynamics import Ensemble, LeWMDynamics, TransformerDynamics, Trunk, rollout, rollouts
 from jepa_wm.dynamics.bounds import ActionBounds
+from jepa_wm.dynamics.calibration import Calibration
 from jepa_wm.dynamics.heads import StateHead
 from jepa_wm.dynamics.heads.head import PARTS
 from jepa_wm.dynamics.proposal import Proposal, propose
@@ -180,8 +182,7 @@ def test_a_folder_without_dynamics_is_no_world_model(tmp_path: Path) -> None:
     for file in (tmp_path / "model" / "dynamics").iterdir():
         file.unlink()
     (tmp_path / "model" / "dynamics").rmdir()
-    # What a run leaves has none.
-    (tmp_path / "model" / "world_model.json").unlink()
+    (tmp_path / "model" / "parts.json").unlink()
     with pytest.raises(UserError, match="holds no 'dynamics'"):
         WorldModel.from_pretrained(tmp_path)
 
@@ -334,7 +335,7 @@ def test_what_cannot_be_seen_or_done_is_refused() -> None:
         (seen[:, None].expand(-1, 2, -1, -1, -1), blocks.repeat(2, 1, 1), torch.zeros(4, 1, 10)),
         (seen.float(), blocks, None),
     ):
-        with pytest.raises(UserError, match=r"imagine: got|encode: got"):
+        with pytest.raises(UserError, match=r"(imagine|encode|actions): got"):
             model.imagine(pixels, actions, context)
     with pytest.raises(UserError, match=r"encode: got torch.uint8 \(2, 3, 16, 16\); expected a tensor of pixels"):
         model.encode(seen)
@@ -399,6 +400,11 @@ def test_what_is_no_action_of_the_world_is_refused_or_clipped() -> None:
     for pixels, actions in ((seen, tame[0]), (seen[0], tame), (seen, tame[:, :0])):
         with pytest.raises(UserError, match=r"imagine: got pixels .* and actions .*B and K 1 or more"):
             model.imagine(pixels, actions)
+    with pytest.raises(UserError, match="context: got list"):
+        model.imagine(seen[:, None].repeat(1, 2, 1, 1, 1), tame, [[[0.0]]])  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="complex64; expected real numbers"):
+        model.imagine(seen, tame.to(torch.complex64))
+    torch.testing.assert_close(model.imagine(seen, tame.numpy()).latents, model.imagine(seen, tame).latents)
     # What numpy gives is in float64.
     torch.testing.assert_close(model.imagine(seen, tame.double()).latents, model.imagine(seen, tame).latents)
 
@@ -462,6 +468,7 @@ def test_the_saved_folder_is_a_hub_folder_and_another_format_is_refused(tmp_path
             '{"class_path": "jepa_wm.dynamics.MLPDynamics"}',
             "model.safetensors does not fit .*config.json",
         ),
+        ("parts.json", "{}", "is no list of names; it is broken"),
         ("world_model.json", "[]", r"is of format \[\]; expected 2"),
     ],
 )
@@ -522,6 +529,37 @@ def test_the_model_of_a_run_of_another_format_is_refused(place: str, tmp_path: P
     write_json(tmp_path / "run" / "manifest.json", {"format": 9})
     with pytest.raises(UserError, match="run is not of format 2; another version"):
         load_world_model(tmp_path / place)
+
+
+@pytest.mark.parametrize("lost", ["bounds", "text", "frames"])
+def test_a_run_that_lost_a_part_is_refused_and_not_filled_up(lost: str, tmp_path: Path) -> None:
+    model = real()
+    save_modules(tmp_path / "run" / "model", {name: part for name, part in model.named_children() if name != "heads"})
+    WorldModel.from_pretrained(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model" / lost)
+    with pytest.raises(UserError, match=f"lacks {lost}, which was saved with it"):
+        WorldModel.from_pretrained(tmp_path / "run")
+
+
+def test_a_model_whose_weights_are_not_numbers_says_so_and_imagines_nothing() -> None:
+    model, seen = real(), torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    next(parameter for parameter in model.dynamics.parameters()).data.fill_(torch.nan)
+    with pytest.raises(UserError, match="answers with NaN or infinity"):
+        model.imagine(seen, torch.zeros(1, 2, 10))
+
+
+@pytest.mark.parametrize("part", ["read", "proposal", "calibration"])
+def test_parts_that_read_other_latents_are_refused(part: str) -> None:
+    model = real()
+    width = model.dynamics.latent_dim + 1
+    given: dict[str, Any] = {
+        "read": {"heads": {"read": StateHead(width)}},
+        "proposal": {"proposal": Proposal(width)},
+        "calibration": {"calibration": Calibration(width)},
+    }[part]
+    dynamics = Ensemble(model.dynamics, 2) if part == "calibration" else model.dynamics
+    with pytest.raises(UserError, match=f"'{part}' reads latents of width {width}"):
+        WorldModel(model.encoder, dynamics, frames=model.frames, bounds=model.bounds, **given)
 
 
 def test_a_name_is_fetched_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

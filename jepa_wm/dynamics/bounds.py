@@ -91,6 +91,8 @@ class ActionBounds(nn.Module):
                 f"actions: got blocks of {actions.shape[-1]} numbers; expected {self.frame_skip * self.action_dim}, "
                 f"frame_skip {self.frame_skip} times {self.action_dim} of the environment"
             )
+        if actions.is_complex():
+            raise UserError(f"actions: got {actions.dtype}; expected real numbers")
         if not torch.isfinite(actions).all():
             raise UserError("actions: got NaN or infinity; expected numbers")
         steps = actions.to(self.low).unflatten(-1, (self.frame_skip, self.action_dim))

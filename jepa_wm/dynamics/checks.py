@@ -1,5 +1,7 @@
 """What predictors refuse, and what is put together with them, in the words of all of them."""
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from jepa_wm.contracts import Dynamics, Encoder
@@ -43,6 +45,20 @@ def check_width(owner: str, encoder: Encoder, frames: Frames, dynamics: Dynamics
             f"{owner}: the encoder's latents are {width} wide, the dynamics' latent_dim is {dynamics.latent_dim}; "
             f"expected the same: set latent_dim to {width}"
         )
+
+
+def check_readers(owner: str, dynamics: Dynamics, parts: Mapping[str, nn.Module | None]) -> None:
+    """Refuse parts, by name, that read latents of another width than a dynamics'.
+
+    Raises:
+        UserError: if one does.
+    """
+    for name, part in parts.items():
+        if part is not None and part.latent_dim != dynamics.latent_dim:
+            raise UserError(
+                f"{owner}: '{name}' reads latents of width {part.latent_dim}; expected that of the dynamics, "
+                f"{dynamics.latent_dim}"
+            )
 
 
 def check_bounds(owner: str, bounds: ActionBounds, dynamics: Dynamics) -> None:

@@ -70,7 +70,8 @@ class Forecasting(Objective):
             `StateFrames`, which without `detach` may shrink so as to be easy to predict.
 
     Raises:
-        UserError: if encoder and dynamics, or dynamics and data, do not fit each other, or an argument is unknown.
+        UserError: if encoder and dynamics, or dynamics and data, do not fit each other, an argument is unknown, or
+            nothing is asked for.
 
     Source: LeWM (arXiv 2603.19312) for the end-to-end form; the rolled-out error as jepa-wms (arXiv 2512.24497).
     V-JEPA 2-AC's released weights were trained by code (mended in June 2025) that rolled out from a prediction of the
@@ -94,11 +95,16 @@ class Forecasting(Objective):
         check_width("Forecasting", encoder, frames, dynamics)
         if error not in ERRORS:
             raise UserError(f"Forecasting.error: got '{error}'; expected one of {', '.join(ERRORS)}")
+        rollout = rollout or Rollout()
+        if not (forced or rollout.weight or terms):
+            raise UserError(
+                "Forecasting: forced and rollout.weight are 0, and there are no terms; expected one to learn by"
+            )
         self.encoder, self.dynamics, self.frames = encoder, dynamics, frames
         self.bounds = ActionBounds(dynamics.action_dim, dynamics.frame_skip)
         self.calibration = Calibration(dynamics.latent_dim) if isinstance(dynamics, Ensemble) else None
         self.terms = Terms(terms or {})
-        self.error, self.forced, self.rollout = ERRORS[error], forced, rollout or Rollout()
+        self.error, self.forced, self.rollout = ERRORS[error], forced, rollout
         self.detach, self.freeze_encoder = detach, freeze_encoder
         if freeze_encoder:
             self.encoder.requires_grad_(False)

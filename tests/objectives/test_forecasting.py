@@ -258,3 +258,9 @@ def test_statistics_of_other_actions_are_refused(
     discrete = TransformerDynamics(6, (1, 1), 2, 3, trunk=Trunk(12, 1, 2), discrete=True)
     with pytest.raises(UserError, match="action_dim is 2"):
         Forecasting(encoder, discrete).prepare(found)
+
+
+def test_an_objective_that_asks_nothing_is_refused(encoder: ViT) -> None:
+    with pytest.raises(UserError, match="expected one to learn by"):
+        Forecasting(encoder, dynamics(), forced=0.0, rollout=Rollout(0.0))
+    Forecasting(encoder, dynamics(), {"slow": TimeSimilarity()}, forced=0.0, rollout=Rollout(0.0))

@@ -71,10 +71,27 @@ def check_heads(heads: dict[str, nn.Module]) -> None:
 def reader(latent_dim: int, tokens: int, width: int, outputs: int) -> nn.Sequential:
     """An MLP with two hidden layers of `width` that reads all tokens of a frame as one vector, (..., N, D)."""
     return nn.Sequential(
-        *(nn.Flatten(-2), nn.Linear(tokens * latent_dim, width), nn.SiLU()),
+        *(_Frame(tokens, latent_dim), nn.Linear(tokens * latent_dim, width), nn.SiLU()),
         *(nn.Linear(width, width), nn.SiLU()),
         nn.Linear(width, outputs),
     )
+
+
+class _Frame(nn.Module):
+    """The tokens of a frame as one vector: (..., N, D) -> (..., N * D)."""
+
+    def __init__(self, tokens: int, latent_dim: int) -> None:
+        super().__init__()
+        self.shape = (tokens, latent_dim)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        # Fewer tokens that are wider make a vector as long, and nonsense of it.
+        if latents.shape[-2:] != self.shape:
+            got = tuple(latents.shape[-2:])
+            raise UserError(
+                f"head: got frames of (tokens, width) {got}; expected {self.shape}, its tokens and latent_dim"
+            )
+        return latents.flatten(-2)
 
 
 def undecided(read: nn.Sequential) -> nn.Sequential:

@@ -224,6 +224,11 @@ def test_a_picture_needs_a_square_of_tokens(wrong: dict) -> None:
         PixelHead(**wrong)
 
 
+def test_frames_of_other_tokens_are_refused_where_the_numbers_would_fit() -> None:
+    with pytest.raises(UserError, match=r"got frames of \(tokens, width\) \(1, 24\); expected \(2, 12\)"):
+        StateHead(12, tokens=2)(torch.zeros(3, 1, 24))
+
+
 def test_states_of_another_width_are_refused() -> None:
     with pytest.raises(UserError, match="state has 1 numbers; state_dim is 3"):
         made(StateHead).prepare({"state_mean": [0.0], "state_std": [1.0]})
