@@ -11,11 +11,14 @@ from torch import Tensor
 
 from jepa_wm.data import BrokenSample, Episode, EpisodeShards
 from jepa_wm.data.broken import BrokenList
+from jepa_wm.data.lengths import long_enough
 from jepa_wm.errors import UserError
 from jepa_wm.world_model import WorldModel
 from probes.features import BATCH
 
 GREY_LEVELS = 5.0
+SHORTEST = 0.1
+"""The share of episodes that may be too short to be looked at in full length."""
 
 
 class Film(NamedTuple):
@@ -50,12 +53,12 @@ class Stray(NamedTuple):
 
 
 def read_film(shards: EpisodeShards, frame_skip: int, frames: int | None = None, episodes: int | None = None) -> Film:
-    """The beginnings of episodes; broken ones, and ones that are too short, are left out, broken ones reported.
+    """The beginnings of episodes; broken ones, and ones that are too short, are left out and reported.
 
     Args:
         shards: the episodes.
         frame_skip: environment steps between two frames.
-        frames: frames T + K of each; as many as fit into the shortest episode if none are given.
+        frames: frames T + K of each; if none are given, as many as fit into nine of ten episodes.
         episodes: how many of those that are long enough, from the first on; all if none is given.
 
     Raises:
@@ -63,7 +66,8 @@ def read_film(shards: EpisodeShards, frame_skip: int, frames: int | None = None,
     """
     if not frames:
         # Length 0 stands for metadata that cannot be read.
-        frames = max((min(filter(None, shards.lengths().tolist()), default=1) - 1) // frame_skip + 1, 2)
+        known = [length for length in shards.lengths().tolist() if length] or [1]
+        frames = max((int(np.quantile(known, SHORTEST, method="lower")) - 1) // frame_skip + 1, 2)
     return film_of(read_long(shards, frame_skip, frames, episodes), frame_skip, frames)
 
 
@@ -78,13 +82,8 @@ def film_of(episodes: list[Episode], frame_skip: int, frames: int) -> Film:
 
 def read_long(shards: EpisodeShards, frame_skip: int, frames: int, episodes: int | None = None) -> list[Episode]:
     """The episodes that are long enough for `frames` frames; the rest is as in `read_film`."""
-    lengths, span = shards.lengths(), (frames - 1) * frame_skip
-    if not (lengths > span).any():
-        raise UserError(
-            f"{shards} has no episode of {span + 1} frames, which {frames} frames {frame_skip} steps apart need; the "
-            f"longest has {max(lengths)}: ask for fewer, or use longer episodes"
-        )
-    return _read(shards, np.flatnonzero((lengths > span) | (lengths == 0))[:episodes].tolist())
+    taken = f"{frames} frames {frame_skip} steps apart take"
+    return _read(shards, long_enough(shards, (frames - 1) * frame_skip + 1, taken)[:episodes].tolist())
 
 
 def _read(shards: EpisodeShards, numbers: list[int]) -> list[Episode]:

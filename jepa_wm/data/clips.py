@@ -1,13 +1,12 @@
 """Cut clips from episodes and videos, several from each that is decoded."""
 
-import warnings
-
 import numpy as np
 
 from jepa_wm.data.canvas import Allocate, allocate
 from jepa_wm.data.episodes import LATENTS, METADATA
 from jepa_wm.data.footage import open_footage
 from jepa_wm.data.images import transformed
+from jepa_wm.data.lengths import long_enough
 from jepa_wm.data.randomness import generator
 from jepa_wm.data.samples import Row, Samples
 from jepa_wm.data.shards import Shards
@@ -57,23 +56,8 @@ class Clips(Samples):
             raise UserError(f"{shards} has no latents of its frames; `jepa-wm encode` makes shards that have")
         if latents and transform:
             raise UserError(f"{shards}: latents are read, and a transform is for pixels; leave out one of the two")
-        super().__init__(shards, None if pad else self._long_enough(shards))
-
-    def _long_enough(self, shards: Shards) -> np.ndarray | None:
-        lengths, kind = shards.lengths(), (shards.manifest or {}).get("kind", "samples")
-        needed = (
-            f"shorter than {self.span + 1} frames, which a clip of {self.frames} frames {self.frame_skip} apart takes"
-        )
-        if not (lengths > self.span).any():
-            raise UserError(
-                f"all {len(shards)} {kind} of {shards} are {needed}; the longest has {max(lengths)}: "
-                "lower frames or frame_skip, or use longer ones"
-            )
-        # Length 0 stands for metadata that cannot be read: the reader will say what is wrong with them.
-        usable = np.flatnonzero((lengths > self.span) | (lengths == 0))
-        if short := len(shards) - len(usable):
-            warnings.warn(f"{short} of {len(shards)} {kind} of {shards} are {needed}, and skipped", stacklevel=3)
-        return usable if short else None
+        taken = f"a clip of {frames} frames {frame_skip} apart takes"
+        super().__init__(shards, None if pad else long_enough(shards, self.span + 1, taken))
 
     def load(self, seed: int, epoch: int, number: int, new: Allocate) -> list[Row]:
         """See `Samples.load`."""

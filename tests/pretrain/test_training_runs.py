@@ -51,7 +51,12 @@ def test_a_run_leaves_models_snapshots_metrics_and_a_manifest(pretrained: Path) 
         "step-000003",
         "step-000006",
     ]
-    assert {path.name for path in (pretrained / "model").iterdir()} == {"encoder", "teacher", "text"}
+    assert {path.name for path in (pretrained / "model").iterdir()} == {
+        "encoder",
+        "parts.json",
+        "teacher",
+        "text",
+    }
     assert not (pretrained / "resume.ckpt").exists()
     logged = metrics(pretrained)
     assert all("train/masked/loss" in logged[step] for step in range(6))

@@ -1,5 +1,6 @@
 """Films and what strays from them: against the episodes themselves, and models whose errors are known."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from jepa_wm.control.collect import collect
-from jepa_wm.data import EpisodeShards
+from jepa_wm.data import Episode, EpisodeShards, ShardWriter
 from jepa_wm.dynamics import Ensemble, MLPDynamics, TransformerDynamics, Trunk, rollout
 from jepa_wm.encoders import GridPool, PatchFrames, ViT
 from jepa_wm.errors import UserError
@@ -35,8 +36,25 @@ def test_a_film_is_the_beginning_of_episodes_with_the_actions_between_its_frames
         np.testing.assert_array_equal(film.pixels[number], episode.frames[[0, 3, 6, 9]])
         np.testing.assert_array_equal(film.state[number], episode.state[[0, 3, 6, 9]])
         np.testing.assert_array_equal(film.actions[number, 1], episode.actions[3:6].reshape(-1))
-    with pytest.raises(UserError, match="no episode of 16 frames, which 4 frames 5 steps apart"):
+    with pytest.raises(UserError, match="shorter than 16 frames, which 4 frames 5 steps apart"):
         read_film(shards, 5, 4, 2)
+
+
+def shortened(episode: Episode, frames: int) -> Episode:
+    parts = {name: getattr(episode, name)[:frames] for name in ("frames", "state", "captions")}
+    steps = {name: getattr(episode, name)[: frames - 1] for name in ("actions", "reward")}
+    return episode._replace(**parts, **steps)
+
+
+def test_one_short_episode_does_not_shorten_the_film_of_the_others(tmp_path: Path) -> None:
+    collect(str(tmp_path / "long"), episodes=13, steps=12, size=16)
+    folder = shutil.copytree(tmp_path / "long", tmp_path / "shards", ignore=shutil.ignore_patterns("train-*"))
+    with ShardWriter(folder, "train") as writer:
+        for number, episode in enumerate(EpisodeShards(str(tmp_path / "long"), "train")):
+            writer.write(shortened(episode, 4) if number == 3 else episode)
+    with pytest.warns(UserWarning, match="1 of 11 episodes of .* are shorter than 13 frames, .* and skipped"):
+        film = read_film(EpisodeShards(str(tmp_path / "shards"), "train"), 3)
+    assert film.pixels.shape[:2] == (10, 5)
 
 
 def test_shards_in_which_nothing_can_be_read_are_refused(tmp_path: Path) -> None:
@@ -45,7 +63,7 @@ def test_shards_in_which_nothing_can_be_read_are_refused(tmp_path: Path) -> None
     content = shard.read_bytes()
     at = content.index(b"test-000000.json") + 512
     shard.write_bytes(content[:at] + b"?" + content[at + 1 :])
-    with pytest.raises(UserError, match="no episode of 4 frames, which 2 frames 3 steps apart need; the longest has 0"):
+    with pytest.raises(UserError, match="shorter than 4 frames, which 2 frames 3 steps apart take; the longest has 0"):
         read_film(EpisodeShards(str(tmp_path / "shards"), "test"), 3)
 
 

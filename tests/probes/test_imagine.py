@@ -173,5 +173,5 @@ def test_both_files_are_written(tmp_path, trained, shards, collection):
 
 
 def test_episodes_shorter_than_a_block_are_refused(shards):
-    with pytest.raises(UserError, match="no episode of 41 frames, which 2 frames 40 steps apart need; the longest has"):
+    with pytest.raises(UserError, match="shorter than 41 frames, which 2 frames 40 steps apart take; the longest has"):
         read_film(shards, 40)
