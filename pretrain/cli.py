@@ -10,6 +10,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 import yaml
+from jsonargparse.typing import PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from jepa_wm.allocator import keep_freed_memory
@@ -49,6 +50,12 @@ class Command(LightningCLI):
         parser.add_argument("--source", type=str | None, default=None, help="run folder to start from (${source})")
         parser.add_argument("--start_from", type=str | None, default=None, help="run whose end this one begins with")
         parser.add_argument("--snapshots", type=int, default=5, help="checkpoints of the model over training")
+        parser.add_argument(
+            "--calibration_frames",
+            type=PositiveInt | None,
+            default=None,
+            help="frames of the clips that an ensemble's expected error is fitted to; those of data.frames if none",
+        )
         parser.add_argument("--wandb", type=str | None, default=None, help="Weights & Biases project to log to, too")
         parser.add_argument("--recipe", type=Recipe | None, default=None, help="what the settings were found for")
         parser.add_class_arguments(Resumable, "resume", skip={"run"}, instantiate=False)
@@ -72,7 +79,7 @@ class Command(LightningCLI):
         callbacks = [
             Beginning(run, plain_config(self)),
             guard,
-            Calibrate(),
+            Calibrate(self.config.calibration_frames),
             Snapshots(run, self.config.snapshots, guard),
             Resumable(run, **vars(self.config_init.resume)),
             Counts(),

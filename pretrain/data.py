@@ -84,11 +84,27 @@ class ClipDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled clips of the training splits, in full batches: losses over all ranks need equal ones."""
-        return self._loader("train", shuffle=True, full=True)
+        self.loaders["train"] = self._loader("train", self.frames, self.batch_size, shuffle=True, full=True)
+        return self.loaders["train"]
 
     def val_dataloader(self) -> Loader:
         """Clips of the validation splits, the same at every call."""
-        return self._loader("val", shuffle=False, full=distributed.world_size() > 1)
+        full = distributed.world_size() > 1
+        self.loaders["val"] = self._loader("val", self.frames, self.batch_size, shuffle=False, full=full)
+        return self.loaders["val"]
+
+    def longer(self, split: str, frames: int) -> Loader:
+        """Shuffled clips of more frames, in batches of no more frames; what it draws is not among the run's samples.
+
+        Raises:
+            UserError: if they are not longer than the run's, there are no clips, or no sample is long enough.
+        """
+        if self.kind == "images" or frames < self.frames:
+            got = "shards of images" if self.kind == "images" else f"clips of data.frames {self.frames}"
+            raise UserError(f"data: got {got}; expected clips, of the {frames} frames that are asked for or fewer")
+        each = self.clips_per_episode
+        size = each * max(self.batch_size * self.frames // frames // each, 1)
+        return self._loader(split, frames, size, shuffle=True, full=False)
 
     def report(self) -> dict[str, Any]:
         """What a run's manifest says of its data: by folder its hash and world, the side of square pictures as the
@@ -112,11 +128,11 @@ class ClipDataModule(L.LightningDataModule):
         height, width = (self.transform(shown) if self.transform else shown).shape[-2:]
         return int(height) if height == width else None
 
-    def _loader(self, split: str, shuffle: bool, full: bool) -> Loader:
-        samples = [self._samples(source, split) for source in self.weights]
-        self.loaders[split] = Loader(
+    def _loader(self, split: str, frames: int, size: int, shuffle: bool, full: bool) -> Loader:
+        samples = [self._samples(source, split, frames) for source in self.weights]
+        return Loader(
             samples[0] if len(samples) == 1 else Mixture(samples, list(self.weights.values())),
-            self.batch_size,
+            size,
             seed=self.seed,
             workers=self.workers,
             shuffle=shuffle,
@@ -124,14 +140,13 @@ class ClipDataModule(L.LightningDataModule):
             window=self.window,
             max_broken=self.max_broken,
         )
-        return self.loaders[split]
 
-    def _samples(self, source: str, split: str) -> Samples:
+    def _samples(self, source: str, split: str, frames: int) -> Samples:
         transform = Beside(self.transform, self.views) if self.views else self.transform
         if self.kind == "images":
             return Images(Shards(source, split, self.cache), transform)
         shards = (EpisodeShards if self.kind == "episodes" else Shards)(source, split, self.cache)
-        return Clips(shards, self.frames, self.frame_skip, self.clips_per_episode, transform, latents=self.latents)
+        return Clips(shards, frames, self.frame_skip, self.clips_per_episode, transform, latents=self.latents)
 
 
 def _mixed(moments: dict[str, Moments], weights: dict[str, float]) -> Moments:

@@ -100,11 +100,12 @@ def fit(shards: Path) -> Fit:
         folder: Path,
         *callbacks: L.Callback,
         batch_size: int = 8,
+        frames: int = 3,
         accumulate: int = 1,
         steps: int = 4,
         resume: Path | None = None,
     ) -> ClipDataModule:
-        data = ClipDataModule(str(shards), frames=3, batch_size=batch_size)
+        data = ClipDataModule(str(shards), frames=frames, batch_size=batch_size)
         trainer = L.Trainer(
             max_steps=steps,
             accelerator="cpu",

@@ -12,8 +12,10 @@ import torch
 from jepa_wm.dynamics import Ensemble, TransformerDynamics, Trunk
 from jepa_wm.dynamics.calibration import Calibration
 from jepa_wm.encoders import ViT
+from jepa_wm.errors import UserError
 from jepa_wm.objectives import Forecasting
 from pretrain.callbacks import Calibrate
+from pretrain.data import ClipDataModule
 from pretrain.module import Training
 
 
@@ -49,6 +51,33 @@ def test_the_scale_is_of_held_out_clips_and_the_model_is_the_trained_one(
     held_out = list(data.val_dataloader())[:8]  # type: ignore[attr-defined]
     made.objectives["forecast"].calibrate(islice(trained, 32), held_out)
     assert [found.scale.item(), *found.powers.tolist()] == pytest.approx(first, rel=1e-4)
+
+
+def test_longer_clips_are_rolled_out_to_their_ends_and_training_does_not_notice(
+    fit: Callable[..., ClipDataModule], vit: Callable[[], ViT], tmp_path: Path
+) -> None:
+    made, ended = training(vit), Ended()
+    data = fit(made, tmp_path, ended, Calibrate(frames=3), batch_size=12, frames=2)
+    found = made.objectives["forecast"].calibration
+    assert isinstance(found, Calibration)
+    first = [found.scale.item(), *found.powers.tolist()]
+    assert (data.loaders["train"].epoch, data.loaders["train"].position) == ended.place
+    made.eval()
+    clips = {split: list(data.longer(split, 3)) for split in ("train", "val")}
+    # No more frames at once than in training, 12 clips of 2.
+    assert all(batch["pixels"].shape[:2] == (8, 3) for batch in clips["train"][:-1])
+    made.objectives["forecast"].calibrate(clips["train"], clips["val"])
+    assert [found.scale.item(), *found.powers.tolist()] == pytest.approx(first, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("frames", "why"), [(2, "of data.frames 3; expected clips, of the 2 frames"), (40, "shorter than 196")]
+)
+def test_clips_that_cannot_be_had_are_refused_before_the_training(
+    frames: int, why: str, fit: Callable[..., ClipDataModule], vit: Callable[[], ViT], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=why):
+        fit(training(vit), tmp_path, Calibrate(frames))
 
 
 class Stopped(L.Callback):
