@@ -203,7 +203,11 @@ def main() -> None:
                 figures[f"{what}_{precision}"] = seconds["peer fp32"][what] / seconds[f"ours {precision}"][what]
     taken = patches()
     figures["patch_rollout_cached"] = taken["window read anew"] / taken["cached"]
-    tables.append(markdown("64 tokens a frame", {"8 candidates, 8 steps": {name: f"{1e3 * s:.0f} ms" for name, s in taken.items()}}))
+    tables.append(
+        markdown(
+            "64 tokens a frame", {"8 candidates, 8 steps": {name: f"{1e3 * s:.0f} ms" for name, s in taken.items()}}
+        )
+    )
     tables.append(markdown("context", {f"{frames} frames seen": memory(frames) for frames in (1, 8, 24)}))
     asked = {name: {"measured": f"{value:.2f}", "asked": f"{ASKED[name]:.2f}"} for name, value in figures.items()}
     missed = [f"{name} by {1 - value / ASKED[name]:.0%}" for name, value in figures.items() if value < ASKED[name]]

@@ -170,7 +170,17 @@ def _windows(part: Any) -> Iterator[int]:
             yield from _windows(value)
 
 
-CHECKS = (_warmup, _steps, _batch, _precision, _teachers, _accumulation, _frozen, _start, _window)
+def _calibration(config: Config) -> Iterator[str]:
+    frames = get(config, "calibration_frames")
+    made = [str(get(arguments, "dynamics.class_path", "")) for _, arguments in _objectives(config)]
+    if frames and not any(path.endswith("Ensemble") for path in made):
+        yield (
+            f"calibration_frames is {frames} and no dynamics is an Ensemble: nothing expects errors that could be "
+            "fitted; leave it out, or train an Ensemble, as configs/dynamics/ensemble.yaml does"
+        )
+
+
+CHECKS = (_warmup, _steps, _batch, _precision, _teachers, _accumulation, _frozen, _start, _window, _calibration)
 
 
 def _objectives(config: Config) -> list[tuple[str, Config]]:

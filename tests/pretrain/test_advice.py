@@ -98,6 +98,7 @@ def test_a_sound_config_is_not_commented_upon() -> None:
             forecast(member={"init_args": {"window": 32}}),
             "raise data.frames to 33, or lower the window to 3",
         ),
+        (forecast() | {"calibration_frames": 9}, "calibration_frames is 9 and no dynamics is an Ensemble"),
     ],
 )
 def test_each_mistake_is_named_once(settings: dict[str, Any], said: str) -> None:
@@ -132,6 +133,8 @@ def test_each_mistake_is_named_once(settings: dict[str, Any], said: str) -> None
         {"start_from": "a", "source": "a"},
         forecast(window=3),
         forecast(window=4) | {"data__frames": 5},
+        forecast()
+        | {"calibration_frames": 9, "model__objectives__next__init_args__dynamics__class_path": "a.Ensemble"},
     ],
 )
 def test_what_is_no_mistake_is_not_commented_upon(settings: dict[str, Any]) -> None:
