@@ -38,6 +38,7 @@ from pretrain.data import ClipDataModule
 from pretrain.loggers import CsvTable, JsonLines, TensorBoard, WeightsAndBiases
 from pretrain.module import Training
 from pretrain.settings import changes, check_folder, check_steps
+from pretrain.terms import with_terms
 
 
 class Command(LightningCLI):
@@ -63,7 +64,7 @@ class Command(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse what the verb was given; Lightning's own warns when the command line holds anything."""
-        self.config = parser.parse_args(args)
+        self.config = parser.parse_args(with_terms(parser, args))
         check_steps(plain_config(self))
 
     def before_instantiate_classes(self) -> None:
