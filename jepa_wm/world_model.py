@@ -122,7 +122,7 @@ class WorldModel(nn.Module):
             )
         if self.bounds.low.dtype == torch.float16:
             raise UserError("the model is in float16; expected float32, bfloat16 or float64: call model.float()")
-        state = tensor_of(state).to(self.bounds.low) if state is not None and self.frames.state_dim else None
+        state = tensor_of(state, "state").to(self.bounds.low) if state is not None and self.frames.state_dim else None
         if state is not None and not torch.isfinite(state).all():
             raise UserError("observation: got NaN or infinity in the state; expected numbers")
         return at_least_float32(self.frames(self.encoder, pixels.to(self.device), state))
@@ -213,7 +213,7 @@ class WorldModel(nn.Module):
                 model has none.
         """
         search, goal = search or Search(), as_goal(goal)
-        seen = Observation(tensor_of(pixels), None if state is None else tensor_of(state))
+        seen = Observation(tensor_of(pixels), None if state is None else tensor_of(state, "state"))
         Sum([goal, *search.terms]).check(seen)
         latents, goal = self.latents_of(seen), goal.settled(self)
         low, high = (bound.repeat(self.widening(search)) for bound in (self.bounds.low, self.bounds.high))
@@ -293,7 +293,7 @@ class WorldModel(nn.Module):
         pixels = pixels if pixels.ndim == 4 else pixels[None]
         if seen.state is None:
             return self.encode(pixels[:, None])[:, 0]
-        state = tensor_of(seen.state)
+        state = tensor_of(seen.state, "state")
         state = state if state.ndim == 2 else state[None]
         if len(state) != len(pixels):
             raise UserError(f"plan: got {len(pixels)} images with {len(state)} states; expected one state for each")
@@ -309,6 +309,6 @@ def _generators(seed: int | Sequence[int], environments: int) -> Generators:
     return made[seeds[0]] if len(made) == 1 else [made[each] for each in seeds]
 
 
-def _told(given: object) -> str:
+def _told(given: Tensor) -> str:
     """What was given in place of a tensor that fits, in few words."""
-    return f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+    return f"{given.dtype} {tuple(given.shape)}"
